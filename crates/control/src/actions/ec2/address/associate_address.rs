@@ -1,0 +1,103 @@
+//! AssociateAddress.
+
+use awan_model::address::{Address, Association};
+use awan_model::id::AssociationId;
+use awan_model::instance::{Instance, State, VmReport, state};
+use awan_model::interface::NetworkInterface;
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use super::describe_addresses::by_ip;
+use crate::error::{Code, Result, invalid, missing, refuse};
+
+pub fn associate_address(tx: &mut Tx<Tenant>, req: ec2::AssociateAddressRequest) -> Result<ec2::AssociateAddressResult> {
+    let ec2::AssociateAddressRequest {
+        allocation_id,
+        instance_id,
+        public_ip,
+        dry_run: _,
+        network_interface_id,
+        private_ip_address,
+        allow_reassociation,
+    } = req;
+    let address = match (allocation_id, public_ip) {
+        (Some(id), _) => tx.get::<Address>(&id.parse()?)?,
+        (None, Some(ip)) => by_ip(tx, &ip)?,
+        (None, None) => return Err(missing("AllocationId")),
+    };
+    let eni = match (network_interface_id, instance_id) {
+        (Some(id), _) => tx.get::<NetworkInterface>(&id.parse()?)?,
+        (None, Some(id)) => {
+            let instance = tx.get::<Instance>(&id.parse()?)?;
+            must_live(tx, &instance)?;
+            tx.get::<NetworkInterface>(&instance.interface)?
+        }
+        (None, None) => return Err(missing("InstanceId")),
+    };
+    if private_ip_address.is_some_and(|ip| ip != eni.private_ip.to_string()) {
+        return Err(invalid(format!("The private address is not one of the interface {}", eni.id)));
+    }
+    let same = |a: &Association| a.interface == eni.id;
+    if let Some(held) = &address.association {
+        if same(held) {
+            return Ok(ec2::AssociateAddressResult { association_id: Some(held.id.to_string()) });
+        }
+        if allow_reassociation == Some(false) {
+            let message = format!("resource {} is already associated with associate-id {}", address.id, held.id);
+            return Err(refuse(Code::AlreadyAssociated, message));
+        }
+    }
+    free(tx, &eni, allow_reassociation != Some(false))?;
+    let id = AssociationId::made(tx.new_id(AssociationId::PREFIX));
+    let association = Association { id: id.clone(), interface: eni.id.clone(), private_ip: eni.private_ip, at: tx.now() };
+    tx.put(Address { association: Some(association), ..(*address).clone() });
+    Ok(ec2::AssociateAddressResult { association_id: Some(id.to_string()) })
+}
+
+fn must_live(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
+    let report = tx.find::<VmReport>(&instance.id);
+    let now = state(instance, report.as_deref());
+    if matches!(now, State::Terminated | State::ShuttingDown) {
+        let message = format!("The instance '{}' is {now}; an address cannot be associated with it.", instance.id);
+        return Err(refuse(Code::InvalidInstanceId, message));
+    }
+    Ok(())
+}
+
+/// An interface has one elastic address; an older one gives way, if it may.
+fn free(tx: &mut Tx<Tenant>, eni: &NetworkInterface, may: bool) -> Result<()> {
+    let held = tx.lookup(Address::BY_INTERFACE, eni.id.as_str()).and_then(|id| tx.find::<Address>(&id.parse().ok()?));
+    match held {
+        Some(_) if !may => {
+            let message = format!("resource {} is already associated with an address", eni.id);
+            Err(refuse(Code::AlreadyAssociated, message))
+        }
+        Some(older) => {
+            tx.put(Address { association: None, ..(*older).clone() });
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn an_elastic_address_replaces_the_automatic_one_and_moves() {
+        let mut cloud = Cloud::new();
+        let (a, b) = (cloud.tenant("acme").run(), cloud.tenant("acme").run());
+        let made = cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        let (id, ip) = (Cloud::ids(&made, "allocationId").remove(0), Cloud::ids(&made, "publicIp").remove(0));
+        for instance in [&a, &b] {
+            let ask = [("AllocationId", id.as_str()), ("InstanceId", instance.as_str())];
+            cloud.tenant("acme").call("AssociateAddress", &ask).expect("associates");
+            let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", instance)]).expect("answers");
+            assert!(shown.contains(&format!("<ipAddress>{ip}</ipAddress>")), "{shown}");
+        }
+        let refusal = cloud.tenant("acme").call("ReleaseAddress", &[("AllocationId", &id)]).expect_err("in use");
+        assert!(refusal.starts_with("InvalidIPAddress.InUse"), "{refusal}");
+        cloud.audit();
+    }
+}

@@ -1,0 +1,311 @@
+//! The parts of a launch request: where in the network, what root disk, which metadata options.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::group::SecurityGroup;
+use awan_model::id::{GroupId, VpcId};
+use awan_model::image::Image;
+use awan_model::instance::MetadataOptions;
+use awan_model::subnet::Subnet;
+use awan_model::vpc::Vpc;
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use crate::error::{Code, Result, combination, invalid, invalid_value, refuse, refuse_if};
+
+pub const GROUPS_MAX: usize = 16;
+const VOLUME_GIB_MAX: u32 = 16_384;
+
+/// What a request says about the network.
+pub struct Asked {
+    pub subnet_id: Option<String>,
+    pub security_group_ids: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub private_ip_address: Option<String>,
+    pub network_interfaces: Vec<ec2::InstanceNetworkInterfaceSpecification>,
+    pub zone: Option<String>,
+}
+
+/// The primary interface of each instance of a launch.
+pub struct Network {
+    pub subnet: Arc<Subnet>,
+    pub groups: Vec<GroupId>,
+    pub private_ip: Option<Ipv4Addr>,
+    pub public_ip: bool,
+    pub description: String,
+    pub delete_on_termination: bool,
+}
+
+pub struct Root {
+    pub size_gib: u32,
+    pub kind: String,
+    pub delete_on_termination: bool,
+}
+
+/// The zone of a placement; whatever else a placement can ask for is not there yet.
+pub fn zone(placement: Option<ec2::Placement>) -> Result<Option<String>> {
+    let ec2::Placement {
+        availability_zone_id,
+        affinity,
+        group_name,
+        partition_number,
+        host_id,
+        tenancy,
+        spread_domain,
+        host_resource_group_arn,
+        group_id,
+        availability_zone,
+    } = placement.unwrap_or_default();
+    refuse_if(availability_zone_id.is_some(), "Placement.AvailabilityZoneId")?;
+    refuse_if(affinity.is_some(), "Placement.Affinity")?;
+    refuse_if(group_name.is_some_and(|g| !g.is_empty()), "Placement.GroupName")?;
+    refuse_if(partition_number.is_some(), "Placement.PartitionNumber")?;
+    refuse_if(host_id.is_some(), "Placement.HostId")?;
+    refuse_if(tenancy.is_some_and(|t| t != "default"), "Placement.Tenancy")?;
+    refuse_if(spread_domain.is_some(), "Placement.SpreadDomain")?;
+    refuse_if(host_resource_group_arn.is_some(), "Placement.HostResourceGroupArn")?;
+    refuse_if(group_id.is_some(), "Placement.GroupId")?;
+    Ok(availability_zone)
+}
+
+pub fn network(tx: &mut Tx<Tenant>, asked: Asked) -> Result<Network> {
+    let mut specs = asked.network_interfaces.clone();
+    if specs.len() > 1 {
+        return Err(crate::error::unsupported("NetworkInterface.2"));
+    }
+    let spec = specs.pop();
+    if spec.is_some() && !(asked.security_group_ids.is_empty() && asked.security_groups.is_empty()) {
+        return Err(combination("Network interfaces and an instance-level security groups may not be specified on the same request"));
+    }
+    if spec.is_some() && asked.subnet_id.is_some() {
+        return Err(combination("Network interfaces and an instance-level subnet ID may not be specified on the same request"));
+    }
+    let spec = checked(spec.unwrap_or_default())?;
+    let subnet = subnet(tx, asked.subnet_id.or(spec.subnet_id).as_deref(), asked.zone.as_deref())?;
+    let ids = if spec.groups.is_empty() { asked.security_group_ids } else { spec.groups };
+    let groups = groups(tx, &subnet.vpc, &ids, &asked.security_groups)?;
+    let private_ip = asked.private_ip_address.or(spec.private_ip_address);
+    let private_ip = private_ip.map(|text| private_address(&subnet, &text)).transpose()?;
+    Ok(Network {
+        public_ip: spec.associate_public_ip_address.unwrap_or(subnet.map_public_ip),
+        description: spec.description.unwrap_or_default(),
+        delete_on_termination: spec.delete_on_termination.unwrap_or(true),
+        subnet,
+        groups,
+        private_ip,
+    })
+}
+
+/// Refuses what an interface of a launch cannot be yet.
+fn checked(spec: ec2::InstanceNetworkInterfaceSpecification) -> Result<ec2::InstanceNetworkInterfaceSpecification> {
+    let ec2::InstanceNetworkInterfaceSpecification {
+        associate_public_ip_address: _,
+        delete_on_termination: _,
+        description: _,
+        device_index,
+        groups: _,
+        ipv6_address_count,
+        ipv6_addresses,
+        network_interface_id,
+        private_ip_address: _,
+        private_ip_addresses,
+        secondary_private_ip_address_count,
+        subnet_id: _,
+        associate_carrier_ip_address,
+        interface_type,
+        network_card_index,
+        ipv4_prefixes,
+        ipv4_prefix_count,
+        ipv6_prefixes,
+        ipv6_prefix_count,
+        primary_ipv6,
+        ena_srd_specification,
+        connection_tracking_specification,
+        ena_queue_count,
+    } = &spec;
+    if device_index.is_some_and(|index| index != 0) {
+        return Err(invalid("The primary network interface has device index 0"));
+    }
+    for (there, name) in [
+        (ipv6_address_count.is_some_and(|n| n > 0), "Ipv6AddressCount"),
+        (!ipv6_addresses.is_empty(), "Ipv6Addresses"),
+        (network_interface_id.is_some(), "NetworkInterfaceId"),
+        (!private_ip_addresses.is_empty(), "PrivateIpAddresses"),
+        (secondary_private_ip_address_count.is_some_and(|n| n > 0), "SecondaryPrivateIpAddressCount"),
+        (associate_carrier_ip_address.is_some(), "AssociateCarrierIpAddress"),
+        (interface_type.as_deref().is_some_and(|t| t != "interface"), "InterfaceType"),
+        (network_card_index.is_some_and(|n| n != 0), "NetworkCardIndex"),
+        (!ipv4_prefixes.is_empty() || ipv4_prefix_count.is_some(), "Ipv4Prefix"),
+        (!ipv6_prefixes.is_empty() || ipv6_prefix_count.is_some(), "Ipv6Prefix"),
+        (*primary_ipv6 == Some(true), "PrimaryIpv6"),
+        (ena_srd_specification.is_some(), "EnaSrdSpecification"),
+        (connection_tracking_specification.is_some(), "ConnectionTrackingSpecification"),
+        (ena_queue_count.is_some(), "EnaQueueCount"),
+    ] {
+        refuse_if(there, &format!("NetworkInterface.1.{name}"))?;
+    }
+    Ok(spec)
+}
+
+fn subnet(tx: &mut Tx<Tenant>, id: Option<&str>, zone: Option<&str>) -> Result<Arc<Subnet>> {
+    if let Some(id) = id {
+        let subnet = tx.get::<Subnet>(&id.parse()?)?;
+        if zone.is_some_and(|zone| zone != subnet.zone) {
+            return Err(invalid("The availability zone and the zone of the subnet differ"));
+        }
+        return Ok(subnet);
+    }
+    let mut defaults = tx.list::<Subnet>();
+    defaults.retain(|s| s.default_for_zone);
+    if defaults.is_empty() {
+        return Err(refuse(Code::VpcIdNotSpecified, "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC."));
+    }
+    defaults.sort_by(|a, b| a.zone.cmp(&b.zone));
+    defaults.into_iter().find(|s| zone.is_none_or(|zone| zone == s.zone)).ok_or_else(|| {
+        let shown: String = zone.unwrap_or_default().chars().take(64).collect();
+        invalid(format!("Invalid availability zone: [{}]", shown.escape_debug()))
+    })
+}
+
+/// Groups by id or, in the VPC, by name; the default group where none is named.
+pub fn groups(tx: &mut Tx<Tenant>, vpc: &VpcId, ids: &[String], names: &[String]) -> Result<Vec<GroupId>> {
+    let mut found = Vec::new();
+    for id in ids {
+        let group = tx.get::<SecurityGroup>(&id.parse()?)?;
+        if group.vpc != *vpc {
+            return Err(refuse(Code::InvalidParameter, format!("Security group {id} and subnet belong to different networks.")));
+        }
+        found.push(group.id.clone());
+    }
+    for name in names {
+        found.push(by_name(tx, vpc, name)?);
+    }
+    if found.is_empty() {
+        found.push(by_name(tx, vpc, SecurityGroup::DEFAULT)?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    if found.len() > GROUPS_MAX {
+        let message = format!("An interface can be in at most {GROUPS_MAX} security groups.");
+        return Err(refuse(Code::SecurityGroupsPerInterfaceLimitExceeded, message));
+    }
+    Ok(found)
+}
+
+pub fn by_name(tx: &mut Tx<Tenant>, vpc: &VpcId, name: &str) -> Result<GroupId> {
+    let found = tx.lookup(SecurityGroup::BY_NAME, &SecurityGroup::name_in(vpc, name));
+    let found = found.and_then(|id| id.parse().ok());
+    let shown: String = name.chars().take(255).collect();
+    found.ok_or_else(|| {
+        let message = format!("The security group '{}' does not exist in VPC '{vpc}'", shown.escape_debug());
+        refuse(Code::InvalidGroupNotFound, message)
+    })
+}
+
+/// The default VPC, for requests that name none.
+pub fn default_vpc(tx: &mut Tx<Tenant>) -> Result<Arc<Vpc>> {
+    tx.list::<Vpc>().into_iter().find(|v| v.is_default).ok_or_else(|| {
+        refuse(Code::VpcIdNotSpecified, "No default VPC for this user")
+    })
+}
+
+fn private_address(subnet: &Subnet, text: &str) -> Result<Ipv4Addr> {
+    let shown = text.chars().take(64).collect::<String>();
+    let ip: Ipv4Addr = text.parse().map_err(|_| invalid_value(shown.escape_debug(), "PrivateIpAddress"))?;
+    if !subnet.cidr.contains(&ip) {
+        return Err(invalid(format!("Address {ip} does not fall within the subnet's address range")));
+    }
+    if !subnet.is_usable(ip) {
+        return Err(invalid(format!("Address {ip} is in subnet's reserved address range")));
+    }
+    Ok(ip)
+}
+
+pub fn root(image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Root> {
+    let mut root = Root { size_gib: image.size_gib, kind: "gp3".into(), delete_on_termination: true };
+    for ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } in mappings {
+        let device = device_name.ok_or_else(|| crate::error::missing("BlockDeviceMapping.DeviceName"))?;
+        if device != image.root_device || no_device.is_some() || virtual_name.is_some() {
+            return Err(crate::error::unsupported("BlockDeviceMapping of other devices than the root"));
+        }
+        root_volume(&mut root, image, ebs.unwrap_or_default())?;
+    }
+    Ok(root)
+}
+
+fn root_volume(root: &mut Root, image: &Image, ebs: ec2::EbsBlockDevice) -> Result<()> {
+    let ec2::EbsBlockDevice {
+        delete_on_termination,
+        iops,
+        snapshot_id,
+        volume_size,
+        volume_type,
+        kms_key_id,
+        throughput,
+        outpost_arn,
+        availability_zone,
+        encrypted,
+        volume_initialization_rate,
+        availability_zone_id,
+        ebs_card_index,
+    } = ebs;
+    for (there, name) in [
+        (iops.is_some(), "Iops"),
+        (snapshot_id.is_some_and(|s| s != image.snapshot.as_str()), "SnapshotId"),
+        (kms_key_id.is_some(), "KmsKeyId"),
+        (throughput.is_some(), "Throughput"),
+        (outpost_arn.is_some(), "OutpostArn"),
+        (availability_zone.is_some() || availability_zone_id.is_some(), "AvailabilityZone"),
+        (encrypted == Some(true), "Encrypted"),
+        (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
+        (ebs_card_index.is_some_and(|n| n != 0), "EbsCardIndex"),
+    ] {
+        refuse_if(there, &format!("BlockDeviceMapping.1.Ebs.{name}"))?;
+    }
+    if let Some(size) = volume_size {
+        let size_gib = u32::try_from(size).ok().filter(|n| (1..=VOLUME_GIB_MAX).contains(n));
+        root.size_gib = size_gib.ok_or_else(|| invalid_value(size, "VolumeSize"))?;
+        if root.size_gib < image.size_gib {
+            let (id, min) = (&image.snapshot, image.size_gib);
+            let message = format!("Volume of size {size}GB is smaller than snapshot '{id}', expect size>= {min}GB");
+            return Err(refuse(Code::InvalidBlockDeviceMapping, message));
+        }
+    }
+    if let Some(kind) = volume_type {
+        if !["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"].contains(&kind.as_str()) {
+            return Err(invalid_value(kind.chars().take(32).collect::<String>().escape_debug(), "VolumeType"));
+        }
+        root.kind = kind;
+    }
+    root.delete_on_termination = delete_on_termination.unwrap_or(true);
+    Ok(())
+}
+
+pub fn metadata(options: Option<ec2::InstanceMetadataOptionsRequest>) -> Result<MetadataOptions> {
+    let ec2::InstanceMetadataOptionsRequest {
+        http_tokens,
+        http_put_response_hop_limit,
+        http_endpoint,
+        http_protocol_ipv6,
+        instance_metadata_tags,
+    } = options.unwrap_or_default();
+    refuse_if(http_protocol_ipv6.is_some_and(|v| v != "disabled"), "MetadataOptions.HttpProtocolIpv6")?;
+    let one_of = |value: Option<String>, yes: &str, no: &str, default: bool, name: &str| match value.as_deref() {
+        None => Ok(default),
+        Some(v) if v == yes => Ok(true),
+        Some(v) if v == no => Ok(false),
+        Some(v) => Err(invalid_value(v.chars().take(32).collect::<String>().escape_debug(), name)),
+    };
+    let default = MetadataOptions::default();
+    let hop_limit = match http_put_response_hop_limit {
+        None => default.hop_limit,
+        Some(n) => u8::try_from(n).ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| invalid_value(n, "HttpPutResponseHopLimit"))?,
+    };
+    Ok(MetadataOptions {
+        tokens_required: one_of(http_tokens, "required", "optional", default.tokens_required, "HttpTokens")?,
+        endpoint: one_of(http_endpoint, "enabled", "disabled", default.endpoint, "HttpEndpoint")?,
+        tags: one_of(instance_metadata_tags, "enabled", "disabled", default.tags, "InstanceMetadataTags")?,
+        hop_limit,
+    })
+}

@@ -1,0 +1,456 @@
+//! RunInstances: from a request to records of instances, their volumes, interfaces and places. All or nothing.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::id::{AttachmentId, GroupId, InstanceId, InterfaceId, ReservationId, VolumeId};
+use awan_model::image::Image;
+use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
+use awan_model::instance_type::InstanceType;
+use awan_model::interface::{Attachment, Mac, NetworkInterface};
+use awan_model::key_pair::KeyPair;
+use awan_model::subnet::Subnet;
+use awan_model::volume::{Volume, VolumeAttachment};
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::launch::{self, Network, Root};
+use super::view;
+use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::schedule::Room;
+use crate::tagging;
+use crate::token::Use;
+
+const COUNT_MAX: u32 = 1_000;
+const USER_DATA_MAX: usize = 16 * 1024;
+const DEFAULT_TYPE: &str = "t3.micro";
+
+/// A request that was read, checked and found possible.
+struct Launch {
+    image: Arc<Image>,
+    kind: Arc<InstanceType>,
+    network: Network,
+    root: Root,
+    key: Option<Arc<KeyPair>>,
+    user_data: Option<Vec<u8>>,
+    metadata: MetadataOptions,
+    shutdown: ShutdownBehavior,
+    termination_protection: bool,
+    stop_protection: bool,
+    ebs_optimized: bool,
+    monitoring: bool,
+    client_token: Option<String>,
+    tags: [Vec<ec2::Tag>; 3],
+}
+
+pub fn run_instances(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<ec2::Reservation> {
+    let token = client_token(&req)?;
+    if let Some(first) = &token
+        && let Some(made) = first.made(tx)?
+    {
+        return replay(tx, &made);
+    }
+    let (least, most) = counts(&req)?;
+    let launch = read(tx, req)?;
+    let ids = create(tx, &launch, least, most)?;
+    if let Some(first) = token {
+        first.keep(tx, ids.iter().map(ToString::to_string).collect());
+    }
+    let made = ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    answer(tx, &made)
+}
+
+fn client_token(req: &ec2::RunInstancesRequest) -> Result<Option<Use>> {
+    let Some(token) = req.client_token.as_deref().filter(|t| !t.is_empty()) else { return Ok(None) };
+    let others = ec2::RunInstancesRequest { client_token: None, dry_run: None, ..req.clone() };
+    Use::new("RunInstances", token, &format!("{others:?}")).map(Some)
+}
+
+fn replay(tx: &mut Tx<Tenant>, made: &[String]) -> Result<ec2::Reservation> {
+    let living = made.iter().filter_map(|id| tx.find::<Instance>(&id.parse().ok()?)).any(|i| i.wish != Wish::Gone);
+    if living {
+        return answer(tx, made);
+    }
+    let message = "The instances of the request with this client token have been terminated.";
+    Err(refuse(Code::IdempotentInstanceTerminated, message))
+}
+
+fn answer(tx: &mut Tx<Tenant>, made: &[String]) -> Result<ec2::Reservation> {
+    let mut seen = Vec::with_capacity(made.len());
+    for id in made {
+        // Of those that a token made, some may be gone.
+        if let Some(instance) = tx.find::<Instance>(&id.parse()?) {
+            seen.push(view::see(tx, instance));
+        }
+    }
+    view::reservations(tx, &seen).into_iter().next().ok_or_else(|| Error::fault("a launch made nothing"))
+}
+
+fn counts(req: &ec2::RunInstancesRequest) -> Result<(u32, u32)> {
+    let count = |value: Option<i32>, name: &str| {
+        let value = value.ok_or_else(|| missing(name))?;
+        u32::try_from(value).ok().filter(|n| *n > 0).ok_or_else(|| invalid_value(value, name))
+    };
+    let (least, most) = (count(req.min_count, "MinCount")?, count(req.max_count, "MaxCount")?);
+    if least > most {
+        return Err(invalid("MinCount must not be larger than MaxCount"));
+    }
+    if most > COUNT_MAX {
+        let message = format!("You have requested more instances ({most}) than a request may have ({COUNT_MAX}).");
+        return Err(refuse(Code::InstanceLimitExceeded, message));
+    }
+    Ok((least, most))
+}
+
+#[expect(clippy::too_many_lines, reason = "takes forty members apart, so that none is forgotten")]
+fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<Launch> {
+    let ec2::RunInstancesRequest {
+        block_device_mappings,
+        image_id,
+        instance_type,
+        ipv6_address_count,
+        ipv6_addresses,
+        kernel_id,
+        key_name,
+        max_count: _,
+        min_count: _,
+        monitoring,
+        placement,
+        ramdisk_id,
+        security_group_ids,
+        security_groups,
+        subnet_id,
+        user_data,
+        elastic_gpu_specification,
+        elastic_inference_accelerators,
+        tag_specifications,
+        launch_template,
+        instance_market_options,
+        // CPU credits are not metered apart: every burstable instance may burst.
+        credit_specification: _,
+        cpu_options,
+        // "open" and "none" mean the same where there are no reservations.
+        capacity_reservation_specification: _,
+        hibernation_options,
+        license_specifications,
+        metadata_options,
+        enclave_options,
+        private_dns_name_options,
+        // Recovery is what every host does; there is nothing to choose.
+        maintenance_options: _,
+        disable_api_stop,
+        enable_primary_ipv6,
+        network_performance_options,
+        operator,
+        secondary_interfaces,
+        dry_run: _,
+        disable_api_termination,
+        instance_initiated_shutdown_behavior,
+        private_ip_address,
+        client_token,
+        // Reserved by EC2; it has no meaning there either.
+        additional_info: _,
+        network_interfaces,
+        iam_instance_profile,
+        ebs_optimized,
+    } = req;
+    for (there, name) in [
+        (ipv6_address_count.is_some_and(|n| n > 0), "Ipv6AddressCount"),
+        (!ipv6_addresses.is_empty(), "Ipv6Address"),
+        (kernel_id.is_some(), "KernelId"),
+        (ramdisk_id.is_some(), "RamdiskId"),
+        (!elastic_gpu_specification.is_empty(), "ElasticGpuSpecification"),
+        (!elastic_inference_accelerators.is_empty(), "ElasticInferenceAccelerator"),
+        (launch_template.is_some(), "LaunchTemplate"),
+        (instance_market_options.is_some(), "InstanceMarketOptions"),
+        (cpu_options.is_some(), "CpuOptions"),
+        (hibernation_options.is_some_and(|h| h.configured == Some(true)), "HibernationOptions"),
+        (!license_specifications.is_empty(), "LicenseSpecification"),
+        (enclave_options.is_some_and(|e| e.enabled == Some(true)), "EnclaveOptions"),
+        (private_dns_name_options.is_some(), "PrivateDnsNameOptions"),
+        (enable_primary_ipv6 == Some(true), "EnablePrimaryIpv6"),
+        (network_performance_options.is_some(), "NetworkPerformanceOptions"),
+        (operator.is_some(), "Operator"),
+        (!secondary_interfaces.is_empty(), "SecondaryInterface"),
+        (iam_instance_profile.is_some(), "IamInstanceProfile"),
+    ] {
+        refuse_if(there, name)?;
+    }
+    let image = tx.shared::<Image>(&image_id.ok_or_else(|| missing("ImageId"))?.parse()?)?;
+    let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
+    let zone = launch::zone(placement)?;
+    let asked = launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
+    let network = launch::network(tx, asked)?;
+    let kinds = ["instance", "volume", "network-interface"];
+    let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
+    let [instance_tags, volume_tags, interface_tags] = tags;
+    Ok(Launch {
+        root: launch::root(&image, block_device_mappings)?,
+        key: key_name.map(|name| key(tx, &name)).transpose()?,
+        user_data: user_data.map(|text| decode_user_data(&text)).transpose()?,
+        metadata: launch::metadata(metadata_options)?,
+        shutdown: shutdown_behavior(instance_initiated_shutdown_behavior.as_deref())?,
+        termination_protection: disable_api_termination.unwrap_or(false),
+        stop_protection: disable_api_stop.unwrap_or(false),
+        ebs_optimized: ebs_optimized.unwrap_or(false),
+        monitoring: monitoring.and_then(|m| m.enabled).unwrap_or(false),
+        client_token,
+        tags: [instance_tags?, volume_tags?, interface_tags?],
+        image,
+        kind,
+        network,
+    })
+}
+
+pub fn instance_kind(tx: &mut Tx<Tenant>, name: &str) -> Result<Arc<InstanceType>> {
+    let shown: String = name.chars().take(64).collect();
+    tx.public::<InstanceType>(&name.to_owned())
+        .ok_or_else(|| invalid(format!("Invalid value '{}' for InstanceType.", shown.escape_debug())))
+}
+
+fn key(tx: &mut Tx<Tenant>, name: &str) -> Result<Arc<KeyPair>> {
+    let found = tx.lookup(KeyPair::BY_NAME, name).and_then(|id| tx.find::<KeyPair>(&id.parse().ok()?));
+    let shown: String = name.chars().take(255).collect();
+    found.ok_or_else(|| {
+        refuse(Code::InvalidKeyPairNotFound, format!("The key pair '{}' does not exist", shown.escape_debug()))
+    })
+}
+
+pub fn decode_user_data(text: &str) -> Result<Vec<u8>> {
+    let bytes = BASE64_STANDARD.decode(text.trim());
+    let bytes = bytes.map_err(|_| refuse(Code::InvalidUserDataMalformed, "Invalid BASE64 encoding of user data."))?;
+    checked_user_data(bytes)
+}
+
+pub fn checked_user_data(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if bytes.len() > USER_DATA_MAX {
+        return Err(invalid("User data is limited to 16384 bytes"));
+    }
+    Ok(bytes)
+}
+
+pub fn shutdown_behavior(text: Option<&str>) -> Result<ShutdownBehavior> {
+    match text {
+        None | Some("stop") => Ok(ShutdownBehavior::Stop),
+        Some("terminate") => Ok(ShutdownBehavior::Terminate),
+        Some(other) => Err(invalid_value(other.escape_debug(), "instanceInitiatedShutdownBehavior")),
+    }
+}
+
+/// As many as fit, but at least `least`: their records, in one transaction.
+fn create(tx: &mut Tx<Tenant>, launch: &Launch, least: u32, most: u32) -> Result<Vec<InstanceId>> {
+    let mut room = Room::count(tx);
+    let mut free = Free::count(tx, &launch.network.subnet);
+    let zone = &launch.network.subnet.zone;
+    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib);
+    let count = u64::from(most).min(fits).min(free.addresses.len() as u64);
+    if count < u64::from(least) {
+        if (free.addresses.len() as u64) < u64::from(least) {
+            let message = format!("There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.", launch.network.subnet.id);
+            return Err(refuse(Code::InsufficientFreeAddressesInSubnet, message));
+        }
+        return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
+    }
+    if launch.network.private_ip.is_some() && most > 1 {
+        return Err(combination("A private address can be given to one instance only"));
+    }
+    let reservation = ReservationId::made(tx.new_id(ReservationId::PREFIX));
+    let mut ids = Vec::new();
+    for index in 0..u32::try_from(count).unwrap_or(COUNT_MAX) {
+        let ip = free.take(&launch.network)?;
+        let instance = one(tx, launch, &reservation, index, ip)?;
+        room.place(tx, &instance, &launch.kind)?;
+        ids.push(instance.id);
+    }
+    Ok(ids)
+}
+
+/// The addresses of a subnet that nobody has.
+struct Free {
+    addresses: std::vec::IntoIter<Ipv4Addr>,
+}
+
+impl Free {
+    fn count(tx: &mut Tx<Tenant>, subnet: &Subnet) -> Self {
+        let all = tx.list::<NetworkInterface>();
+        let taken: HashSet<_> = all.iter().filter(|e| e.subnet == subnet.id).map(|e| e.private_ip).collect();
+        let free: Vec<_> = subnet.usable().filter(|ip| !taken.contains(ip)).collect();
+        Self { addresses: free.into_iter() }
+    }
+
+    fn take(&mut self, network: &Network) -> Result<Ipv4Addr> {
+        let Some(wanted) = network.private_ip else {
+            return self.addresses.next().ok_or_else(|| Error::fault("the free addresses were counted wrong"));
+        };
+        let in_use = || refuse(Code::AddressInUse, format!("Address {wanted} is in use."));
+        self.addresses.any(|ip| ip == wanted).then_some(wanted).ok_or_else(in_use)
+    }
+}
+
+fn one(tx: &mut Tx<Tenant>, launch: &Launch, reservation: &ReservationId, launch_index: u32, ip: Ipv4Addr) -> Result<Instance> {
+    let (home, now) = (tx.home().clone(), tx.now());
+    let id = InstanceId::made(tx.new_id(InstanceId::PREFIX));
+    let interface = interface(tx, launch, &id, ip);
+    let root_volume = volume(tx, launch, &id);
+    let Launch { image, kind, network, key, .. } = launch;
+    let instance = Instance {
+        home,
+        id: id.clone(),
+        reservation: reservation.clone(),
+        launch_index,
+        client_token: launch.client_token.clone(),
+        wish: Wish::On,
+        run: 1,
+        reboots: 0,
+        force: false,
+        reason: None,
+        wished: now,
+        instance_type: kind.id.clone(),
+        image: image.id.clone(),
+        architecture: image.architecture.clone(),
+        root_device: image.root_device.clone(),
+        key_name: key.as_ref().map(|k| k.name.clone()),
+        public_key: key.as_ref().map(|k| k.public_key.clone()),
+        user_data: launch.user_data.clone(),
+        zone: network.subnet.zone.clone(),
+        vpc: network.subnet.vpc.clone(),
+        subnet: network.subnet.id.clone(),
+        interface: interface.clone(),
+        wants_public_ip: network.public_ip,
+        root_volume: root_volume.clone(),
+        shutdown: launch.shutdown,
+        metadata: launch.metadata.clone(),
+        termination_protection: launch.termination_protection,
+        stop_protection: launch.stop_protection,
+        ebs_optimized: launch.ebs_optimized,
+        monitoring: launch.monitoring,
+        launched: now,
+        created: now,
+    };
+    tx.put(instance.clone());
+    for (id, tags) in [id.as_str(), root_volume.as_str(), interface.as_str()].iter().zip(&launch.tags) {
+        tagging::add(tx, id, tags)?;
+    }
+    Ok(instance)
+}
+
+fn interface(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId, private_ip: Ipv4Addr) -> InterfaceId {
+    let (home, at) = (tx.home().clone(), tx.now());
+    let network = &launch.network;
+    let id = InterfaceId::made(tx.new_id(InterfaceId::PREFIX));
+    let attachment = Attachment {
+        id: AttachmentId::made(tx.new_id(AttachmentId::PREFIX)),
+        instance: instance.clone(),
+        device_index: 0,
+        delete_on_termination: network.delete_on_termination,
+        at,
+    };
+    let groups: Vec<GroupId> = network.groups.clone();
+    let mac = Mac::from_random(tx.random());
+    tx.put(NetworkInterface {
+        home,
+        id: id.clone(),
+        vpc: network.subnet.vpc.clone(),
+        subnet: network.subnet.id.clone(),
+        zone: network.subnet.zone.clone(),
+        mac,
+        private_ip,
+        groups,
+        description: network.description.clone(),
+        source_dest_check: true,
+        attachment: Some(attachment),
+        requester_managed: false,
+        created: at,
+    });
+    id
+}
+
+fn volume(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId) -> VolumeId {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
+    let attachment = VolumeAttachment {
+        instance: instance.clone(),
+        device: launch.image.root_device.clone(),
+        delete_on_termination: launch.root.delete_on_termination,
+        at: created,
+    };
+    tx.put(Volume {
+        home,
+        id: id.clone(),
+        zone: launch.network.subnet.zone.clone(),
+        size_gib: launch.root.size_gib,
+        kind: launch.root.kind.clone(),
+        image: Some(launch.image.id.clone()),
+        snapshot: Some(launch.image.snapshot.clone()),
+        attachment: Some(attachment),
+        created,
+    });
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::testing::{Cloud, check};
+
+    #[test]
+    fn a_launch_becomes_running_when_its_host_says_so() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").launch();
+        assert_eq!(cloud.state("acme", &id), "pending");
+        cloud.settle();
+        assert_eq!(cloud.state("acme", &id), "running");
+        cloud.audit();
+    }
+
+    #[test]
+    fn the_same_token_launches_once() {
+        let mut cloud = Cloud::new();
+        let launch = [("MinCount", "2"), ("MaxCount", "2"), ("ClientToken", "once")];
+        let first = cloud.tenant("acme").run_with(&launch).expect("launches");
+        let second = cloud.tenant("acme").run_with(&launch).expect("answers again");
+        assert_eq!(first, second);
+        assert_eq!(cloud.tenant("acme").instances().len(), 2);
+        let other = [("MinCount", "1"), ("MaxCount", "2"), ("ClientToken", "once")];
+        let refusal = cloud.tenant("acme").run_with(&other).expect_err("another request");
+        check(&refusal, expect![[r#"IdempotentParameterMismatch: The request uses the same client token as a previous, but non-identical request."#]]);
+        assert!(cloud.tenant("other").run_with(&launch).is_ok(), "tokens are the account's own");
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_nothing() {
+        let mut cloud = Cloud::with_capacity(4, 65_536);
+        let refusal = cloud.tenant("acme").run_with(&[("MinCount", "3"), ("MaxCount", "3")]).expect_err("no room");
+        assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
+        assert!(cloud.tenant("acme").instances().is_empty());
+        assert_eq!(cloud.tenant("acme").run_with(&[("MinCount", "1"), ("MaxCount", "3")]).expect("two fit").len(), 2);
+        cloud.audit();
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_by_name() {
+        let mut cloud = Cloud::new();
+        for (name, value, code) in [
+            ("ImageId", "ami-00000000000000000", "InvalidAMIID.NotFound"),
+            ("ImageId", "image", "InvalidAMIID.Malformed"),
+            ("InstanceType", "t9.giant", "InvalidParameterValue"),
+            ("KeyName", "none", "InvalidKeyPair.NotFound"),
+            ("SecurityGroupId.1", "sg-00000000000000000", "InvalidGroup.NotFound"),
+            ("SubnetId", "subnet-00000000000000000", "InvalidSubnetID.NotFound"),
+            ("PrivateIpAddress", "10.0.0.1", "InvalidParameterValue"),
+            ("UserData", "%%%", "InvalidUserData.Malformed"),
+            ("MaxCount", "0", "InvalidParameterValue"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sdz", "UnsupportedOperation"),
+            ("LaunchTemplate.LaunchTemplateName", "x", "UnsupportedOperation"),
+            ("NoSuchThing", "1", "UnknownParameter"),
+        ] {
+            let refusal = cloud.tenant("acme").run_with(&[(name, value)]).expect_err(name);
+            assert!(refusal.starts_with(code), "{name}={value}: {refusal}");
+        }
+        assert!(cloud.tenant("acme").instances().is_empty());
+    }
+}

@@ -1,0 +1,73 @@
+//! TerminateInstances: all of them, or none where one may not.
+
+use awan_model::instance::{Instance, State, VmReport, Wish, state};
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use super::{stop_instances, view};
+use crate::error::{Code, Result, missing, refuse};
+
+pub fn terminate_instances(
+    tx: &mut Tx<Tenant>,
+    req: ec2::TerminateInstancesRequest,
+) -> Result<ec2::TerminateInstancesResult> {
+    let ec2::TerminateInstancesRequest { instance_ids, force, skip_os_shutdown, dry_run: _ } = req;
+    if instance_ids.is_empty() {
+        return Err(missing("InstanceId"));
+    }
+    let force = force == Some(true) || skip_os_shutdown == Some(true);
+    let instances = view::by_ids(tx, &instance_ids)?;
+    let terminating_instances = instances.iter().map(|i| terminate(tx, i, force)).collect::<Result<_>>()?;
+    Ok(ec2::TerminateInstancesResult { terminating_instances })
+}
+
+fn terminate(tx: &mut Tx<Tenant>, instance: &Instance, force: bool) -> Result<ec2::InstanceStateChange> {
+    let id = &instance.id;
+    let report = tx.find::<VmReport>(id);
+    let before = state(instance, report.as_deref());
+    if matches!(before, State::Terminated | State::ShuttingDown) {
+        return Ok(view::change(id, before, before));
+    }
+    if instance.termination_protection {
+        let message = format!(
+            "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+        );
+        return Err(refuse(Code::OperationNotPermitted, message));
+    }
+    let reason = Some(stop_instances::user_initiated());
+    let gone = Instance { wish: Wish::Gone, force, reason, wished: tx.now(), ..instance.clone() };
+    let after = state(&gone, report.as_deref());
+    tx.put(gone);
+    Ok(view::change(id, before, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn nothing_is_left_of_a_terminated_instance_but_its_record_for_an_hour() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.settle();
+        assert_eq!(cloud.state("acme", &id), "terminated");
+        assert_eq!(cloud.counts(), (0, 0), "places, volumes");
+        cloud.audit();
+        cloud.pass(60 * 60 * 1000 + 1);
+        cloud.settle();
+        assert!(cloud.tenant("acme").instances().is_empty());
+    }
+
+    #[test]
+    fn a_protected_instance_protects_the_whole_request() {
+        let mut cloud = Cloud::new();
+        let (a, b) = (cloud.tenant("acme").run(), cloud.tenant("acme").run());
+        let protect = [("InstanceId", b.as_str()), ("DisableApiTermination.Value", "true")];
+        cloud.tenant("acme").call("ModifyInstanceAttribute", &protect).expect("protects");
+        let both = [("InstanceId.1", a.as_str()), ("InstanceId.2", b.as_str())];
+        let refusal = cloud.tenant("acme").call("TerminateInstances", &both).expect_err("protected");
+        assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
+        assert_eq!(cloud.state("acme", &a), "running");
+    }
+}

@@ -1,0 +1,289 @@
+//! Instances as EC2 shows them.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::address::Address;
+use awan_model::group::SecurityGroup;
+use awan_model::id::{GroupId, InstanceId};
+use awan_model::instance::{Exit, Instance, Placement, Reason, State, VmReport, state};
+use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::volume::Volume;
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+use awan_wire::shape::Timestamp;
+
+use crate::error::Result;
+use crate::tagging;
+
+/// One instance with everything that an answer or a filter asks about.
+pub struct Seen {
+    pub instance: Arc<Instance>,
+    pub report: Option<Arc<VmReport>>,
+    pub state: State,
+    pub eni: Option<Arc<NetworkInterface>>,
+    pub volume: Option<Arc<Volume>>,
+    pub public_ip: Option<Ipv4Addr>,
+    /// The public address is an elastic one.
+    pub elastic: bool,
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// The names of groups, looked up once for an answer.
+#[derive(Default)]
+pub struct GroupNames(HashMap<GroupId, String>);
+
+impl GroupNames {
+    pub fn of(&mut self, tx: &mut Tx<Tenant>, id: &GroupId) -> String {
+        let found = self.0.entry(id.clone());
+        found.or_insert_with(|| tx.find::<SecurityGroup>(id).map(|g| g.name.clone()).unwrap_or_default()).clone()
+    }
+
+    pub fn shown(&mut self, tx: &mut Tx<Tenant>, ids: &[GroupId]) -> Vec<ec2::GroupIdentifier> {
+        let shown = |id: &GroupId| ec2::GroupIdentifier { group_id: Some(id.to_string()), group_name: Some(self.of(tx, id)) };
+        ids.iter().map(shown).collect()
+    }
+}
+
+/// Instances by their ids; all or the refusal for those that are not there.
+pub fn by_ids(tx: &mut Tx<Tenant>, ids: &[String]) -> Result<Vec<Arc<Instance>>> {
+    let ids: Vec<InstanceId> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+    let mut found = Vec::with_capacity(ids.len());
+    let mut missing = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for id in ids.into_iter().filter(|id| seen.insert(id.clone())) {
+        match tx.find::<Instance>(&id) {
+            Some(instance) => found.push(instance),
+            None => missing.push(id.to_string()),
+        }
+    }
+    match &missing[..] {
+        [] => Ok(found),
+        [one] => Err(refuse_missing(format!("The instance ID '{one}' does not exist"))),
+        many => Err(refuse_missing(format!("The instance IDs '{}' do not exist", many.join(", ")))),
+    }
+}
+
+fn refuse_missing(message: String) -> crate::error::Error {
+    awan_state::Missing { code: "InvalidInstanceID.NotFound", message }.into()
+}
+
+pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
+    let report = tx.find::<VmReport>(&instance.id);
+    let state = state(&instance, report.as_deref());
+    let eni = tx.find::<NetworkInterface>(&instance.interface);
+    let elastic = elastic(tx, instance.interface.as_str());
+    let automatic = || tx.find::<Placement>(&instance.id).and_then(|p| p.public_ip);
+    let public_ip = elastic.or_else(automatic);
+    let volume = tx.find::<Volume>(&instance.root_volume);
+    let tags = tagging::of(tx, instance.id.as_str());
+    Seen { state, eni, volume, public_ip, elastic: elastic.is_some(), tags, report, instance }
+}
+
+/// The elastic address of an interface.
+pub fn elastic(tx: &mut Tx<Tenant>, interface: &str) -> Option<Ipv4Addr> {
+    let id = tx.lookup(Address::BY_INTERFACE, interface)?;
+    tx.find::<Address>(&id.parse().ok()?).map(|a| a.public_ip)
+}
+
+pub fn state_shown(state: State) -> ec2::InstanceState {
+    ec2::InstanceState { code: Some(state.code()), name: Some(state.as_str().into()) }
+}
+
+pub fn change(id: &InstanceId, before: State, after: State) -> ec2::InstanceStateChange {
+    ec2::InstanceStateChange {
+        instance_id: Some(id.to_string()),
+        previous_state: Some(state_shown(before)),
+        current_state: Some(state_shown(after)),
+    }
+}
+
+pub fn time(millis: awan_state::Millis) -> Option<Timestamp> {
+    // EC2 shows whole seconds.
+    i64::try_from(millis / 1000 * 1000).ok().map(Timestamp)
+}
+
+/// Instances in reservations, as EC2 groups them.
+pub fn reservations(tx: &mut Tx<Tenant>, seen: &[Seen]) -> Vec<ec2::Reservation> {
+    let mut names = GroupNames::default();
+    let mut out: Vec<ec2::Reservation> = Vec::new();
+    let mut at: HashMap<&str, usize> = HashMap::new();
+    for one in seen {
+        let id = one.instance.reservation.as_str();
+        let index = *at.entry(id).or_insert_with(|| {
+            let (reservation_id, owner_id) = (Some(id.to_owned()), Some(one.instance.home.account().to_owned()));
+            out.push(ec2::Reservation { reservation_id, owner_id, ..Default::default() });
+            out.len() - 1
+        });
+        out[index].instances.push(shown(tx, one, &mut names));
+    }
+    out
+}
+
+pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::Instance {
+    let Seen { instance: i, state, eni, public_ip, .. } = seen;
+    let region = i.home.region();
+    let alive = *state != State::Terminated;
+    let eni = eni.as_deref().filter(|_| alive);
+    let groups = eni.map(|e| names.shown(tx, &e.groups)).unwrap_or_default();
+    let public_ip = public_ip.filter(|_| alive);
+    ec2::Instance {
+        architecture: Some(i.architecture.clone()),
+        block_device_mappings: seen.volume.iter().filter_map(|v| block_device(v)).collect(),
+        client_token: i.client_token.clone(),
+        ebs_optimized: Some(i.ebs_optimized),
+        ena_support: Some(true),
+        hypervisor: Some("xen".into()),
+        network_interfaces: eni.map(|e| interface(e, groups.clone(), public_ip, seen.elastic)).into_iter().collect(),
+        root_device_name: Some(i.root_device.clone()),
+        root_device_type: Some("ebs".into()),
+        security_groups: groups,
+        source_dest_check: eni.map(|e| e.source_dest_check),
+        state_reason: reason(seen).map(|r| ec2::StateReason { code: Some(r.code), message: Some(r.message) }),
+        tags: tagging::shown(&seen.tags),
+        virtualization_type: Some("hvm".into()),
+        metadata_options: Some(metadata_options(i)),
+        platform_details: Some("Linux/UNIX".into()),
+        usage_operation: Some("RunInstances".into()),
+        usage_operation_update_time: time(i.created),
+        current_instance_boot_mode: Some("legacy-bios".into()),
+        enclave_options: Some(ec2::EnclaveOptions { enabled: Some(false) }),
+        hibernation_options: Some(ec2::HibernationOptions { configured: Some(false) }),
+        maintenance_options: Some(ec2::InstanceMaintenanceOptions {
+            auto_recovery: Some("default".into()),
+            reboot_migration: Some("default".into()),
+        }),
+        instance_id: Some(i.id.to_string()),
+        image_id: Some(i.image.to_string()),
+        state: Some(state_shown(*state)),
+        private_dns_name: Some(eni.map(|e| private_dns(e.private_ip, region)).unwrap_or_default()),
+        public_dns_name: Some(public_ip.map(|ip| public_dns(ip, region)).unwrap_or_default()),
+        state_transition_reason: Some(transition_reason(i, *state)),
+        key_name: i.key_name.clone(),
+        ami_launch_index: i32::try_from(i.launch_index).ok(),
+        instance_type: Some(i.instance_type.clone()),
+        launch_time: time(i.launched),
+        placement: Some(placement(i)),
+        monitoring: Some(ec2::Monitoring {
+            state: Some(if i.monitoring { "enabled" } else { "disabled" }.into()),
+            ..Default::default()
+        }),
+        subnet_id: alive.then(|| i.subnet.to_string()),
+        vpc_id: alive.then(|| i.vpc.to_string()),
+        private_ip_address: eni.map(|e| e.private_ip.to_string()),
+        public_ip_address: public_ip.map(|ip| ip.to_string()),
+        ..Default::default()
+    }
+}
+
+fn placement(i: &Instance) -> ec2::Placement {
+    ec2::Placement {
+        availability_zone: Some(i.zone.clone()),
+        availability_zone_id: Some(crate::actions::ec2::region::describe_availability_zones::zone_id(&i.zone)),
+        group_name: Some(String::new()),
+        tenancy: Some("default".into()),
+        ..Default::default()
+    }
+}
+
+fn block_device(volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
+    let attachment = volume.attachment.as_ref()?;
+    let ebs = ec2::EbsInstanceBlockDevice {
+        attach_time: time(attachment.at),
+        delete_on_termination: Some(attachment.delete_on_termination),
+        status: Some("attached".into()),
+        volume_id: Some(volume.id.to_string()),
+        ..Default::default()
+    };
+    Some(ec2::InstanceBlockDeviceMapping { device_name: Some(attachment.device.clone()), ebs: Some(ebs) })
+}
+
+fn interface(
+    eni: &NetworkInterface,
+    groups: Vec<ec2::GroupIdentifier>,
+    public_ip: Option<Ipv4Addr>,
+    elastic: bool,
+) -> ec2::InstanceNetworkInterface {
+    let region = eni.home.region();
+    let association = public_ip.map(|ip| ec2::InstanceNetworkInterfaceAssociation {
+        ip_owner_id: Some(if elastic { eni.home.account() } else { "amazon" }.into()),
+        public_dns_name: Some(public_dns(ip, region)),
+        public_ip: Some(ip.to_string()),
+        ..Default::default()
+    });
+    let attachment = eni.attachment.as_ref().map(|a| ec2::InstanceNetworkInterfaceAttachment {
+        attach_time: time(a.at),
+        attachment_id: Some(a.id.to_string()),
+        delete_on_termination: Some(a.delete_on_termination),
+        device_index: i32::try_from(a.device_index).ok(),
+        status: Some("attached".into()),
+        network_card_index: Some(0),
+        ..Default::default()
+    });
+    let address = ec2::InstancePrivateIpAddress {
+        association: association.clone(),
+        primary: Some(true),
+        private_dns_name: Some(private_dns(eni.private_ip, region)),
+        private_ip_address: Some(eni.private_ip.to_string()),
+    };
+    ec2::InstanceNetworkInterface {
+        association,
+        attachment,
+        description: Some(eni.description.clone()),
+        groups,
+        mac_address: Some(eni.mac.to_string()),
+        network_interface_id: Some(eni.id.to_string()),
+        owner_id: Some(eni.home.account().into()),
+        private_dns_name: Some(private_dns(eni.private_ip, region)),
+        private_ip_address: Some(eni.private_ip.to_string()),
+        private_ip_addresses: vec![address],
+        source_dest_check: Some(eni.source_dest_check),
+        status: Some("in-use".into()),
+        subnet_id: Some(eni.subnet.to_string()),
+        vpc_id: Some(eni.vpc.to_string()),
+        interface_type: Some("interface".into()),
+        ..Default::default()
+    }
+}
+
+fn metadata_options(i: &Instance) -> ec2::InstanceMetadataOptionsResponse {
+    let on = |yes: bool| Some(if yes { "enabled" } else { "disabled" }.to_owned());
+    ec2::InstanceMetadataOptionsResponse {
+        state: Some("applied".into()),
+        http_tokens: Some(if i.metadata.tokens_required { "required" } else { "optional" }.into()),
+        http_put_response_hop_limit: Some(i.metadata.hop_limit.into()),
+        http_endpoint: on(i.metadata.endpoint),
+        http_protocol_ipv6: on(false),
+        instance_metadata_tags: on(i.metadata.tags),
+    }
+}
+
+/// Why it is not running, for those that are not.
+pub fn reason(seen: &Seen) -> Option<Reason> {
+    let pending = || Reason { code: "pending".into(), message: "pending".into() };
+    match seen.state {
+        State::Running => None,
+        State::Pending => Some(pending()),
+        _ => {
+            let failed = seen.report.as_ref().and_then(|r| match &r.exit {
+                Some(Exit::Failed(_) | Exit::Crashed(_)) if r.run == seen.instance.run => {
+                    Some(Reason { code: "Server.InternalError".into(), message: "Server.InternalError: Internal error on launch".into() })
+                }
+                _ => None,
+            });
+            seen.instance.reason.clone().or(failed)
+        }
+    }
+}
+
+/// `User initiated (2026-11-24 12:00:00 GMT)`
+fn transition_reason(i: &Instance, state: State) -> String {
+    let by_user = i.reason.as_ref().is_some_and(|r| r.code == "Client.UserInitiatedShutdown");
+    let at = i64::try_from(i.wished).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    match (state, at) {
+        (State::Pending | State::Running, _) | (_, None) => String::new(),
+        (_, Some(at)) if by_user => format!("User initiated ({})", at.strftime("%Y-%m-%d %H:%M:%S GMT")),
+        _ => i.reason.as_ref().map(|r| r.message.clone()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,87 @@
+//! DescribeVpcs.
+
+use awan_model::vpc::Vpc;
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use crate::describe::{Filters, Page};
+use crate::error::Result;
+use crate::tagging;
+
+const FILTERS: &[&str] = &[
+    "tag:*", "cidr", "cidr-block-association.association-id", "cidr-block-association.cidr-block",
+    "cidr-block-association.state", "dhcp-options-id", "is-default", "isDefault",
+    "ipv6-cidr-block-association.association-id", "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.ipv6-pool", "ipv6-cidr-block-association.state", "owner-id", "state", "vpc-id",
+];
+
+pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Result<ec2::DescribeVpcsResult> {
+    let ec2::DescribeVpcsRequest { filters, vpc_ids, next_token, max_results, dry_run: _ } = req;
+    let filters = Filters::new(&filters, FILTERS)?;
+    let page = Page::new(tx, "DescribeVpcs", (max_results, next_token.as_deref()), (5, 1000), !vpc_ids.is_empty())?;
+    let mut found = Vec::new();
+    for id in &vpc_ids {
+        found.push(tx.get::<Vpc>(&id.parse()?)?);
+    }
+    if vpc_ids.is_empty() {
+        found = tx.list::<Vpc>();
+    }
+    let mut kept = Vec::new();
+    for vpc in found {
+        let tags = tagging::of(tx, vpc.id.as_str());
+        let values = |name: &str| match name {
+            "cidr" | "cidr-block-association.cidr-block" => vec![vpc.cidr.to_string()],
+            "cidr-block-association.association-id" => vec![association_id(&vpc)],
+            "cidr-block-association.state" => vec!["associated".into()],
+            "dhcp-options-id" => vec![vpc.dhcp_options.to_string()],
+            "is-default" | "isDefault" => vec![vpc.is_default.to_string()],
+            "owner-id" => vec![vpc.home.account().into()],
+            "state" => vec!["available".into()],
+            "vpc-id" => vec![vpc.id.to_string()],
+            tag => tagging::filter_values(&tags, tag),
+        };
+        if filters.match_all(values) {
+            kept.push((vpc, tags));
+        }
+    }
+    let (kept, next_token) = page.cut(kept, |(vpc, _)| vpc.id.clone());
+    Ok(ec2::DescribeVpcsResult { next_token, vpcs: kept.iter().map(|(vpc, tags)| shown(vpc, tagging::shown(tags))).collect() })
+}
+
+/// The primary range is associated for as long as the VPC is there: its id follows from the VPC's.
+fn association_id(vpc: &Vpc) -> String {
+    format!("vpc-cidr-assoc-{}", vpc.id.digits())
+}
+
+fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
+    let association = ec2::VpcCidrBlockAssociation {
+        association_id: Some(association_id(vpc)),
+        cidr_block: Some(vpc.cidr.to_string()),
+        cidr_block_state: Some(ec2::VpcCidrBlockState { state: Some("associated".into()), ..Default::default() }),
+    };
+    ec2::Vpc {
+        owner_id: Some(vpc.home.account().into()),
+        instance_tenancy: Some("default".into()),
+        cidr_block_association_set: vec![association],
+        is_default: Some(vpc.is_default),
+        tags,
+        vpc_id: Some(vpc.id.to_string()),
+        state: Some("available".into()),
+        cidr_block: Some(vpc.cidr.to_string()),
+        dhcp_options_id: Some(vpc.dhcp_options.to_string()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_new_account_has_its_default_vpc() {
+        let mut cloud = Cloud::new();
+        let shown = cloud.tenant("acme").call("DescribeVpcs", &[("Filter.1.Name", "is-default"), ("Filter.1.Value.1", "true")]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "vpcId").len(), 1, "{shown}");
+        assert!(shown.contains("172.31.0.0/16"), "{shown}");
+    }
+}

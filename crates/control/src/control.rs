@@ -1,0 +1,73 @@
+//! One control process: its store, its hosts, and what it counts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use awan_state::{Clock, Db, Entropy, Mode, Store, StoreError};
+use ipnet::Ipv4Net;
+
+use crate::hosts::Hosts;
+use crate::journal;
+
+/// What the operator chose when the server was started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub regions: Vec<String>,
+    pub zones_per_region: u8,
+    pub public_pool: Ipv4Net,
+}
+
+pub struct Control {
+    pub db: Arc<Db>,
+    pub hosts: Hosts,
+    counters: Mutex<BTreeMap<(String, String), u64>>,
+}
+
+impl Control {
+    pub fn open(
+        store: Box<dyn Store>,
+        mode: Mode,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<Entropy>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let db = Arc::new(Db::open(store, mode, clock, entropy, journal::record)?);
+        Ok(Arc::new(Self { db, hosts: Hosts::default(), counters: Mutex::default() }))
+    }
+
+    /// A UUID of version 4, as EC2's request ids are.
+    pub fn request_id(&self) -> String {
+        let mut b: [u8; 16] = self.db.entropy().bytes();
+        b[6] = (b[6] & 0x0f) | 0x40;
+        b[8] = (b[8] & 0x3f) | 0x80;
+        let mut out = String::with_capacity(36);
+        for (i, byte) in b.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                out.push('-');
+            }
+            let _ = write!(out, "{byte:02x}");
+        }
+        out
+    }
+
+    pub fn count(&self, action: &str, code: &str) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names come from clients: only those of the table are kept apart.
+        let known = crate::actions::ACTIONS.iter().any(|a| a.name == action);
+        let action = if known { action } else { "other" };
+        *counters.entry((action.to_owned(), code.to_owned())).or_default() += 1;
+    }
+
+    /// Prometheus' text form.
+    pub fn metrics(&self) -> String {
+        let mut out = String::from("# TYPE awan_requests_total counter\n");
+        for ((action, code), count) in &*self.counters.lock().unwrap_or_else(PoisonError::into_inner) {
+            let code = if code.is_empty() { "OK" } else { code };
+            let _ = writeln!(out, "awan_requests_total{{action=\"{action}\",code=\"{code}\"}} {count}");
+        }
+        let _ =
+            writeln!(out, "# TYPE awan_store_revision gauge\nawan_store_revision {}", self.db.snapshot().revision());
+        let _ = writeln!(out, "# TYPE awan_hosts_connected gauge\nawan_hosts_connected {}", self.hosts.connected());
+        out
+    }
+}

@@ -1,0 +1,187 @@
+//! From a verified request to its answer: which action, with what around it.
+//!
+//! What every action gets here and none contains: account scope, DryRun, conflict retry, the transaction, the error
+//! body, the audit line.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+
+use awan_state::{Tenant, Tx};
+use awan_wire::names::{self, Name};
+use awan_wire::query::{Dialect, Params, ReadError};
+use awan_wire::shape::Shape;
+use awan_wire::xml;
+
+use crate::actions::ACTIONS;
+use crate::control::Control;
+use crate::error::{Code, Error, Refusal, Result, missing, refuse};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    Ec2,
+    Iam,
+    Sts,
+}
+
+pub type Answer = Option<Box<dyn Shape>>;
+type Later = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
+
+pub struct Action {
+    pub name: &'static str,
+    pub service: Service,
+    pub writes: bool,
+    pub call: Call,
+}
+
+pub enum Call {
+    /// A decision: one account, one snapshot.
+    Tx(fn(&mut Tx<Tenant>, &Query<'_>) -> Result<Answer>),
+    /// Needs what no snapshot has: a host's live answer, a key that takes a second to make.
+    Live(fn(Live, &Query<'_>) -> Later),
+}
+
+/// Who asks, for actions that are more than one transaction.
+#[derive(Clone)]
+pub struct Live {
+    pub control: Arc<Control>,
+    pub tenant: Tenant,
+    pub request_id: String,
+}
+
+/// The parameters of a request, to be read once as the action's type.
+pub struct Query<'p> {
+    pub params: &'p Params,
+    pub service: Service,
+}
+
+impl Query<'_> {
+    pub fn read<T: Shape + Default>(&self) -> Result<T> {
+        Ok(self.params.read(self.service.dialect())?)
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(e: ReadError) -> Self {
+        Self::Refusal(Refusal { code: e.code, message: e.message })
+    }
+}
+
+impl Service {
+    /// By the name that the client signed.
+    pub fn signed(name: &str) -> Option<Self> {
+        match name {
+            "ec2" => Some(Self::Ec2),
+            "iam" => Some(Self::Iam),
+            "sts" => Some(Self::Sts),
+            _ => None,
+        }
+    }
+
+    fn dialect(self) -> Dialect {
+        if self == Self::Ec2 { Dialect::Ec2 } else { Dialect::AwsQuery }
+    }
+
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+        }
+    }
+
+    fn names(self) -> &'static [Name] {
+        match self {
+            Self::Ec2 => &names::EC2,
+            Self::Iam => &names::IAM,
+            Self::Sts => &names::STS,
+        }
+    }
+
+    fn known(self, action: &str) -> Option<&'static Name> {
+        let names = self.names();
+        names.binary_search_by(|(name, _)| (*name).cmp(action)).ok().map(|at| &names[at])
+    }
+
+    pub fn error(self, error: &Error, request_id: &str) -> String {
+        match self {
+            Self::Ec2 => xml::ec2_error(error.code(), &error.message(), request_id),
+            Self::Iam | Self::Sts => {
+                let ours = error.status() >= 500;
+                xml::query_error(self.namespace(), error.code(), &error.message(), request_id, ours)
+            }
+        }
+    }
+
+    fn answer(self, action: &str, answer: &mut Answer, request_id: &str) -> String {
+        let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
+        match self {
+            Self::Ec2 => xml::ec2(action, request_id, shape),
+            Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
+        }
+    }
+}
+
+static BY_NAME: LazyLock<HashMap<(Service, &str), &Action>> =
+    LazyLock::new(|| ACTIONS.iter().map(|action| ((action.service, action.name), action)).collect());
+
+/// The body of a successful answer, or why not.
+pub async fn dispatch(
+    control: &Arc<Control>,
+    tenant: Tenant,
+    service: Service,
+    params: &Params,
+    request_id: &str,
+) -> Result<String> {
+    let name = params.value("Action").ok_or_else(|| missing("Action"))?;
+    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, request_id) };
+    let query = Query { params, service };
+    let mut answer = match &action.call {
+        Call::Tx(call) => transact(control, tenant, action, *call, &query, request_id).await?,
+        Call::Live(call) => {
+            let live = Live { control: control.clone(), tenant, request_id: request_id.to_owned() };
+            call(live, &query).await?
+        }
+    };
+    Ok(service.answer(action.name, &mut answer, request_id))
+}
+
+async fn transact(
+    control: &Arc<Control>,
+    tenant: Tenant,
+    action: &Action,
+    call: fn(&mut Tx<Tenant>, &Query<'_>) -> Result<Answer>,
+    query: &Query<'_>,
+    request_id: &str,
+) -> Result<Answer> {
+    if is_dry_run(query.params) {
+        control.db.rehearse(tenant, |tx| call(tx, query))?;
+        return Err(dry_run_succeeded());
+    }
+    if action.writes {
+        control.db.transact(tenant, request_id, |tx| call(tx, query)).await
+    } else {
+        control.db.read(tenant, |tx| call(tx, query))
+    }
+}
+
+pub fn is_dry_run(params: &Params) -> bool {
+    params.value("DryRun").is_some_and(|v| v.eq_ignore_ascii_case("true") || v == "1")
+}
+
+pub fn dry_run_succeeded() -> Error {
+    refuse(Code::DryRunOperation, "Request would have succeeded, but DryRun flag is set.")
+}
+
+/// A name that the API has and Awan has not, or that nobody has.
+fn absent(service: Service, name: &str, request_id: &str) -> Result<String> {
+    let Some((known, lists)) = service.known(name) else {
+        let shown: String = name.chars().take(100).collect();
+        let message = format!("The action {} is not valid for this web service.", shown.escape_debug());
+        return Err(refuse(Code::InvalidAction, message));
+    };
+    if service == Service::Ec2 && known.starts_with("Describe") {
+        return Ok(xml::ec2_empty(known, request_id, lists));
+    }
+    Err(refuse(Code::UnsupportedOperation, format!("The operation {known} is not supported.")))
+}

@@ -1,0 +1,204 @@
+//! Refusals to tenants, with EC2's codes and words, and faults of ours. The only file to read about errors.
+//!
+//! **Invariant:** `?` on a lower error gives a fault. Becoming a refusal takes a deliberate constructor, except for ids,
+//! absent records and unreadable parameters, which name their own code.
+
+use std::fmt;
+
+use awan_model::id::Malformed;
+use awan_state::{DbError, Missing};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug)]
+pub enum Error {
+    /// The tenant's doing; told verbatim.
+    Refusal(Refusal),
+    /// Ours; the tenant reads `InternalError` and a request id.
+    Fault(anyhow::Error),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+}
+
+macro_rules! codes {
+    ($($code:ident $text:literal $status:literal,)*) => {
+        /// Error codes that decisions give, with their HTTP status. Source: "Error codes for the Amazon EC2 API".
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($code,)* }
+
+        impl Code {
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$code => $text,)* }
+            }
+        }
+
+        fn status_of(code: &str) -> u16 {
+            match code { $($text => $status,)* _ => 400 }
+        }
+    };
+}
+
+codes! {
+    AddressInUse "InvalidIPAddress.InUse" 400,
+    AddressLimitExceeded "AddressLimitExceeded" 400,
+    AlreadyAssociated "Resource.AlreadyAssociated" 400,
+    AuthFailure "AuthFailure" 401,
+    CannotDelete "CannotDelete" 400,
+    DependencyViolation "DependencyViolation" 400,
+    DryRunOperation "DryRunOperation" 412,
+    GatewayNotAttached "Gateway.NotAttached" 400,
+    IdempotentInstanceTerminated "IdempotentInstanceTerminated" 400,
+    IdempotentParameterMismatch "IdempotentParameterMismatch" 400,
+    IncompleteSignature "IncompleteSignature" 400,
+    IncorrectInstanceState "IncorrectInstanceState" 400,
+    IncorrectState "IncorrectState" 400,
+    InstanceLimitExceeded "InstanceLimitExceeded" 400,
+    InsufficientAddressCapacity "InsufficientAddressCapacity" 500,
+    InsufficientFreeAddressesInSubnet "InsufficientFreeAddressesInSubnet" 400,
+    InsufficientInstanceCapacity "InsufficientInstanceCapacity" 500,
+    InternalError "InternalError" 500,
+    InvalidAction "InvalidAction" 400,
+    InvalidAddressNotFound "InvalidAddress.NotFound" 400,
+    InvalidAllocationIdNotFound "InvalidAllocationID.NotFound" 400,
+    InvalidAssociationIdNotFound "InvalidAssociationID.NotFound" 400,
+    InvalidBlockDeviceMapping "InvalidBlockDeviceMapping" 400,
+    InvalidGroupDuplicate "InvalidGroup.Duplicate" 400,
+    InvalidGroupInUse "InvalidGroup.InUse" 400,
+    InvalidGroupNotFound "InvalidGroup.NotFound" 400,
+    InvalidGroupReserved "InvalidGroup.Reserved" 400,
+    InvalidInstanceId "InvalidInstanceID" 400,
+    InvalidKeyFormat "InvalidKey.Format" 400,
+    InvalidKeyPairDuplicate "InvalidKeyPair.Duplicate" 400,
+    InvalidKeyPairNotFound "InvalidKeyPair.NotFound" 400,
+    InvalidNextToken "InvalidNextToken" 400,
+    InvalidNetworkInterfaceInUse "InvalidNetworkInterface.InUse" 400,
+    InvalidParameter "InvalidParameter" 400,
+    InvalidParameterCombination "InvalidParameterCombination" 400,
+    InvalidParameterValue "InvalidParameterValue" 400,
+    InvalidPermissionDuplicate "InvalidPermission.Duplicate" 400,
+    InvalidPermissionMalformed "InvalidPermission.Malformed" 400,
+    InvalidPermissionNotFound "InvalidPermission.NotFound" 400,
+    InvalidResourceId "InvalidID" 400,
+    InvalidUserDataMalformed "InvalidUserData.Malformed" 400,
+    InvalidZoneNotFound "InvalidZone.NotFound" 400,
+    MalformedQueryString "MalformedQueryString" 400,
+    MethodNotAllowed "MethodNotAllowed" 405,
+    MissingAuthenticationToken "MissingAuthenticationToken" 403,
+    MissingParameter "MissingParameter" 400,
+    NoSuchVersion "NoSuchVersion" 400,
+    OperationNotPermitted "OperationNotPermitted" 400,
+    RequestEntityTooLarge "RequestEntityTooLarge" 413,
+    RequestExpired "RequestExpired" 400,
+    RequestLimitExceeded "RequestLimitExceeded" 503,
+    ResourceLimitExceeded "ResourceLimitExceeded" 400,
+    RulesPerSecurityGroupLimitExceeded "RulesPerSecurityGroupLimitExceeded" 400,
+    SecurityGroupLimitExceeded "SecurityGroupLimitExceeded" 400,
+    SecurityGroupsPerInterfaceLimitExceeded "SecurityGroupsPerInterfaceLimitExceeded" 400,
+    SignatureDoesNotMatch "SignatureDoesNotMatch" 403,
+    TagLimitExceeded "TagLimitExceeded" 400,
+    UnauthorizedOperation "UnauthorizedOperation" 403,
+    Unavailable "Unavailable" 503,
+    UnknownParameter "UnknownParameter" 400,
+    UnsupportedOperation "UnsupportedOperation" 400,
+    VpcIdNotSpecified "VPCIdNotSpecified" 400,
+}
+
+pub fn refuse(code: Code, message: impl Into<String>) -> Error {
+    Error::Refusal(Refusal { code: code.as_str(), message: message.into() })
+}
+
+pub fn invalid(message: impl Into<String>) -> Error {
+    refuse(Code::InvalidParameterValue, message)
+}
+
+pub fn invalid_value(value: impl fmt::Display, parameter: &str) -> Error {
+    invalid(format!("Value ({value}) for parameter {parameter} is invalid."))
+}
+
+pub fn missing(parameter: &str) -> Error {
+    refuse(Code::MissingParameter, format!("The request must contain the parameter {parameter}"))
+}
+
+pub fn combination(message: impl Into<String>) -> Error {
+    refuse(Code::InvalidParameterCombination, message)
+}
+
+/// For parameters that EC2 has and Awan has not yet.
+pub fn unsupported(parameter: &str) -> Error {
+    refuse(Code::UnsupportedOperation, format!("The parameter {parameter} is not supported"))
+}
+
+/// Refuses a parameter that is there although nothing would come of it.
+pub fn refuse_if(there: bool, parameter: &str) -> Result<()> {
+    if there { Err(unsupported(parameter)) } else { Ok(()) }
+}
+
+pub fn dependency(message: impl Into<String>) -> Error {
+    refuse(Code::DependencyViolation, message)
+}
+
+impl Error {
+    pub fn fault(message: impl fmt::Display) -> Self {
+        Self::Fault(anyhow::anyhow!("{message}"))
+    }
+
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refusal(refusal) => refusal.code,
+            Self::Fault(fault) if fault.is::<DbError>() => Code::Unavailable.as_str(),
+            Self::Fault(_) => Code::InternalError.as_str(),
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        status_of(self.code())
+    }
+
+    /// What the tenant reads. Never what went wrong inside.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Refusal(refusal) => refusal.message.clone(),
+            Self::Fault(fault) if fault.is::<DbError>() => {
+                "The service is unavailable. Please try again shortly.".into()
+            }
+            Self::Fault(_) => "An internal error has occurred".into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refusal(refusal) => write!(f, "{}: {}", refusal.code, refusal.message),
+            Self::Fault(fault) => write!(f, "{fault:#}"),
+        }
+    }
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Self {
+        Self::Refusal(Refusal { code: missing.code, message: missing.message })
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        Self::Refusal(Refusal { code: malformed.code, message: malformed.message })
+    }
+}
+
+impl From<DbError> for Error {
+    fn from(e: DbError) -> Self {
+        Self::Fault(e.into())
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(e: anyhow::Error) -> Self {
+        Self::Fault(e)
+    }
+}

@@ -1,0 +1,118 @@
+//! Bytes in, bytes out: one address for all services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awan_state::Tenant;
+use awan_wire::query::Params;
+use awan_wire::sigv4;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use crate::auth::{self, Caller};
+use crate::control::Control;
+use crate::dispatch::{Service, dispatch};
+use crate::error::{Code, Error, Result, refuse};
+
+const BODY_MAX: usize = 1024 * 1024;
+const QUERY_MAX: usize = 64 * 1024;
+/// A client that sends its request slower than this is cut off.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub fn router(control: Arc<Control>) -> Router {
+    Router::new().fallback(handle).with_state(control)
+}
+
+async fn handle(State(control): State<Arc<Control>>, request: Request) -> Response {
+    let request_id = control.request_id();
+    let (service, outcome) = respond(&control, request, &request_id).await;
+    let (status, body) = match outcome {
+        Ok(body) => (200, body),
+        Err(error) => (error.status(), service.error(&error, &request_id)),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = [(header::CONTENT_TYPE, "text/xml;charset=UTF-8"), (header::CACHE_CONTROL, "no-cache, no-store")];
+    let mut response = (status, headers, Body::from(body)).into_response();
+    if let Ok(value) = request_id.parse() {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+async fn respond(control: &Arc<Control>, request: Request, request_id: &str) -> (Service, Result<String>) {
+    let began = std::time::Instant::now();
+    let mut log = Line::default();
+    let outcome = serve(control, request, request_id, &mut log).await;
+    let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let code = outcome.as_ref().err().map_or("", Error::code);
+    let (account, action) = (log.account.as_str(), log.action.as_str());
+    if let Err(Error::Fault(fault)) = &outcome {
+        tracing::error!(request_id, account, action, error = format!("{fault:#}"), "request failed");
+    }
+    tracing::info!(target: "audit", request_id, account, action, code, took_us = took);
+    control.count(action, code);
+    (log.service.unwrap_or(Service::Ec2), outcome)
+}
+
+/// What the audit line says about a request, as far as it got.
+#[derive(Default)]
+struct Line {
+    account: String,
+    action: String,
+    service: Option<Service>,
+}
+
+async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line) -> Result<String> {
+    let (head, body) = request.into_parts();
+    if head.method != "GET" && head.method != "POST" {
+        return Err(refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource."));
+    }
+    let query = head.uri.query().unwrap_or_default();
+    let too_large = || refuse(Code::RequestEntityTooLarge, "The request is larger than this service accepts.");
+    if query.len() > QUERY_MAX {
+        return Err(too_large());
+    }
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await;
+    let body =
+        body.map_err(|_| refuse(Code::RequestExpired, "The request body did not arrive."))?.map_err(|_| too_large())?;
+    let headers = plain(&head.headers);
+    let parts =
+        sigv4::Parts { method: head.method.as_str(), path: head.uri.path(), query, headers: &headers, body: &body };
+    let Caller { tenant, service } = auth::verify(control, &parts)?;
+    log.service = Some(service);
+    tenant.home.account().clone_into(&mut log.account);
+    let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
+    let params = params(query, form, &body)?;
+    log.action = params.value("Action").unwrap_or_default().chars().take(80).collect();
+    run(control, tenant, service, params, request_id.to_owned()).await
+}
+
+/// A panic in an action fails that request, and no other.
+async fn run(
+    control: &Arc<Control>,
+    tenant: Tenant,
+    service: Service,
+    params: Params,
+    request_id: String,
+) -> Result<String> {
+    let control = control.clone();
+    let task = tokio::spawn(async move { dispatch(&control, tenant, service, &params, &request_id).await });
+    task.await.map_err(|e| Error::fault(format!("an action panicked: {e}")))?
+}
+
+fn params(query: &str, content_type: &str, body: &[u8]) -> Result<Params> {
+    let is_form = content_type.is_empty() || content_type.starts_with("application/x-www-form-urlencoded");
+    if !body.is_empty() && !is_form {
+        return Err(refuse(Code::MalformedQueryString, "The request body is not a form"));
+    }
+    Ok(Params::parse(&[query.as_bytes(), body])?)
+}
+
+/// Names in lower case as HTTP gives them; a value that is no text can be no part of a signature.
+fn plain(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}

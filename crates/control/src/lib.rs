@@ -1,0 +1,28 @@
+//! The decisions: accept or refuse requests, place, reconcile, plan, meter.
+//!
+//! **Invariant:** nothing here touches a machine. What is to happen is committed as records; hosts do it.
+
+#[rustfmt::skip]
+pub mod actions;
+pub mod audit;
+pub mod auth;
+pub mod control;
+pub mod describe;
+pub mod dispatch;
+pub mod error;
+pub mod hosts;
+pub mod http;
+mod journal;
+pub mod live;
+pub mod operator;
+pub mod plan;
+pub mod reconcile;
+pub mod schedule;
+pub mod tagging;
+#[cfg(test)]
+mod testing;
+pub mod token;
+pub mod turn;
+pub mod why;
+
+pub use control::{Control, Settings};

@@ -1,0 +1,359 @@
+//! What the operator does: the installation, accounts, built-in images and types.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
+use awan_model::address::Address;
+use awan_model::gateway::InternetGateway;
+use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
+use awan_model::host::{HostLiveness, HostRecord};
+use awan_model::id::{
+    DhcpOptionsId, GroupId, ImageId, InternetGatewayId, RouteTableId, RuleId, SnapshotId, SubnetId, VpcId,
+};
+use awan_model::image::{Boot, Image};
+use awan_model::installation::Installation;
+use awan_model::instance::{Instance, State, VmReport, Wish, state};
+use awan_model::instance_type::{self, InstanceType};
+use awan_model::route::{Route, RouteTable, Target};
+use awan_model::subnet::Subnet;
+use awan_model::vpc::Vpc;
+use awan_state::{Db, Home, Operator, Record as _, Ref, Tenant, Tx};
+use ipnet::Ipv4Net;
+
+use crate::control::Settings;
+use crate::error::{Code, Error, Result, invalid, refuse};
+
+/// What somebody needs to call the API.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Credentials {
+    pub account_id: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+/// Writes what the settings say; at the first start also names the store.
+pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> {
+    db.transact(Operator, "start", |tx| {
+        let home = Home::installation();
+        let old = tx.find_in::<Installation>(&home, &Installation::ID.into());
+        let store = old.as_ref().map_or_else(|| tx.new_id("store"), |o| o.store.clone());
+        let seal = old.as_ref().map_or_else(|| tx.random(), |o| o.seal);
+        let new = Installation {
+            home,
+            id: Installation::ID.into(),
+            store,
+            regions: settings.regions.clone(),
+            zones_per_region: settings.zones_per_region,
+            public_pool: settings.public_pool,
+            seal,
+        };
+        if old.as_deref() != Some(&new) {
+            tx.put(new.clone());
+        }
+        for kind in instance_type::builtin() {
+            if tx.find_at(&kind.at()).is_none() {
+                tx.put(kind);
+            }
+        }
+        for account in tx.all::<Account>() {
+            default_networks(tx, &account.id, &new)?;
+        }
+        Ok(Arc::new(new))
+    })
+    .await
+}
+
+/// The operator's own account, if there is none yet. `keys`: those to use instead of new ones.
+pub async fn root_account(db: &Db, keys: Option<(String, String)>) -> Result<Option<Credentials>> {
+    db.transact(Operator, "start", |tx| {
+        if !tx.all::<Account>().is_empty() {
+            return Ok(None);
+        }
+        open_account(tx, "root", None, keys.clone()).map(Some)
+    })
+    .await
+}
+
+pub async fn create_account(db: &Db, name: &str, id: Option<String>, cause: &str) -> Result<Credentials> {
+    db.transact(Operator, cause, |tx| open_account(tx, name, id.clone(), None)).await
+}
+
+fn open_account(
+    tx: &mut Tx<Operator>,
+    name: &str,
+    id: Option<String>,
+    keys: Option<(String, String)>,
+) -> Result<Credentials> {
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        return Err(invalid("An account's name has 1 to 64 characters"));
+    }
+    let home = Home::installation();
+    let id = match id {
+        Some(id) if Account::is_id(&id) && id != BUILTIN_ACCOUNT => id,
+        Some(id) => return Err(invalid(format!("'{}' is no account id: twelve digits", id.escape_debug()))),
+        None => new_account_id(tx),
+    };
+    if tx.find_in::<Account>(&home, &id).is_some() {
+        return Err(invalid(format!("The account {id} exists")));
+    }
+    let created = tx.now();
+    let (access_key_id, secret_access_key) = keys.unwrap_or_else(|| new_keys(tx));
+    tx.put(Account { home: home.clone(), id: id.clone(), name: name.to_owned(), created, closing: false });
+    let (key, secret) = (access_key_id.clone(), secret_access_key.clone());
+    tx.put(AccessKey { home: home.clone(), id: key, secret, account: id.clone(), created });
+    let installation = tx.find_in::<Installation>(&home, &Installation::ID.into());
+    let installation = installation.ok_or_else(|| Error::fault("the installation has no record"))?;
+    default_networks(tx, &id, &installation)?;
+    Ok(Credentials { account_id: id, access_key_id, secret_access_key })
+}
+
+fn new_account_id(tx: &mut Tx<Operator>) -> String {
+    format!("{:012}", u64::from_be_bytes(tx.random()) % 899_999_999_999 + 100_000_000_000)
+}
+
+fn new_keys(tx: &mut Tx<Operator>) -> (String, String) {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let id: String = tx.random::<16>().iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect();
+    let secret = base64::Engine::encode(&base64::prelude::BASE64_STANDARD_NO_PAD, tx.random::<30>());
+    (format!("AKIA{id}"), secret)
+}
+
+/// In each region: a default VPC with a subnet in each zone, its group, its way to the internet.
+fn default_networks(tx: &mut Tx<Operator>, account: &str, installation: &Installation) -> Result<()> {
+    for region in &installation.regions {
+        let home = Home::new(account, region);
+        if tx.all_in::<Vpc>(&home).is_empty() {
+            tx.act_for_tenant(&home, |tx| default_vpc(tx, &installation.zones(region)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Source: "Default VPCs", Amazon VPC documentation: 172.31.0.0/16 with a /20 in each zone.
+pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<VpcId> {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = VpcId::made(tx.new_id(VpcId::PREFIX));
+    let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
+    let dhcp_options = DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX));
+    let (dns_support, dns_hostnames) = (true, true);
+    tx.put(Vpc {
+        home: home.clone(),
+        id: id.clone(),
+        cidr,
+        is_default: true,
+        dhcp_options,
+        dns_support,
+        dns_hostnames,
+        created,
+    });
+    for (cidr, zone) in cidr.subnets(20).map_err(Error::fault)?.zip(zones) {
+        let subnet = SubnetId::made(tx.new_id(SubnetId::PREFIX));
+        let (vpc, zone) = (id.clone(), zone.clone());
+        tx.put(Subnet {
+            home: home.clone(),
+            id: subnet,
+            vpc,
+            cidr,
+            zone,
+            default_for_zone: true,
+            map_public_ip: true,
+            created,
+        });
+    }
+    let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
+    tx.put(InternetGateway { home: home.clone(), id: gateway.clone(), vpc: Some(id.clone()), created });
+    let routes = vec![Route { destination: Ipv4Net::default(), target: Target::InternetGateway(gateway) }];
+    let table = RouteTableId::made(tx.new_id(RouteTableId::PREFIX));
+    tx.put(RouteTable { home, id: table, vpc: id.clone(), main: true, subnets: Vec::new(), routes, created });
+    default_group(tx, &id);
+    Ok(id)
+}
+
+/// Lets its own members in and everything out, as EC2's does.
+pub fn default_group(tx: &mut Tx<Tenant>, vpc: &VpcId) -> GroupId {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = GroupId::made(tx.new_id(GroupId::PREFIX));
+    let mut rule = |egress, peer| {
+        let id = RuleId::made(tx.new_id(RuleId::PREFIX));
+        Rule { id, egress, traffic: Traffic::All, peer, description: None }
+    };
+    let rules = vec![rule(false, Peer::Group(id.clone())), rule(true, Peer::Ipv4(Ipv4Net::default()))];
+    let (name, description) = (SecurityGroup::DEFAULT.to_owned(), "default VPC security group".to_owned());
+    tx.put(SecurityGroup { home, id: id.clone(), vpc: vpc.clone(), name, description, rules, created });
+    id
+}
+
+/// An image that comes with Awan. The digest of its content names it, so that each version has its own id.
+#[derive(Debug, Clone)]
+pub struct Builtin {
+    pub name: String,
+    pub description: String,
+    /// Hexadecimal, at least 17 digits.
+    pub digest: String,
+    pub size_gib: u32,
+    pub boot: Boot,
+}
+
+impl Builtin {
+    pub fn id(&self) -> ImageId {
+        ImageId::made(format!("ami-{}", &self.digest[..17]))
+    }
+}
+
+pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
+    let id = image.id();
+    db.transact(Operator, "start", |tx| {
+        let home = Home::new(BUILTIN_ACCOUNT, "_");
+        if tx.find_in::<Image>(&home, &id).is_some() {
+            return Ok::<_, Error>(());
+        }
+        let created = tx.now();
+        let record = Image {
+            home: home.clone(),
+            id: id.clone(),
+            name: image.name.clone(),
+            description: image.description.clone(),
+            public: true,
+            architecture: "x86_64".into(),
+            size_gib: image.size_gib,
+            root_device: "/dev/xvda".into(),
+            snapshot: SnapshotId::made(format!("snap-{}", id.digits())),
+            boot: image.boot.clone(),
+            created,
+        };
+        tx.act_for_tenant(&home, |tx| tx.put(record));
+        Ok(())
+    })
+    .await?;
+    Ok(id)
+}
+
+/// Takes no new request, ends what runs. What is left goes when the last instance is gone: ask again until it says so.
+pub async fn delete_account(db: &Db, id: &str, force: bool, cause: &str) -> Result<bool> {
+    db.transact(Operator, cause, |tx| close_account(tx, id, force)).await
+}
+
+fn close_account(tx: &mut Tx<Operator>, id: &str, force: bool) -> Result<bool> {
+    let home = Home::installation();
+    let account = tx.find_in::<Account>(&home, &id.to_owned());
+    let account = account.ok_or_else(|| invalid(format!("The account '{}' does not exist", id.escape_debug())))?;
+    let installation = tx.find_in::<Installation>(&home, &Installation::ID.into());
+    let regions = installation.map(|i| i.regions.clone()).unwrap_or_default();
+    let homes: Vec<_> = regions.iter().map(|region| Home::new(id, region)).collect();
+    let mut living = 0;
+    for home in &homes {
+        living += end_instances(tx, home, force)?;
+    }
+    if living > 0 {
+        if !account.closing {
+            tx.put(Account { closing: true, ..(*account).clone() });
+        }
+        return Ok(false);
+    }
+    for home in &homes {
+        erase(tx, home);
+    }
+    for key in tx.all::<AccessKey>().iter().filter(|k| k.account == id) {
+        tx.remove(&key.at());
+    }
+    tx.remove(&account.at());
+    Ok(true)
+}
+
+fn end_instances(tx: &mut Tx<Operator>, home: &Home, force: bool) -> Result<usize> {
+    let mut living = 0;
+    for instance in tx.all_in::<Instance>(home) {
+        let report = tx.find_at(&Ref::<VmReport>::new(home, &instance.id));
+        if state(&instance, report.as_deref()) == State::Terminated {
+            continue;
+        }
+        if !force {
+            return Err(refuse(Code::DependencyViolation, "The account has instances; use --force to terminate them."));
+        }
+        living += 1;
+        if instance.wish != Wish::Gone {
+            let gone = Instance { wish: Wish::Gone, force: true, wished: tx.now(), ..(*instance).clone() };
+            tx.act_for_tenant(home, |tx| tx.put(gone));
+        }
+    }
+    Ok(living)
+}
+
+/// Removes every record of a home. Its instances are over.
+fn erase(tx: &mut Tx<Operator>, home: &Home) {
+    use awan_model::interface::NetworkInterface;
+    use awan_model::key_pair::KeyPair;
+    use awan_model::tag::Tags;
+    use awan_model::token::ClientToken;
+    use awan_model::volume::{Volume, VolumePlacement};
+    tx.as_system(|tx| {
+        for place in tx.all_in::<VolumePlacement>(home) {
+            tx.remove(&place.at());
+        }
+        for report in tx.all_in::<VmReport>(home) {
+            tx.forget(&report.at());
+        }
+    });
+    tx.act_for_tenant(home, |tx| {
+        macro_rules! all {
+            ($($record:ty),*) => { $(for record in tx.list::<$record>() { tx.remove::<$record>(&record.id); })* };
+        }
+        all!(
+            Instance,
+            NetworkInterface,
+            Volume,
+            Address,
+            SecurityGroup,
+            RouteTable,
+            InternetGateway,
+            Subnet,
+            Vpc,
+            KeyPair,
+            Tags,
+            ClientToken,
+            Image
+        );
+    });
+}
+
+/// Adds or replaces an instance type of the operator's own.
+pub async fn put_instance_type(db: &Db, kind: InstanceType, cause: &str) -> Result<()> {
+    let fine = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let named = kind.id.split_once('.').is_some_and(|(family, size)| fine(family) && fine(size)) && kind.id.len() <= 32;
+    if !named || kind.vcpus == 0 || kind.memory_mib < 64 {
+        return Err(invalid("An instance type has a name like 'ci.small', at least 1 vCPU and at least 64 MiB"));
+    }
+    db.transact(Operator, cause, |tx| {
+        tx.put(kind.clone());
+        Ok(())
+    })
+    .await
+}
+
+/// A host as the operator sees it.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HostView {
+    pub host: HostRecord,
+    pub alive: bool,
+    pub instances: usize,
+}
+
+pub fn hosts(db: &Db) -> Vec<HostView> {
+    db.read(Operator, |tx| {
+        let places = tx.all::<awan_model::instance::Placement>();
+        let of = |host: Arc<HostRecord>, tx: &mut Tx<Operator>| {
+            let alive = tx.find_at(&Ref::<HostLiveness>::new(&host.home, &host.id)).is_none_or(|l| l.alive);
+            let instances = places.iter().filter(|p| p.host == host.id).count();
+            HostView { host: (*host).clone(), alive, instances }
+        };
+        let hosts = tx.all::<HostRecord>();
+        hosts.into_iter().map(|host| of(host, tx)).collect()
+    })
+}
+
+pub fn accounts(db: &Db) -> Vec<Account> {
+    db.read(Operator, |tx| tx.all::<Account>().iter().map(|a| (**a).clone()).collect())
+}

@@ -1,0 +1,236 @@
+//! Snapshot to plans: everything that each host must be. Pure, and computed whole each time (constant work).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::address::Address;
+use awan_model::gateway::InternetGateway;
+use awan_model::group::{Peer, Rule, SecurityGroup};
+use awan_model::host::HostRecord;
+use awan_model::id::{GroupId, HostId, VpcId};
+use awan_model::image::{Boot, Image};
+use awan_model::installation::Installation;
+use awan_model::instance::{Instance, Placement};
+use awan_model::interface::NetworkInterface;
+use awan_model::plan::{
+    DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SubnetPlan,
+    VmPlan, VolumePlan, VpcPlan,
+};
+use awan_model::route::{RouteTable, Target};
+use awan_model::subnet::Subnet;
+use awan_model::tag::Tags;
+use awan_model::volume::{Volume, VolumePlacement};
+use awan_model::vpc::Vpc;
+use awan_state::{Home, Ref, Revision, System, Tx};
+
+/// The plans of all hosts.
+pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan> {
+    let Some(installation) = tx.find_in::<Installation>(&Home::installation(), &Installation::ID.into()) else {
+        return BTreeMap::new();
+    };
+    let mut plans: BTreeMap<HostId, HostPlan> =
+        tx.all::<HostRecord>().iter().map(|host| (host.id.clone(), empty(&installation, &host.id, revision))).collect();
+    let mut vpcs: BTreeMap<(HostId, VpcId), Vec<Placed>> = BTreeMap::new();
+    for place in tx.all::<Placement>() {
+        let Some(plan) = plans.get_mut(&place.host) else { continue };
+        let Some(instance) = tx.find_in::<Instance>(&place.home, &place.id) else { continue };
+        plan.vms.extend(vm(tx, &instance, &place));
+        if let Some(eni) = tx.find_in::<NetworkInterface>(&instance.home, &instance.interface) {
+            vpcs.entry((place.host.clone(), eni.vpc.clone())).or_default().push(Placed { place, eni });
+        }
+    }
+    let mut networks: HashMap<VpcId, Option<Network>> = HashMap::new();
+    for ((host, vpc), placed) in vpcs {
+        let network = networks.entry(vpc.clone()).or_insert_with(|| Network::read(tx, &placed[0].eni.home, &vpc));
+        if let (Some(network), Some(plan)) = (network, plans.get_mut(&host)) {
+            plan.network.vpcs.push(network.on_host(&placed));
+        }
+    }
+    volumes(tx, &mut plans);
+    plans
+}
+
+struct Placed {
+    place: Arc<Placement>,
+    eni: Arc<NetworkInterface>,
+}
+
+fn empty(installation: &Installation, host: &HostId, revision: Revision) -> HostPlan {
+    HostPlan {
+        protocol: PROTOCOL,
+        store: installation.store.clone(),
+        revision,
+        host: host.clone(),
+        vms: Vec::new(),
+        volumes: Vec::new(),
+        network: NetworkPlan { vpcs: Vec::new(), public_pool: Some(installation.public_pool) },
+    }
+}
+
+fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
+    for place in tx.all::<VolumePlacement>() {
+        let Some(plan) = plans.get_mut(&place.host) else { continue };
+        let Some(volume) = tx.find_in::<Volume>(&place.home, &place.id) else { continue };
+        plan.volumes.push(VolumePlan {
+            home: volume.home.clone(),
+            id: volume.id.clone(),
+            size_gib: volume.size_gib,
+            image: volume.image.clone(),
+        });
+    }
+}
+
+fn vm(tx: &mut Tx<System>, instance: &Instance, place: &Placement) -> Option<VmPlan> {
+    let image = tx.find_by::<Image>("image", instance.image.as_str());
+    let boot = image.map_or(Boot::Firmware, |image| image.boot.clone());
+    Some(VmPlan {
+        home: instance.home.clone(),
+        id: instance.id.clone(),
+        wish: if place.run == instance.run { instance.wish } else { return None },
+        run: place.run,
+        reboots: instance.reboots,
+        force: instance.force,
+        instance_type: instance.instance_type.clone(),
+        vcpus: place.vcpus,
+        memory_mib: place.memory_mib,
+        boot,
+        image: instance.image.clone(),
+        disks: vec![DiskPlan { volume: instance.root_volume.clone(), device: instance.root_device.clone() }],
+        interfaces: vec![instance.interface.clone()],
+        metadata: metadata(tx, instance),
+    })
+}
+
+fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {
+    let tags = if instance.metadata.tags {
+        tx.find_at(&Ref::<Tags>::new(&instance.home, &instance.id.to_string()))
+            .map(|t| t.tags.clone())
+            .unwrap_or_default()
+    } else {
+        BTreeMap::new()
+    };
+    Metadata {
+        options: instance.metadata.clone(),
+        account: instance.home.account().to_owned(),
+        region: instance.home.region().to_owned(),
+        zone: instance.zone.clone(),
+        reservation: instance.reservation.clone(),
+        launch_index: instance.launch_index,
+        architecture: instance.architecture.clone(),
+        key_name: instance.key_name.clone(),
+        public_key: instance.public_key.clone(),
+        user_data: instance.user_data.clone(),
+        tags,
+        launched: instance.launched,
+        root_device: instance.root_device.clone(),
+    }
+}
+
+/// What all hosts of a VPC share.
+struct Network {
+    vpc: Arc<Vpc>,
+    subnets: Vec<SubnetPlan>,
+    groups: HashMap<GroupId, Arc<SecurityGroup>>,
+    members: Vec<Member>,
+    elastic: HashMap<String, Ipv4Addr>,
+}
+
+impl Network {
+    fn read(tx: &mut Tx<System>, home: &Home, id: &VpcId) -> Option<Self> {
+        let vpc = tx.find_in::<Vpc>(home, id)?;
+        let elastic = elastic(tx, home);
+        let groups = tx.all_in::<SecurityGroup>(home).into_iter().filter(|g| g.vpc == *id).map(|g| (g.id.clone(), g));
+        let groups = groups.collect();
+        let subnets = subnets(tx, home, id);
+        let mut members = Vec::new();
+        for eni in tx.all_in::<NetworkInterface>(home).iter().filter(|eni| eni.vpc == *id) {
+            let automatic = || {
+                let instance = &eni.attachment.as_ref()?.instance;
+                tx.find_in::<Placement>(home, instance)?.public_ip
+            };
+            let public_ip = elastic.get(eni.id.as_str()).copied().or_else(automatic);
+            members.push(Member { private_ip: eni.private_ip, groups: eni.groups.clone(), public_ip });
+        }
+        Some(Self { vpc, subnets, groups, members, elastic })
+    }
+
+    fn on_host(&self, placed: &[Placed]) -> VpcPlan {
+        let interfaces: Vec<_> = placed.iter().filter_map(|p| self.interface(p)).collect();
+        VpcPlan {
+            home: self.vpc.home.clone(),
+            id: self.vpc.id.clone(),
+            cidr: self.vpc.cidr,
+            region: self.vpc.home.region().to_owned(),
+            dns_support: self.vpc.dns_support,
+            dns_hostnames: self.vpc.dns_hostnames,
+            subnets: self.subnets.clone(),
+            groups: self.groups_of(&interfaces),
+            interfaces,
+            members: self.members.clone(),
+        }
+    }
+
+    fn interface(&self, placed: &Placed) -> Option<InterfacePlan> {
+        let eni = &placed.eni;
+        let attachment = eni.attachment.as_ref()?;
+        Some(InterfacePlan {
+            id: eni.id.clone(),
+            instance: attachment.instance.clone(),
+            device_index: attachment.device_index,
+            subnet: eni.subnet.clone(),
+            mac: eni.mac,
+            private_ip: eni.private_ip,
+            public_ip: self.elastic.get(eni.id.as_str()).copied().or(placed.place.public_ip),
+            groups: eni.groups.clone(),
+            source_dest_check: eni.source_dest_check,
+        })
+    }
+
+    /// The groups of these interfaces with their rules, and the groups that those name.
+    fn groups_of(&self, interfaces: &[InterfacePlan]) -> Vec<GroupPlan> {
+        let own: BTreeSet<&GroupId> = interfaces.iter().flat_map(|i| &i.groups).collect();
+        let mut wanted = own.clone();
+        for group in own.iter().filter_map(|id| self.groups.get(*id)) {
+            wanted.extend(group.rules.iter().filter_map(|rule| match &rule.peer {
+                Peer::Group(id) => Some(id),
+                Peer::Ipv4(_) | Peer::Ipv6(_) => None,
+            }));
+        }
+        wanted.into_iter().filter_map(|id| self.groups.get(id)).map(|group| group_plan(group)).collect()
+    }
+}
+
+fn group_plan(group: &SecurityGroup) -> GroupPlan {
+    let rules = |egress: bool| {
+        let of_side = group.rules.iter().filter(|r| r.egress == egress);
+        let mut rules: Vec<_> =
+            of_side.map(|Rule { traffic, peer, .. }| RulePlan { traffic: *traffic, peer: peer.clone() }).collect();
+        rules.sort_unstable();
+        rules
+    };
+    GroupPlan { id: group.id.clone(), name: group.name.clone(), ingress: rules(false), egress: rules(true) }
+}
+
+/// Elastic addresses by the interface that has them.
+fn elastic(tx: &mut Tx<System>, home: &Home) -> HashMap<String, Ipv4Addr> {
+    let addresses = tx.all_in::<Address>(home);
+    let held = addresses.iter().filter_map(|a| a.association.as_ref().map(|s| (s.interface.to_string(), a.public_ip)));
+    held.collect()
+}
+
+fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
+    let attached = |gateway: &InternetGateway| gateway.vpc.as_ref() == Some(vpc);
+    let gateways: Vec<_> =
+        tx.all_in::<InternetGateway>(home).iter().filter(|g| attached(g)).map(|g| g.id.clone()).collect();
+    let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
+    let leads_out = |table: &RouteTable| {
+        let out = |target: &Target| matches!(target, Target::InternetGateway(id) if gateways.contains(id));
+        table.routes.iter().any(|r| r.destination.prefix_len() == 0 && out(&r.target))
+    };
+    let of = |subnet: &Arc<Subnet>| {
+        let own = tables.iter().find(|t| t.subnets.contains(&subnet.id)).or_else(|| tables.iter().find(|t| t.main));
+        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, internet: own.is_some_and(|t| leads_out(t)) }
+    };
+    tx.all_in::<Subnet>(home).iter().filter(|s| s.vpc == *vpc).map(of).collect()
+}

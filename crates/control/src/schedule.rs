@@ -1,0 +1,185 @@
+//! Where does it fit: placement and public addresses, decided over the snapshot on a tenant's behalf.
+//!
+//! **Invariant:** what is counted here is read in the same transaction, so two launches that saw the same last place
+//! cannot both have it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::address::BY_PUBLIC_IP;
+use awan_model::host::{Capacity, HostLiveness, HostRecord};
+use awan_model::id::HostId;
+use awan_model::installation::Installation;
+use awan_model::instance::{Instance, Placement};
+use awan_model::instance_type::InstanceType;
+use awan_model::volume::{Volume, VolumePlacement};
+use awan_state::{Home, System, Tenant, Tx};
+
+use crate::error::{Code, Error, Result, refuse};
+
+/// The room on every host that is alive, counted once for all instances of one request.
+pub struct Room {
+    hosts: Vec<(Arc<HostRecord>, Capacity)>,
+    pool: Option<Pool>,
+}
+
+impl Room {
+    pub fn count(tx: &mut Tx<Tenant>) -> Self {
+        tx.as_system(|tx| {
+            let mut free: HashMap<HostId, Capacity> = HashMap::new();
+            let dead: HashSet<HostId> =
+                tx.all::<HostLiveness>().iter().filter(|l| !l.alive).map(|l| l.id.clone()).collect();
+            let hosts: Vec<_> = tx.all::<HostRecord>().into_iter().filter(|h| !dead.contains(&h.id)).collect();
+            for host in &hosts {
+                free.insert(host.id.clone(), host.capacity);
+            }
+            for place in tx.all::<Placement>() {
+                if let Some(left) = free.get_mut(&place.host) {
+                    left.vcpus = left.vcpus.saturating_sub(place.vcpus);
+                    left.memory_mib = left.memory_mib.saturating_sub(place.memory_mib);
+                }
+            }
+            for place in tx.all::<VolumePlacement>() {
+                if let Some(left) = free.get_mut(&place.host) {
+                    left.disk_gib = left.disk_gib.saturating_sub(place.size_gib.into());
+                }
+            }
+            let hosts = hosts.into_iter().map(|h| (h.clone(), free[&h.id])).collect();
+            Self { hosts, pool: None }
+        })
+    }
+
+    /// How many more machines of a type fit, in a zone if one is named.
+    pub fn fits(&self, home: &Home, zone: Option<&str>, kind: &InstanceType, disk_gib: u32) -> u64 {
+        let fitting = |(host, left): &(Arc<HostRecord>, Capacity)| {
+            if !zone
+                .map_or_else(|| host.region == "*" || host.region == home.region(), |z| host.serves(home.region(), z))
+            {
+                return 0;
+            }
+            let by_cpu = u64::from(left.vcpus / kind.vcpus.max(1));
+            by_cpu.min(left.memory_mib / kind.memory_mib.max(1)).min(left.disk_gib / u64::from(disk_gib.max(1)))
+        };
+        self.hosts.iter().map(fitting).sum()
+    }
+
+    /// Gives an instance its place for the current run: a host, its root volume's bytes, and a public address if it
+    /// wants one.
+    pub fn place(&mut self, tx: &mut Tx<Tenant>, instance: &Instance, kind: &InstanceType) -> Result<()> {
+        let volumes = attached(tx, instance);
+        let bound = volumes.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id));
+        let unplaced: Vec<_> =
+            volumes.iter().filter(|v| tx.find::<VolumePlacement>(&v.id).is_none()).cloned().collect();
+        let disk_gib: u64 = unplaced.iter().map(|v| u64::from(v.size_gib)).sum();
+        let host = self.take(instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
+        let public_ip = if instance.wants_public_ip { Some(self.public_address(tx)?) } else { None };
+        let (home, id) = (instance.home.clone(), instance.id.clone());
+        let (vcpus, memory_mib, run) = (kind.vcpus, kind.memory_mib, instance.run);
+        tx.as_system(|tx| {
+            for volume in &unplaced {
+                let (home, id) = (home.clone(), volume.id.clone());
+                tx.put(VolumePlacement { home, id, host: host.clone(), size_gib: volume.size_gib });
+            }
+            tx.put(Placement { home, id, host, run, vcpus, memory_mib, public_ip });
+        });
+        Ok(())
+    }
+
+    /// The host with the most free memory of those that fit, or the one where the disks already are.
+    fn take(
+        &mut self,
+        instance: &Instance,
+        kind: &InstanceType,
+        disk_gib: u64,
+        bound: Option<&HostId>,
+    ) -> Result<HostId> {
+        let region = instance.home.region();
+        let fits = |(host, left): &&mut (Arc<HostRecord>, Capacity)| {
+            bound.map_or_else(|| host.serves(region, &instance.zone), |b| *b == host.id)
+                && left.vcpus >= kind.vcpus
+                && left.memory_mib >= kind.memory_mib
+                && left.disk_gib >= disk_gib
+        };
+        let best = self.hosts.iter_mut().filter(fits).max_by_key(|(host, left)| (left.memory_mib, host.id.clone()));
+        let (host, left) = best.ok_or_else(|| no_capacity(&kind.id, &instance.zone))?;
+        left.vcpus -= kind.vcpus;
+        left.memory_mib -= kind.memory_mib;
+        left.disk_gib -= disk_gib;
+        Ok(host.id.clone())
+    }
+
+    /// The lowest public address that nobody holds.
+    fn public_address(&mut self, tx: &mut Tx<Tenant>) -> Result<Ipv4Addr> {
+        if self.pool.is_none() {
+            self.pool = Some(tx.as_system(Pool::count)?);
+        }
+        let pool = self.pool.as_mut().expect("just filled");
+        pool.take()
+    }
+}
+
+/// The public addresses that nobody holds.
+struct Pool {
+    free: std::vec::IntoIter<Ipv4Addr>,
+}
+
+impl Pool {
+    fn count(tx: &mut Tx<System>) -> Result<Self> {
+        let installation = tx.find_in::<Installation>(&Home::installation(), &Installation::ID.into());
+        let pool = installation.ok_or_else(|| Error::fault("the installation has no record"))?.public_pool;
+        let held: HashSet<Ipv4Addr> = tx.held(BY_PUBLIC_IP).iter().filter_map(|ip| ip.parse().ok()).collect();
+        // The first two are the routers' on the way in.
+        let free: Vec<_> = pool.hosts().skip(2).filter(|ip| !held.contains(ip)).take(POOL_LOOK_AHEAD).collect();
+        Ok(Self { free: free.into_iter() })
+    }
+
+    fn take(&mut self) -> Result<Ipv4Addr> {
+        self.free.next().ok_or_else(|| {
+            refuse(Code::InsufficientAddressCapacity, "Not enough available addresses to satisfy your request.")
+        })
+    }
+}
+
+/// No request takes more public addresses than this.
+const POOL_LOOK_AHEAD: usize = 1_100;
+
+/// One public address for a tenant to keep.
+pub fn public_address(tx: &mut Tx<Tenant>, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+    tx.as_system(|tx| {
+        let mut pool = Pool::count(tx)?;
+        match wanted {
+            None => pool.take(),
+            Some(ip) if tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_some() => {
+                Err(refuse(Code::AddressInUse, format!("The address {ip} is in use")))
+            }
+            Some(ip) => {
+                let there = pool.free.any(|free| free == ip);
+                if there {
+                    Ok(ip)
+                } else {
+                    Err(refuse(Code::InvalidAddressNotFound, format!("Address '{ip}' not found.")))
+                }
+            }
+        }
+    })
+}
+
+fn attached(tx: &mut Tx<Tenant>, instance: &Instance) -> Vec<Arc<Volume>> {
+    tx.find::<Volume>(&instance.root_volume).into_iter().collect()
+}
+
+pub fn no_capacity(kind: &str, zone: &str) -> Error {
+    refuse(
+        Code::InsufficientInstanceCapacity,
+        format!(
+            "We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone}). \
+             Our system will be working on provisioning additional capacity."
+        ),
+    )
+}
+
+/// Whether the control plane hears a host.
+pub fn is_alive(tx: &mut Tx<Tenant>, host: &HostId) -> bool {
+    tx.as_system(|tx| tx.find_in::<HostLiveness>(&Home::installation(), host)).is_none_or(|l| l.alive)
+}

@@ -1,0 +1,177 @@
+//! Tags: on creation, in answers, in filters; and which resource an id names.
+
+use std::collections::BTreeMap;
+
+use awan_model::address::Address;
+use awan_model::gateway::InternetGateway;
+use awan_model::group::SecurityGroup;
+use awan_model::image::Image;
+use awan_model::instance::Instance;
+use awan_model::interface::NetworkInterface;
+use awan_model::key_pair::KeyPair;
+use awan_model::route::RouteTable;
+use awan_model::subnet::Subnet;
+use awan_model::tag::Tags;
+use awan_model::volume::Volume;
+use awan_model::vpc::Vpc;
+use awan_state::{Record, Tenant, Tx};
+use awan_wire::ec2;
+
+use crate::error::{Code, Error, Result, invalid, refuse, unsupported};
+
+/// EC2's limits, from "Tag restrictions".
+const TAGS_MAX: usize = 50;
+const KEY_MAX: usize = 128;
+const VALUE_MAX: usize = 256;
+
+/// The kind of resource that an id names, as filters and tag specifications call it.
+pub fn kind_of(id: &str) -> Option<&'static str> {
+    let kinds = [
+        ("i-", "instance"),
+        ("vol-", "volume"),
+        ("eni-", "network-interface"),
+        ("ami-", "image"),
+        ("sg-", "security-group"),
+        ("sgr-", "security-group-rule"),
+        ("subnet-", "subnet"),
+        ("vpc-", "vpc"),
+        ("igw-", "internet-gateway"),
+        ("rtb-", "route-table"),
+        ("key-", "key-pair"),
+        ("eipalloc-", "elastic-ip"),
+    ];
+    kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
+}
+
+/// Refuses an id of something that this home has not.
+pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
+    fn there<R: Record>(tx: &mut Tx<Tenant>, id: &str) -> Result<()>
+    where
+        R::Id: std::str::FromStr<Err = awan_model::id::Malformed>,
+    {
+        tx.get::<R>(&id.parse()?)?;
+        Ok(())
+    }
+    match kind_of(id) {
+        Some("instance") => there::<Instance>(tx, id),
+        Some("volume") => there::<Volume>(tx, id),
+        Some("network-interface") => there::<NetworkInterface>(tx, id),
+        Some("image") => there::<Image>(tx, id),
+        Some("security-group") => there::<SecurityGroup>(tx, id),
+        Some("security-group-rule") => rule(tx, id),
+        Some("subnet") => there::<Subnet>(tx, id),
+        Some("vpc") => there::<Vpc>(tx, id),
+        Some("internet-gateway") => there::<InternetGateway>(tx, id),
+        Some("route-table") => there::<RouteTable>(tx, id),
+        Some("key-pair") => there::<KeyPair>(tx, id),
+        Some("elastic-ip") => there::<Address>(tx, id),
+        _ => Err(no_such_id(id)),
+    }
+}
+
+fn rule(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
+    let found = tx.list::<SecurityGroup>().iter().any(|g| g.rules.iter().any(|r| r.id.as_str() == id));
+    if found { Ok(()) } else { Err(no_such_id(id)) }
+}
+
+fn no_such_id(id: &str) -> Error {
+    let shown: String = id.chars().take(100).collect();
+    refuse(Code::InvalidResourceId, format!("The ID '{}' is not valid", shown.escape_debug()))
+}
+
+/// Adds tags to a resource, replacing those with the same key.
+pub fn add(tx: &mut Tx<Tenant>, id: &str, tags: &[ec2::Tag]) -> Result<()> {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let mut all = tx.find::<Tags>(&id.to_owned()).map(|t| t.tags.clone()).unwrap_or_default();
+    for tag in tags {
+        let (key, value) = checked(tag)?;
+        all.insert(key, value);
+    }
+    if all.len() > TAGS_MAX {
+        return Err(refuse(
+            Code::TagLimitExceeded,
+            format!("The maximum number of tags for a resource is {TAGS_MAX}."),
+        ));
+    }
+    let home = tx.home().clone();
+    tx.put(Tags { home, id: id.to_owned(), tags: all });
+    Ok(())
+}
+
+fn checked(tag: &ec2::Tag) -> Result<(String, String)> {
+    let key = tag.key.clone().unwrap_or_default();
+    let value = tag.value.clone().unwrap_or_default();
+    if key.is_empty() || key.chars().count() > KEY_MAX {
+        return Err(invalid(format!("Tag keys have 1 to {KEY_MAX} characters")));
+    }
+    if value.chars().count() > VALUE_MAX {
+        return Err(invalid(format!("Tag values have at most {VALUE_MAX} characters")));
+    }
+    if key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:")) {
+        return Err(invalid("Tag keys starting with 'aws:' are reserved for internal use"));
+    }
+    Ok((key, value))
+}
+
+/// The tags that a create action gives to one kind of resource, among the kinds that it makes.
+pub fn specified(specs: &[ec2::TagSpecification], kind: &str, kinds: &[&str]) -> Result<Vec<ec2::Tag>> {
+    let mut tags = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for spec in specs {
+        let resource =
+            spec.resource_type.as_deref().ok_or_else(|| invalid("A tag specification needs a ResourceType"))?;
+        if kind_known(resource).is_none() {
+            return Err(invalid(format!("'{}' is not a valid taggable resource type", resource.escape_debug())));
+        }
+        if !kinds.contains(&resource) {
+            return Err(unsupported(&format!("TagSpecification for {resource}")));
+        }
+        if !seen.insert(resource) {
+            return Err(invalid(format!("Tag specification resource type {resource} is given twice")));
+        }
+        if resource == kind {
+            tags.extend(spec.tags.iter().cloned());
+        }
+    }
+    tags.iter().try_for_each(|tag| checked(tag).map(drop))?;
+    Ok(tags)
+}
+
+fn kind_known(kind: &str) -> Option<()> {
+    let kinds = [
+        "instance",
+        "volume",
+        "network-interface",
+        "image",
+        "security-group",
+        "security-group-rule",
+        "subnet",
+        "vpc",
+        "internet-gateway",
+        "route-table",
+        "key-pair",
+        "elastic-ip",
+        "spot-instances-request",
+        "snapshot",
+    ];
+    kinds.contains(&kind).then_some(())
+}
+
+pub fn of(tx: &mut Tx<Tenant>, id: &str) -> BTreeMap<String, String> {
+    tx.find::<Tags>(&id.to_owned()).map(|t| t.tags.clone()).unwrap_or_default()
+}
+
+pub fn shown(tags: &BTreeMap<String, String>) -> Vec<ec2::Tag> {
+    tags.iter().map(|(k, v)| ec2::Tag { key: Some(k.clone()), value: Some(v.clone()) }).collect()
+}
+
+/// What the filters `tag:KEY`, `tag-key` and `tag-value` compare with.
+pub fn filter_values(tags: &BTreeMap<String, String>, filter: &str) -> Vec<String> {
+    match filter {
+        "tag-key" => tags.keys().cloned().collect(),
+        "tag-value" => tags.values().cloned().collect(),
+        _ => filter.strip_prefix("tag:").and_then(|key| tags.get(key)).cloned().into_iter().collect(),
+    }
+}

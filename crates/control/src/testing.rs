@@ -1,0 +1,243 @@
+//! A whole cloud for tests: memory store, one pretended host, a clock that stands still.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use awan_model::account::root_arn;
+use awan_model::host::Capacity;
+use awan_model::id::{HostId, InstanceId};
+use awan_model::image::Boot;
+use awan_model::instance::{Exit, Health, Instance, Phase, Placement, VmReport, state};
+use awan_model::plan::PROTOCOL;
+use awan_model::report::{Report, VmSeen};
+use awan_model::volume::Volume;
+use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, System, Tenant};
+use awan_wire::query::Params;
+use expect_test::Expect;
+
+use crate::control::{Control, Settings};
+use crate::dispatch::{Service, dispatch};
+use crate::error::Error;
+use crate::operator::{self, Builtin};
+use crate::{audit, plan, turn};
+
+const REGION: &str = "us-east-1";
+
+struct StandingClock(AtomicU64);
+
+impl Clock for StandingClock {
+    fn now(&self) -> Millis {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub struct Cloud {
+    control: Arc<Control>,
+    clock: Arc<StandingClock>,
+    runtime: tokio::runtime::Runtime,
+    capacity: Capacity,
+    image: String,
+}
+
+pub struct Account<'c> {
+    cloud: &'c mut Cloud,
+    id: String,
+}
+
+pub fn check(text: &str, expected: Expect) {
+    expected.assert_eq(text);
+}
+
+impl Cloud {
+    pub fn new() -> Self {
+        Self::with_capacity(1_000, 1_000_000)
+    }
+
+    pub fn with_capacity(vcpus: u32, memory_mib: u64) -> Self {
+        let clock = Arc::new(StandingClock(AtomicU64::new(1_795_521_600_000)));
+        let control = Control::open(Box::<MemoryStore>::default(), Mode::Inline, clock.clone(), Entropy::seeded(1))
+            .expect("opens");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let pool = "198.18.0.0/16".parse().expect("a network");
+        let settings = Settings { regions: vec![REGION.into()], zones_per_region: 3, public_pool: pool };
+        let digest = "0123456789abcdef0123456789abcdef".to_owned();
+        let image = Builtin {
+            name: "awan-tiny-test".into(),
+            description: "test".into(),
+            digest,
+            size_gib: 1,
+            boot: Boot::Firmware,
+        };
+        let id = runtime.block_on(async {
+            operator::install(&control.db, &settings).await.expect("installs");
+            operator::register_builtin(&control.db, &image).await.expect("registers")
+        });
+        let capacity = Capacity { vcpus, memory_mib, disk_gib: 1_000_000 };
+        let mut cloud = Self { control, clock, runtime, capacity, image: id.to_string() };
+        cloud.report(Vec::new());
+        cloud
+    }
+
+    /// The account of this name, opened when it is first named.
+    pub fn tenant(&mut self, name: &str) -> Account<'_> {
+        let known = operator::accounts(&self.control.db).into_iter().find(|a| a.name == name).map(|a| a.id);
+        let id = known.unwrap_or_else(|| {
+            let made = operator::create_account(&self.control.db, name, None, "test");
+            self.runtime.block_on(made).expect("opens an account").account_id
+        });
+        Account { cloud: self, id }
+    }
+
+    fn report(&mut self, vms: Vec<VmSeen>) {
+        let report = Report {
+            protocol: PROTOCOL,
+            host: HostId::new("host").expect("a name"),
+            zone: "*".into(),
+            region: "*".into(),
+            capacity: self.capacity,
+            accelerator: "simulated".into(),
+            note: String::new(),
+            address: String::new(),
+            plan: 0,
+            vms,
+            volumes: Vec::new(),
+        };
+        self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
+    }
+
+    /// Lets the host do all that its plan says and the control plane all that follows.
+    pub fn settle(&mut self) {
+        for _ in 0..3 {
+            let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+            let vms = plans.into_values().flat_map(|p| p.vms).map(|vm| {
+                let on = vm.wish == awan_model::instance::Wish::On;
+                let phase = if on { Phase::Running } else { Phase::Exited };
+                let exit = (!on).then_some(Exit::Asked);
+                VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots: vm.reboots, health: Health::Ok, exit }
+            });
+            let vms = vms.collect();
+            self.report(vms);
+            turn::turn(&self.control, None).expect("a turn");
+        }
+    }
+
+    /// A run ends by itself.
+    pub fn exit(&mut self, id: &str, exit: Exit) {
+        let instance = self.instance(id).0;
+        let (home, run) = (instance.home, instance.run);
+        let seen = VmSeen {
+            home,
+            id: instance.id,
+            run,
+            phase: Phase::Exited,
+            reboots: 0,
+            health: Health::Initializing,
+            exit: Some(exit),
+        };
+        self.report(vec![seen]);
+        turn::turn(&self.control, None).expect("a turn");
+    }
+
+    pub fn instance(&mut self, id: &str) -> (Instance, Option<VmReport>) {
+        let id: InstanceId = id.parse().expect("an id");
+        self.control.db.read(System, |tx| {
+            let instance = tx.all::<Instance>().into_iter().find(|i| i.id == id).expect("is there");
+            let report = tx.find_at(&Ref::<VmReport>::new(&instance.home, &id));
+            ((*instance).clone(), report.map(|r| (*r).clone()))
+        })
+    }
+
+    pub fn edit(&mut self, id: &str, change: impl Fn(&mut Instance)) {
+        let (instance, _) = self.instance(id);
+        let edited = self.control.db.transact(System, "test", |tx| {
+            let mut changed = instance.clone();
+            change(&mut changed);
+            tx.act_for_tenant(&instance.home, |tx| tx.put(changed));
+            Ok::<_, Error>(())
+        });
+        self.runtime.block_on(edited).expect("edits");
+    }
+
+    pub fn state(&mut self, _account: &str, id: &str) -> String {
+        let (instance, report) = self.instance(id);
+        state(&instance, report.as_ref()).to_string()
+    }
+
+    /// Places and volumes.
+    pub fn counts(&self) -> (usize, usize) {
+        self.control.db.read(System, |tx| (tx.all::<Placement>().len(), tx.all::<Volume>().len()))
+    }
+
+    pub fn pass(&mut self, millis: Millis) {
+        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    pub fn audit(&mut self) {
+        let differences = self.control.db.read(System, audit::records);
+        assert_eq!(differences, Vec::<String>::new());
+        assert_eq!(audit::meter(&self.control.db).expect("reads"), Vec::<String>::new());
+    }
+
+    /// The texts of all elements of one name, in order.
+    pub fn ids(xml: &str, element: &str) -> Vec<String> {
+        let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+        let after = xml.split(&open).skip(1);
+        after
+            .filter_map(|rest| rest.split(&close).next())
+            .filter(|text| !text.contains('<'))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Account<'_> {
+    /// `Code: message` for a refusal.
+    pub fn call(&mut self, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+        self.send(Service::Ec2, action, parameters)
+    }
+
+    pub fn sts(&mut self, action: &str) -> Result<String, String> {
+        self.send(Service::Sts, action, &[])
+    }
+
+    fn send(&mut self, service: Service, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+        let hex = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
+        let mut query = format!("Action={action}");
+        for (name, value) in parameters {
+            query.push_str(&format!("&{name}={}", hex(value)));
+        }
+        let params = Params::parse(&[query.as_bytes()]).map_err(|e| e.to_string())?;
+        let tenant = Tenant { home: Home::new(&self.id, REGION), principal: root_arn(&self.id).into() };
+        let control = self.cloud.control.clone();
+        self.cloud.runtime.block_on(dispatch(&control, tenant, service, &params, "req")).map_err(|e| e.to_string())
+    }
+
+    /// Launches with these parameters instead of, or beside, those of one small instance.
+    pub fn run_with(&mut self, parameters: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let image = self.cloud.image.clone();
+        let usual = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
+        let given: BTreeSet<_> = parameters.iter().map(|(name, _)| *name).collect();
+        let all: Vec<_> =
+            usual.into_iter().filter(|(name, _)| !given.contains(name)).chain(parameters.iter().copied()).collect();
+        let mut ids = Cloud::ids(&self.call("RunInstances", &all)?, "instanceId");
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// One instance, still pending.
+    pub fn launch(&mut self) -> String {
+        self.run_with(&[]).expect("launches").remove(0)
+    }
+
+    /// One running instance.
+    pub fn run(&mut self) -> String {
+        let id = self.launch();
+        self.cloud.settle();
+        id
+    }
+
+    pub fn instances(&mut self) -> Vec<String> {
+        Cloud::ids(&self.call("DescribeInstances", &[]).expect("answers"), "instanceId")
+    }
+}

@@ -1,0 +1,106 @@
+//! The control plane's own turns: reconcile what changed, plan for every host, push. Repeated for ever.
+//!
+//! **Invariant:** a turn depends on the snapshot only. Skipping turns delays, but never loses, anything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use awan_model::instance::Instance;
+use awan_state::{Db, Home, Millis, Ref, Revision, System};
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::{hosts, plan, reconcile};
+
+/// Everything is looked at again so often, whatever the subscriptions say.
+const SLOW_ROUND: Duration = Duration::from_secs(30);
+const LIVENESS_ROUND: Duration = Duration::from_secs(5);
+
+/// Kinds whose changes concern one instance.
+const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
+/// Kinds that appear in no plan.
+const UNPLANNED_KINDS: [&str; 5] = ["client-token/", "key-pair/", "access-key/", "account/", "host-liveness/"];
+
+pub async fn run(control: Arc<Control>) {
+    let mut revisions = control.db.watch();
+    let mut done: Option<Revision> = None;
+    let mut slow = tokio::time::interval(SLOW_ROUND);
+    let mut liveness = tokio::time::interval(LIVENESS_ROUND);
+    loop {
+        tokio::select! {
+            changed = revisions.changed() => if changed.is_err() { return },
+            _ = slow.tick() => done = None,
+            _ = liveness.tick() => {
+                let heard = control.hosts.heard();
+                let noted = control.db.transact(System, "liveness", |tx| hosts::note_liveness(tx, &heard)).await;
+                log("liveness", noted);
+            }
+        }
+        let at = revisions.borrow_and_update().to_owned();
+        let worker = control.clone();
+        let since = done;
+        let turned = tokio::task::spawn_blocking(move || turn(&worker, since)).await;
+        log("turn", turned.map_err(Error::fault).flatten());
+        done = Some(at);
+    }
+}
+
+fn log(what: &str, outcome: Result<()>) {
+    if let Err(e) = outcome {
+        tracing::error!(error = %e, "{what} failed; it is tried again");
+    }
+}
+
+/// One turn over what changed since a revision; `None`: over everything.
+pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
+    let keys = since.and_then(|revision| control.db.changes_since(revision));
+    let instances = match &keys {
+        Some(keys) => keys.iter().filter_map(|key| instance_of(key)).collect(),
+        None => every_instance(&control.db),
+    };
+    reconcile_all(&control.db, &instances)?;
+    let planned = |key: &Arc<str>| !UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) && !key.starts_with("by-");
+    if keys.is_none_or(|keys| keys.iter().any(planned)) {
+        let revision = control.db.snapshot().revision();
+        control.hosts.push(control.db.read(System, |tx| plan::all(tx, revision)));
+    }
+    Ok(())
+}
+
+/// The instance that a key is about.
+fn instance_of(key: &str) -> Option<(String, String)> {
+    let rest = INSTANCE_KINDS.iter().find_map(|kind| key.strip_prefix(kind))?;
+    let (home, id) = rest.rsplit_once('/')?;
+    Some((home.to_owned(), id.to_owned()))
+}
+
+fn every_instance(db: &Db) -> BTreeSet<(String, String)> {
+    db.snapshot().keys("instance/").filter_map(|key| instance_of(&key)).collect()
+}
+
+/// Reconciles instances; returns the time at which one of them wants to be looked at again.
+pub fn reconcile_all(db: &Db, instances: &BTreeSet<(String, String)>) -> Result<Option<Millis>> {
+    let mut soonest = None;
+    for (home, id) in instances {
+        let Some((account, region)) = home.split_once('/') else { continue };
+        let Ok(id) = id.parse() else { continue };
+        let at = Ref::<Instance>::new(&Home::new(account, region), &id);
+        // Looks first: most reports change nothing that has consequences.
+        if !db.read(System, |tx| settled(tx, &at)) {
+            let cause = format!("reconcile {id}");
+            if let reconcile::Next::At(time) =
+                db.transact_blocking(System, &cause, |tx| reconcile::instance(tx, &at))?
+            {
+                soonest = Some(soonest.map_or(time, |s: Millis| s.min(time)));
+            }
+        }
+    }
+    Ok(soonest)
+}
+
+/// Nothing follows from what is known about it.
+fn settled(tx: &mut awan_state::Tx<System>, at: &Ref<Instance>) -> bool {
+    use awan_model::instance::{Phase, VmReport};
+    tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id)).is_none_or(|r| r.phase != Phase::Exited)
+}

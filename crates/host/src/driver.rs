@@ -1,0 +1,91 @@
+//! The seams between the agent, which decides nothing, and what changes the machine.
+//!
+//! Every call means "make it so": it may be repeated, and what already is stays.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
+use awan_model::instance::{Exit, Health, Phase};
+use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
+use awan_model::report::VolumeSeen;
+
+pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a hypervisor sees of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenVm {
+    pub id: InstanceId,
+    pub run: u32,
+    pub phase: Phase,
+    pub reboots: u32,
+    pub exit: Option<Exit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Press the power button; pull the plug when the guest takes too long.
+    Graceful,
+    /// Pull the plug.
+    Force,
+}
+
+/// A disk as the hypervisor is to open it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockDevice {
+    pub volume: VolumeId,
+    pub path: PathBuf,
+    /// `qcow2`; formats are given, never guessed.
+    pub format: &'static str,
+    /// Images below it that the hypervisor must be able to read.
+    pub backing: Vec<PathBuf>,
+}
+
+/// A guest's end of a network.
+#[derive(Debug)]
+pub struct Tap {
+    pub interface: InterfaceId,
+    pub mac: awan_model::interface::Mac,
+    pub fd: OwnedFd,
+}
+
+pub trait Hypervisor: Send + Sync {
+    fn observe(&self) -> Fut<'_, anyhow::Result<Vec<SeenVm>>>;
+    /// Starts one run. Returns when the machine exists and its guest has begun.
+    fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Fut<'a, anyhow::Result<()>>;
+    fn stop<'a>(&'a self, id: &'a InstanceId, how: Stop) -> Fut<'a, anyhow::Result<()>>;
+    /// Resets the guest until it was reset `reboots` times.
+    fn reboot<'a>(&'a self, id: &'a InstanceId, reboots: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Removes what is left of a run that is over: sockets, folder, control group.
+    fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<()>>;
+    /// The newest 64 KiB of the serial console.
+    fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<Vec<u8>>>;
+    /// Wakes the agent when something ended or began by itself.
+    fn changed(&self) -> Arc<tokio::sync::Notify>;
+}
+
+pub trait Volumes: Send + Sync {
+    fn observe(&self) -> Fut<'_, anyhow::Result<Vec<VolumeSeen>>>;
+    fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, anyhow::Result<BlockDevice>>;
+    fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, anyhow::Result<()>>;
+}
+
+/// What is there that should not be, and the other way round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkDifference {
+    pub missing: Vec<String>,
+    pub unexpected: Vec<String>,
+}
+
+pub trait Network: Send + Sync {
+    /// Makes all networks of the machine what the plan says, services (DHCP, DNS, metadata) included.
+    fn apply<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<()>>;
+    /// Opens the guest's end of an interface that was applied.
+    fn open(&self, vpc: &VpcId, interface: &InterfaceId) -> anyhow::Result<OwnedFd>;
+    /// Whether the guest behind an interface answers.
+    fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health>;
+    fn compare<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<NetworkDifference>>;
+}

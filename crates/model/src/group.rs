@@ -1,0 +1,93 @@
+//! Security groups and their rules.
+
+use awan_state::{Home, Index, Millis};
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{GroupId, RuleId, VpcId};
+use crate::record;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityGroup {
+    pub home: Home,
+    pub id: GroupId,
+    pub vpc: VpcId,
+    pub name: String,
+    pub description: String,
+    pub rules: Vec<Rule>,
+    pub created: Millis,
+}
+record!(
+    SecurityGroup,
+    "security-group",
+    GroupId,
+    Tenant,
+    "InvalidGroup.NotFound",
+    "The security group '{}' does not exist",
+    |group| vec![Index {
+        name: SecurityGroup::BY_NAME,
+        value: SecurityGroup::name_in(&group.vpc, &group.name),
+        everywhere: false,
+    }]
+);
+
+impl SecurityGroup {
+    pub const BY_NAME: &'static str = "group-name";
+    /// The group that every VPC has and nobody can delete.
+    pub const DEFAULT: &'static str = "default";
+
+    /// The value of [`Self::BY_NAME`]: names are unique in their VPC.
+    pub fn name_in(vpc: &VpcId, name: &str) -> String {
+        format!("{vpc}:{name}")
+    }
+}
+
+/// What one rule lets through. Rules only allow; what no rule allows is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub id: RuleId,
+    pub egress: bool,
+    pub traffic: Traffic,
+    pub peer: Peer,
+    pub description: Option<String>,
+}
+
+impl Rule {
+    /// The same permission, whatever it is called.
+    pub fn same(&self, other: &Self) -> bool {
+        self.egress == other.egress && self.traffic == other.traffic && self.peer == other.peer
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Traffic {
+    /// Protocol -1.
+    All,
+    Tcp {
+        from: u16,
+        to: u16,
+    },
+    Udp {
+        from: u16,
+        to: u16,
+    },
+    /// `None`: any (-1).
+    Icmp {
+        kind: Option<u8>,
+        code: Option<u8>,
+    },
+    Icmpv6 {
+        kind: Option<u8>,
+        code: Option<u8>,
+    },
+    /// Another protocol by its number, without ports.
+    Protocol(u8),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Peer {
+    Ipv4(Ipv4Net),
+    Ipv6(Ipv6Net),
+    /// Whatever interface is in that group.
+    Group(GroupId),
+}

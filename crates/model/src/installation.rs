@@ -1,0 +1,36 @@
+//! What the operator decided for the whole installation.
+
+use awan_state::{Home, Public};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::record;
+
+/// There is one. Its id names the store for as long as the store lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    pub home: Home,
+    pub id: String,
+    /// Names the store: hosts follow no other.
+    pub store: String,
+    pub regions: Vec<String>,
+    pub zones_per_region: u8,
+    /// Elastic and automatic public addresses come from here.
+    pub public_pool: Ipv4Net,
+    /// Seals what clients carry around and must not change: page tokens.
+    pub seal: [u8; 32],
+}
+record!(Installation, "installation", String, Operator, "InternalError", "There is no installation '{}'");
+impl Public for Installation {}
+
+impl Installation {
+    pub const ID: &'static str = "this";
+
+    /// `us-east-1a`, …
+    pub fn zones(&self, region: &str) -> Vec<String> {
+        (b'a'..)
+            .take(usize::from(self.zones_per_region))
+            .map(|letter| format!("{region}{}", char::from(letter)))
+            .collect()
+    }
+}

@@ -1,0 +1,38 @@
+//! What happened: changes of state, and what they cost. Written by `control::journal` only, kept in `cold/`.
+
+use awan_state::Millis;
+use serde::{Deserialize, Serialize};
+
+/// A resource changed its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    pub resource: String,
+    pub from: String,
+    pub to: String,
+    pub at: Millis,
+    /// The request or reconciler behind it.
+    pub cause: String,
+}
+
+/// Something that costs money began or ended. Usage is a fold over these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterEvent {
+    pub resource: String,
+    /// Counts the lives of one resource: an instance's runs.
+    pub generation: u32,
+    pub kind: MeterKind,
+    pub at: Millis,
+    pub cause: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MeterKind {
+    InstanceBegan { instance_type: String },
+    InstanceEnded { instance_type: String },
+    VolumeBegan { gib: u32, volume_type: String },
+    VolumeEnded { gib: u32, volume_type: String },
+    AddressAllocated { public_ip: String },
+    AddressAssociated { public_ip: String },
+    AddressDisassociated { public_ip: String },
+    AddressReleased { public_ip: String },
+}

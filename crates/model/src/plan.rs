@@ -1,0 +1,160 @@
+//! The message down: everything that a host must be, whole each time.
+//!
+//! **Invariant:** a host acts on a plan only if it comes from the store that it follows (`store`) and is not older
+//! than the last. What is not in a plan is to go away; an empty plan of a foreign store can therefore destroy nothing.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use awan_state::{Home, Millis, Revision};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::group::Traffic;
+use crate::id::{GroupId, HostId, ImageId, InstanceId, InterfaceId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::image::Boot;
+use crate::instance::{MetadataOptions, Wish};
+use crate::interface::Mac;
+
+/// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
+pub const PROTOCOL: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    pub protocol: u32,
+    /// Names the store that the plan comes from.
+    pub store: String,
+    pub revision: Revision,
+    pub host: HostId,
+    pub vms: Vec<VmPlan>,
+    pub volumes: Vec<VolumePlan>,
+    pub network: NetworkPlan,
+}
+
+/// One instance on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPlan {
+    pub home: Home,
+    pub id: InstanceId,
+    pub wish: Wish,
+    pub run: u32,
+    pub reboots: u32,
+    /// Do not wait for the guest when turning it off.
+    pub force: bool,
+    pub instance_type: String,
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub boot: Boot,
+    pub image: ImageId,
+    /// The root first.
+    pub disks: Vec<DiskPlan>,
+    /// In the order of their device index.
+    pub interfaces: Vec<InterfaceId>,
+    pub metadata: Metadata,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskPlan {
+    pub volume: VolumeId,
+    pub device: String,
+}
+
+/// A volume whose bytes lie on this host, attached or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumePlan {
+    pub home: Home,
+    pub id: VolumeId,
+    pub size_gib: u32,
+    /// A copy-on-write child of this image; `None`: empty.
+    pub image: Option<ImageId>,
+}
+
+/// What the metadata service says about an instance, beyond what its interfaces say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    pub options: MetadataOptions,
+    pub account: String,
+    pub region: String,
+    pub zone: String,
+    pub reservation: ReservationId,
+    pub launch_index: u32,
+    pub architecture: String,
+    pub key_name: Option<String>,
+    /// One line in OpenSSH's form.
+    pub public_key: Option<String>,
+    pub user_data: Option<Vec<u8>>,
+    /// Only where the options show them to the guest.
+    pub tags: BTreeMap<String, String>,
+    /// When the current run was asked for.
+    pub launched: Millis,
+    pub root_device: String,
+}
+
+/// All networks that this host takes part in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    pub vpcs: Vec<VpcPlan>,
+    /// The pool of public addresses, so that the host can route it and filter by it.
+    pub public_pool: Option<Ipv4Net>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcPlan {
+    pub home: Home,
+    pub id: VpcId,
+    pub cidr: Ipv4Net,
+    pub region: String,
+    pub dns_support: bool,
+    pub dns_hostnames: bool,
+    pub subnets: Vec<SubnetPlan>,
+    /// The groups of the interfaces below, and every group that their rules name.
+    pub groups: Vec<GroupPlan>,
+    /// Interfaces whose instances are placed on this host.
+    pub interfaces: Vec<InterfacePlan>,
+    /// Private addresses of all interfaces of the VPC, here and elsewhere, with their groups.
+    pub members: Vec<Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetPlan {
+    pub id: SubnetId,
+    pub cidr: Ipv4Net,
+    /// Its route table sends 0.0.0.0/0 to an internet gateway of the VPC.
+    pub internet: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    pub id: GroupId,
+    pub name: String,
+    pub ingress: Vec<RulePlan>,
+    pub egress: Vec<RulePlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RulePlan {
+    pub traffic: Traffic,
+    pub peer: crate::group::Peer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfacePlan {
+    pub id: InterfaceId,
+    pub instance: InstanceId,
+    pub device_index: u32,
+    pub subnet: SubnetId,
+    pub mac: Mac,
+    pub private_ip: Ipv4Addr,
+    /// Elastic or automatic: mapped one to one.
+    pub public_ip: Option<Ipv4Addr>,
+    pub groups: Vec<GroupId>,
+    pub source_dest_check: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub private_ip: Ipv4Addr,
+    pub groups: Vec<GroupId>,
+    /// For the resolver: public name to private address.
+    pub public_ip: Option<Ipv4Addr>,
+}

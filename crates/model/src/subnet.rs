@@ -1,0 +1,70 @@
+//! Subnets. A subnet lies in one availability zone.
+
+use std::net::Ipv4Addr;
+
+use awan_state::{Home, Millis};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SubnetId, VpcId};
+use crate::record;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub home: Home,
+    pub id: SubnetId,
+    pub vpc: VpcId,
+    pub cidr: Ipv4Net,
+    pub zone: String,
+    pub default_for_zone: bool,
+    pub map_public_ip: bool,
+    pub created: Millis,
+}
+record!(Subnet, "subnet", SubnetId, Tenant, "InvalidSubnetID.NotFound", "The subnet ID '{}' does not exist");
+
+/// EC2 keeps the first four addresses of a subnet and the last.
+const RESERVED_FRONT: u32 = 4;
+
+impl Subnet {
+    /// Addresses that interfaces can have, lowest first.
+    pub fn usable(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
+        (first.saturating_add(RESERVED_FRONT)..last).map(Ipv4Addr::from)
+    }
+
+    pub fn is_usable(&self, address: Ipv4Addr) -> bool {
+        let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
+        (first.saturating_add(RESERVED_FRONT)..last).contains(&u32::from(address))
+    }
+
+    /// The router's address.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cidr.network()).saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_keeps_its_first_four_addresses_and_its_last() {
+        let subnet = Subnet {
+            home: Home::new("1", "r"),
+            id: SubnetId::made("subnet-00000000000000001".into()),
+            vpc: VpcId::made("vpc-00000000000000001".into()),
+            cidr: "10.0.0.0/28".parse().expect("a network"),
+            zone: "z".into(),
+            default_for_zone: false,
+            map_public_ip: false,
+            created: 0,
+        };
+        let usable: Vec<_> = subnet.usable().collect();
+        assert_eq!(usable.len(), 11);
+        assert_eq!(usable[0], Ipv4Addr::new(10, 0, 0, 4));
+        assert_eq!(usable[10], Ipv4Addr::new(10, 0, 0, 14));
+        assert!(usable.iter().all(|a| subnet.is_usable(*a)));
+        assert!(!subnet.is_usable(Ipv4Addr::new(10, 0, 0, 15)));
+        assert!(!subnet.is_usable(Ipv4Addr::new(10, 0, 0, 3)));
+    }
+}

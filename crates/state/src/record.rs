@@ -1,0 +1,149 @@
+//! What a record is, whose it is, and who may write it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01T00:00Z.
+pub type Millis = u64;
+
+/// The owner of records: one account in one region. All of a tenant's keys lie below it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Home(Arc<str>);
+
+impl Home {
+    pub fn new(account: &str, region: &str) -> Self {
+        debug_assert!(!account.contains('/') && !region.contains('/'), "a home has one slash");
+        Self(format!("{account}/{region}").into())
+    }
+
+    /// Where records live that belong to the installation: hosts, accounts, types.
+    pub fn installation() -> Self {
+        Self("_/_".into())
+    }
+
+    pub fn account(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(account, _)| account)
+    }
+
+    pub fn region(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, region)| region)
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who runs a transaction.
+pub trait Scope: Clone + Send + Sync + 'static {}
+
+/// A customer's request: sees and writes one home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub home: Home,
+    /// The ARN of who asks.
+    pub principal: Arc<str>,
+}
+/// The cloud itself: scheduler, reconcilers, plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct System;
+/// One host, speaking about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(pub Arc<str>);
+/// Who runs the installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operator;
+
+impl Scope for Tenant {}
+impl Scope for System {}
+impl Scope for Host {}
+impl Scope for Operator {}
+
+/// A second key of a record. Its absence is the uniqueness constraint: two records cannot hold one index key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub name: &'static str,
+    pub value: String,
+    /// Unique in the whole installation, not only in the home.
+    pub everywhere: bool,
+}
+
+impl Index {
+    pub(crate) fn key(&self, home: &Home) -> Arc<str> {
+        index_key(self.name, (!self.everywhere).then_some(home), &self.value)
+    }
+}
+
+pub(crate) fn index_key(name: &str, home: Option<&Home>, value: &str) -> Arc<str> {
+    match home {
+        Some(home) => format!("by-{name}/{home}/{value}").into(),
+        None => format!("by-{name}/{value}").into(),
+    }
+}
+
+/// Something that the cloud knows. Exactly one kind of [`Scope`] may write it.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    const KIND: &'static str;
+    /// The error code when there is none, and the message with `{}` for the id.
+    const ABSENT: (&'static str, &'static str);
+    type Id: fmt::Display + Clone;
+    type Writer: Scope;
+
+    fn at(&self) -> Ref<Self>;
+
+    fn indexes(&self) -> Vec<Index> {
+        Vec::new()
+    }
+}
+
+/// The full address of a record: whose it is, and which.
+pub struct Ref<R: Record> {
+    pub home: Home,
+    pub id: R::Id,
+}
+
+impl<R: Record> Ref<R> {
+    pub fn new(home: &Home, id: &R::Id) -> Self {
+        Self { home: home.clone(), id: id.clone() }
+    }
+
+    pub fn key(&self) -> Arc<str> {
+        format!("{}/{}/{}", R::KIND, self.home, self.id).into()
+    }
+}
+
+impl<R: Record> Clone for Ref<R> {
+    fn clone(&self) -> Self {
+        Self { home: self.home.clone(), id: self.id.clone() }
+    }
+}
+
+/// Records of the installation that every tenant may read: types, zones.
+pub trait Public: Record {}
+
+/// Records that their owner can let others see. The one door between accounts.
+pub trait Shareable: Record {
+    /// The index that finds the record by its id alone.
+    const INDEX: &'static str;
+    fn visible_to(&self, home: &Home) -> bool;
+}
+
+/// There is no such record in this home, whether or not there is one elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Missing {
+    pub fn of<R: Record>(id: &R::Id) -> Self {
+        let (code, message) = R::ABSENT;
+        Self { code, message: message.replacen("{}", &id.to_string(), 1) }
+    }
+}

@@ -1,0 +1,136 @@
+//! The default store: one SQLite file in WAL mode, every commit flushed (`synchronous=FULL`).
+//!
+//! **Invariant:** one process writes the file. It holds SQLite's exclusive lock for as long as it lives, so a second
+//! `awan` on the same data directory fails at start instead of corrupting anything, and the ledger in memory is
+//! always the file's.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use crate::ledger::Ledger;
+use crate::store::{Committed, Page, Revision, Row, Store, StoreError, Txn};
+
+pub struct SqliteStore(Mutex<Inner>);
+
+struct Inner {
+    db: Connection,
+    ledger: Ledger,
+    /// A flush failed: what is on disk is unknown until the file is opened again, so nothing more is accepted.
+    failed: Option<StoreError>,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        Self(e.to_string())
+    }
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS kv (
+        key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL, cause TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT OR IGNORE INTO meta VALUES ('revision', 0), ('format', 1);
+";
+
+impl SqliteStore {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = Connection::open(path)?;
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.execute_batch(SCHEMA)?;
+        let format: i64 = db.query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))?;
+        if format != 1 {
+            return Err(StoreError(format!("{} has format {format}; this program reads format 1", path.display())));
+        }
+        let ledger = load(&db)?;
+        Ok(Self(Mutex::new(Inner { db, ledger, failed: None })))
+    }
+}
+
+fn load(db: &Connection) -> Result<Ledger, StoreError> {
+    let mut ledger = Ledger::default();
+    let mut all = db.prepare("SELECT key, revision FROM kv WHERE key < 'cold/' OR key >= 'cold0'")?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        ledger.load(&key.into(), row.get::<_, i64>(1)?.cast_unsigned());
+    }
+    ledger.revision = stored_revision(db)?;
+    Ok(ledger)
+}
+
+fn stored_revision(db: &Connection) -> Result<Revision, StoreError> {
+    let stored = db.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |r| r.get::<_, i64>(0));
+    Ok(stored.optional()?.unwrap_or(0).cast_unsigned())
+}
+
+impl Store for SqliteStore {
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = format!("{prefix}\u{10FFFF}");
+        let after = after.unwrap_or("");
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX - 1).saturating_add(1);
+        let mut some = inner.db.prepare_cached(
+            "SELECT key, value, revision, cause FROM kv WHERE key >= ?1 AND key < ?2 AND key > ?3 ORDER BY key LIMIT ?4",
+        )?;
+        let mut rows = Vec::new();
+        let mut found = some.query(params![prefix, end, after, wanted])?;
+        while let Some(row) = found.next()? {
+            rows.push(Row {
+                key: row.get::<_, String>(0)?.into(),
+                value: Bytes::from(row.get::<_, Vec<u8>>(1)?),
+                revision: row.get::<_, i64>(2)?.cast_unsigned(),
+                cause: row.get::<_, String>(3)?.into(),
+            });
+        }
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok(Page { rows, at: inner.ledger.revision, more })
+    }
+
+    fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = &inner.failed {
+            return Err(failed.clone());
+        }
+        inner.commit(batch).inspect_err(|e| inner.failed = Some(e.clone()))
+    }
+}
+
+impl Inner {
+    fn commit(&mut self, batch: &[Txn]) -> Result<Committed, StoreError> {
+        let sql = self.db.transaction()?;
+        let mut applied = 0;
+        for txn in batch {
+            if !self.ledger.holds(txn) {
+                break;
+            }
+            let revision = self.ledger.apply(txn);
+            write(&sql, txn, revision)?;
+            applied += 1;
+        }
+        sql.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")?
+            .execute([self.ledger.revision.cast_signed()])?;
+        sql.commit()?;
+        Ok(Committed { applied, revision: self.ledger.revision })
+    }
+}
+
+fn write(sql: &Transaction<'_>, txn: &Txn, revision: Revision) -> Result<(), StoreError> {
+    let mut put =
+        sql.prepare_cached("INSERT OR REPLACE INTO kv (key, value, revision, cause) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut remove = sql.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
+    for write in &txn.writes {
+        let key: &Arc<str> = &write.key;
+        match &write.value {
+            Some(value) => put.execute(params![&**key, &**value, revision.cast_signed(), &*txn.cause])?,
+            None => remove.execute([&**key])?,
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The AWS protocols: typed shapes, Query in, XML out, JSON both ways, SigV4.
+//!
+//! **Invariant:** knows no domain, does no IO, and no input makes it panic.
+
+pub mod ec2;
+pub mod iam;
+pub mod json;
+pub mod names;
+pub mod query;
+pub mod shape;
+pub mod sigv4;
+pub mod sts;
+pub mod xml;

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Writes crates/wire/model/{ec2,sts,iam}.txt from botocore's service descriptions: names and types, nothing else.
+
+usage: extract-model.py OUTDIR   (needs botocore from PyPI)
+
+One line each:
+    op NAME INPUT OUTPUT          (- for none; OUTPUT may be NAME/WRAPPER for awsQuery)
+    struct NAME                   followed by its members
+      MEMBER SHAPE QUERYNAME XMLNAME [required]
+    list NAME SHAPE ITEMNAME
+    map NAME KEYSHAPE VALUESHAPE
+    scalar NAME TYPE
+"""
+import gzip
+import json
+import os
+import sys
+
+import botocore
+
+MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08"}
+
+
+def members(shape, ec2):
+    required = set(shape.get("required", []))
+    for name, member in shape.get("members", {}).items():
+        xml = member.get("locationName", name)
+        query = member.get("queryName") or (xml[0].upper() + xml[1:] if ec2 else xml)
+        yield f"  {name} {member['shape']} {query} {xml}" + (" required" if name in required else "")
+
+
+def lines(model, ec2):
+    shapes = model["shapes"]
+    for name, op in sorted(model["operations"].items()):
+        output = op.get("output", {})
+        out = output.get("shape", "-") + (f"/{output['resultWrapper']}" if "resultWrapper" in output else "")
+        yield f"op {name} {op.get('input', {}).get('shape', '-')} {out}"
+    for name, shape in sorted(shapes.items()):
+        kind = shape["type"]
+        if kind == "structure":
+            if not shape.get("exception"):
+                yield f"struct {name}"
+                yield from members(shape, ec2)
+        elif kind == "list":
+            yield f"list {name} {shape['member']['shape']} {shape['member'].get('locationName', 'member' if not ec2 else 'item')}"
+        elif kind == "map":
+            yield f"map {name} {shape['key']['shape']} {shape['value']['shape']}"
+        else:
+            yield f"scalar {name} {kind}"
+
+
+def main():
+    for service, path in MODELS.items():
+        file = os.path.join(os.path.dirname(botocore.__file__), "data", path, "service-2.json.gz")
+        model = json.loads(gzip.open(file).read())
+        with open(os.path.join(sys.argv[1], service + ".txt"), "w") as out:
+            out.write("\n".join(lines(model, service == "ec2")) + "\n")
+
+
+main()
