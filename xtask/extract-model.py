@@ -42,7 +42,10 @@ def lines(model, ec2):
                 yield f"struct {name}"
                 yield from members(shape, ec2)
         elif kind == "list":
-            yield f"list {name} {shape['member']['shape']} {shape['member'].get('locationName', 'member' if not ec2 else 'item')}"
+            # None of the three services has flattened lists in its answers; the format has no word for them.
+            assert not shape.get("flattened"), name
+            item = shape["member"].get("locationName", "item" if ec2 else "member")
+            yield f"list {name} {shape['member']['shape']} {item}"
         elif kind == "map":
             yield f"map {name} {shape['key']['shape']} {shape['value']['shape']}"
         else:

@@ -22,11 +22,24 @@ pub struct ActionFile {
     pub live: bool,
 }
 
-pub fn write(root: &Path, check: bool) -> Result<()> {
-    let mut models = BTreeMap::new();
-    for service in SERVICES {
-        models.insert(service, Model::read(&root.join(format!("crates/wire/model/{service}.txt")))?);
+impl ActionFile {
+    pub fn path(&self) -> String {
+        format!("crates/control/src/actions/{}/{}/{}.rs", self.service, self.noun, self.module)
     }
+}
+
+/// All actions that have a file.
+pub fn actions(root: &Path) -> Result<Vec<ActionFile>> {
+    Ok(scan(root, &models(root)?)?.1)
+}
+
+fn models(root: &Path) -> Result<BTreeMap<&'static str, Model>> {
+    let read = |service| Ok((service, Model::read(&root.join(format!("crates/wire/model/{service}.txt")))?));
+    SERVICES.into_iter().map(read).collect()
+}
+
+pub fn write(root: &Path, check: bool) -> Result<()> {
+    let models = models(root)?;
     let (tree, actions) = scan(root, &models)?;
     let wanted = wanted(root, &models, &actions)?;
     // One row, one line: the table reads as a table, so rustfmt is kept away from it.
@@ -61,7 +74,7 @@ fn wanted(
     Ok(wanted)
 }
 
-fn rustfmt(root: &Path, text: &str) -> Result<String> {
+pub fn rustfmt(root: &Path, text: &str) -> Result<String> {
     let mut child = Command::new("rustfmt")
         .args(["--edition", "2024", "--config-path"])
         .arg(root)
@@ -168,7 +181,7 @@ fn table(tree: &Tree, actions: &[ActionFile], models: &BTreeMap<&str, Model>) ->
     for (service, nouns) in tree {
         let _ = write!(out, "\npub mod {service} {{\n");
         for (noun, modules) in nouns {
-            let _ = write!(out, "    pub mod {noun} {{\n");
+            let _ = writeln!(out, "    pub mod {noun} {{");
             for module in modules {
                 let _ = writeln!(out, "        pub mod {module};");
             }
@@ -210,7 +223,7 @@ fn shapes(model: &Model, actions: &BTreeSet<String>) -> Result<String> {
     let mut out = format!("{HEADER}//! Types of the actions that exist: names and types of the API model.\n");
     if !wanted.is_empty() {
         // `Shape` only as a trait: the API has a structure of nearly every other name.
-        out.push_str("#![expect(clippy::too_many_lines, reason = \"some structures have a hundred members\")]\n");
+        out.push_str("#![allow(clippy::too_many_lines, reason = \"some structures have a hundred members\")]\n");
         out.push_str("\nuse crate::shape as s;\n");
     }
     for name in wanted {
@@ -257,7 +270,7 @@ fn one(model: &Model, name: &str, members: &[Member], out: &mut String) {
         let _ = writeln!(visits, "v.{visit}(&NAMES[{at}], {slot});");
     }
     let _ = write!(out, "\n#[derive(Debug, Clone, Default, PartialEq)]\npub struct {name} {{ {fields} }}\n");
-    let _ = write!(out, "impl s::Shape for {name} {{\n");
+    let _ = writeln!(out, "impl s::Shape for {name} {{");
     if members.is_empty() {
         out.push_str("fn visit(&mut self, _: &mut dyn s::Visitor) {}\n}\n");
         return;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 const LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// Which of our crates a crate may use.
 const MAY_USE: [(&str, &[&str]); 7] = [
@@ -19,7 +20,10 @@ const MAY_USE: [(&str, &[&str]); 7] = [
 
 pub fn check(root: &Path) -> Result<()> {
     let mut wrong = Vec::new();
-    directions(root, &mut wrong)?;
+    for (name, allowed) in MAY_USE {
+        let manifest = std::fs::read_to_string(root.join(format!("crates/{name}/Cargo.toml")))?;
+        directions(name, allowed, &manifest, &mut wrong);
+    }
     let mut files = Vec::new();
     for folder in ["crates", "xtask"] {
         sources(&root.join(folder), &mut files)?;
@@ -29,26 +33,26 @@ pub fn check(root: &Path) -> Result<()> {
         let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
         source(&name, &text, &mut wrong);
     }
-    if let Err(e) = crate::codegen::write(root, true) {
-        wrong.push(format!("{e:#}"));
+    match crate::codegen::actions(root) {
+        Ok(actions) => {
+            for action in actions {
+                let path = action.path();
+                if !std::fs::read_to_string(root.join(&path))?.contains("#[cfg(test)]") {
+                    wrong.push(format!("{path}: an action without a test"));
+                }
+            }
+            wrong.extend(crate::codegen::write(root, true).err().map(|e| format!("{e:#}")));
+        }
+        Err(e) => wrong.push(format!("{e:#}")),
     }
     if wrong.is_empty() { Ok(()) } else { bail!("not tidy:\n{}", wrong.join("\n")) }
 }
 
-fn directions(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
-    for (crate_name, allowed) in MAY_USE {
-        let manifest = std::fs::read_to_string(root.join(format!("crates/{crate_name}/Cargo.toml")))?;
-        for line in manifest.lines().filter_map(|l| l.strip_prefix("awan-")) {
-            let used = line.split(['.', ' ', '=']).next().unwrap_or_default();
-            if !allowed.contains(&used)
-                && manifest.contains(&format!("name = \"awan-{crate_name}\""))
-                && used != crate_name
-            {
-                wrong.push(format!("crates/{crate_name} must not use {used}"));
-            }
-        }
+fn directions(name: &str, allowed: &[&str], manifest: &str, wrong: &mut Vec<String>) {
+    let used = manifest.lines().filter_map(|line| line.strip_prefix("awan-")?.split(['.', ' ', '=']).next());
+    for used in used.filter(|used| !allowed.contains(used)) {
+        wrong.push(format!("crates/{name} must not use {used}"));
     }
-    Ok(())
 }
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -74,23 +78,87 @@ fn source(name: &str, text: &str, wrong: &mut Vec<String>) {
         wrong.push(format!("{name}: more than {LINES_MAX} lines"));
     }
     // Spelt in two pieces, so that this file does not find itself.
-    let forbidden =
-        [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("#[ig", "nore"), concat!("TO", "DO")];
-    for word in forbidden {
+    for word in [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("#[ig", "nore")] {
         if text.contains(word) {
             wrong.push(format!("{name}: {word}"));
         }
+    }
+    let later = concat!("TO", "DO");
+    if text.lines().any(|line| line.contains(later) && !line.contains(concat!("TO", "DO(#"))) {
+        wrong.push(format!("{name}: a {later} without the number of an issue"));
+    }
+    for (function, lines) in functions(text).filter(|(_, lines)| *lines > FUNCTION_LINES_MAX) {
+        wrong.push(format!("{name}: {function} has {lines} lines, more than {FUNCTION_LINES_MAX}"));
     }
     if name.contains("/actions/") {
         action(name, text, wrong);
     }
 }
 
+/// The functions of a formatted file with their lengths: each ends at the first brace as far in as it begins.
+fn functions(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    (0..lines.len()).filter_map(move |at| {
+        let line = lines[at];
+        let code = line.trim_start();
+        let indent = line.len() - code.len();
+        let words = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async ", "unsafe "];
+        let head = words.iter().fold(code, |head, word| head.strip_prefix(word).unwrap_or(head));
+        let name = head.strip_prefix("fn ")?.split(['(', '<']).next()?;
+        let ends = |l: &&str| l.trim_end() == format!("{}}}", " ".repeat(indent));
+        let ends_at_once = |l: &str| l.ends_with(';') || l.ends_with('}');
+        let length = if ends_at_once(line) { 0 } else { lines[at..].iter().position(ends)? };
+        Some((name, length + 1))
+    })
+}
+
 fn action(name: &str, text: &str, wrong: &mut Vec<String>) {
     let before_tests = text.split("#[cfg(test)]").next().unwrap_or(text);
-    let names_system =
-        before_tests.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "System" || w == "as_system");
-    if names_system {
+    let mut words = before_tests.split(|c: char| !c.is_alphanumeric() && c != '_');
+    if words.any(|word| word == "System" || word == "as_system") {
         wrong.push(format!("{name}: names System; ask schedule.rs"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrongs(name: &str, text: &str) -> Vec<String> {
+        let mut wrong = Vec::new();
+        source(name, text, &mut wrong);
+        wrong
+    }
+
+    #[test]
+    fn what_the_style_forbids_is_found() {
+        let long = format!("//! X.\n\nimpl X {{\n    pub fn long() {{\n{}    }}\n}}\n", "        x();\n".repeat(70));
+        assert_eq!(wrongs("a.rs", &long), ["a.rs: long has 72 lines, more than 70"]);
+        assert_eq!(wrongs("a.rs", "fn short() {}\n"), ["a.rs: begins without //!"]);
+        assert_eq!(wrongs("a.rs", &format!("//! X.{}", "\n".repeat(801))), ["a.rs: more than 800 lines"]);
+        assert_eq!(
+            wrongs("a/actions/b.rs", "//! X.\ntype T = Tx<System>;\n"),
+            ["a/actions/b.rs: names System; ask schedule.rs"]
+        );
+        let noted = concat!("//! X.\n// TO", "DO later\n// TO", "DO(#7) later\n");
+        assert_eq!(wrongs("a.rs", noted).len(), 1);
+        assert_eq!(wrongs("a.rs", &format!("// @generated\n{long}")), [""; 0]);
+    }
+
+    #[test]
+    fn a_host_that_uses_the_store_is_found() {
+        let mut wrong = Vec::new();
+        directions(
+            "host",
+            &["model"],
+            "[dependencies]\nawan-model.workspace = true\nawan-state.workspace = true\n",
+            &mut wrong,
+        );
+        assert_eq!(wrong, ["crates/host must not use state"]);
+    }
+
+    #[test]
+    fn this_tree_is_tidy() {
+        check(&crate::root()).expect("tidy");
     }
 }

@@ -1,1 +1,68 @@
-fn main() {}
+//! `awan`: the control plane, the host, and their operator's commands.
+
+mod admin;
+mod client;
+mod config;
+mod images;
+mod join;
+mod node;
+mod serve;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "awan", version, about = "An elastic compute cloud on your own machines, with Amazon EC2's API")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Control plane and host in one process: the default for one machine
+    Serve(config::Options),
+    /// The control plane alone; hosts join it
+    Control(config::Options),
+    /// A host alone
+    Host(config::Options),
+    /// The operator's commands; they talk to the running server
+    Admin(admin::Arguments),
+    /// Prints credentials and endpoint for a shell to eval
+    Env(user::Where),
+    /// Launches an instance
+    Launch(user::Launch),
+    /// Logs in to an instance
+    Ssh(user::Ssh),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&e.into()),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(options) => serve::run(serve::Roles::Both, options).await,
+            Command::Control(options) => serve::run(serve::Roles::Control, options).await,
+            Command::Host(options) => serve::run(serve::Roles::Host, options).await,
+            Command::Admin(arguments) => return admin::run(arguments).await,
+            Command::Env(place) => user::env(&place),
+            Command::Launch(launch) => user::launch(launch).await,
+            Command::Ssh(ssh) => user::ssh(ssh).await,
+        }
+        .map(|()| ExitCode::SUCCESS)
+    });
+    // What still runs in the background has nothing left to finish: every answer given is durable.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|e| fail(&e))
+}
+
+#[expect(clippy::print_stderr, reason = "a program's last words to who started it")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("awan: {error:#}");
+    ExitCode::FAILURE
+}

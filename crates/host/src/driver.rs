@@ -59,6 +59,8 @@ pub trait Hypervisor: Send + Sync {
     fn stop<'a>(&'a self, id: &'a InstanceId, how: Stop) -> Fut<'a, anyhow::Result<()>>;
     /// Resets the guest until it was reset `reboots` times.
     fn reboot<'a>(&'a self, id: &'a InstanceId, reboots: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Promises that a run is over, even if it never began. The promise outlives this process.
+    fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, anyhow::Result<()>>;
     /// Removes what is left of a run that is over: sockets, folder, control group.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<()>>;
     /// The newest 64 KiB of the serial console.

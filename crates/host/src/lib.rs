@@ -2,5 +2,11 @@
 //!
 //! **Invariant:** nothing here decides. Only drivers change the machine.
 
+pub mod agent;
 pub mod driver;
+pub mod effect;
+pub mod hypervisor;
+pub mod link;
 pub mod network;
+pub mod service;
+pub mod volume;

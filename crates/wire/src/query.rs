@@ -3,7 +3,6 @@
 //! **Invariants.** Limits hold before memory is used. Every parameter is read by its action or refused by name.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shape::{Field, Item, Leaf, List, Shape, Slot, Visitor};
 
@@ -44,14 +43,16 @@ pub enum Dialect {
 #[derive(Debug, Default)]
 struct Node {
     value: Option<String>,
+    /// Counts the values, so that a reader can note which of them it has read.
+    number: usize,
     children: BTreeMap<String, Node>,
-    read: AtomicBool,
 }
 
 /// The parameters of a request.
 #[derive(Debug, Default)]
 pub struct Params {
     root: Node,
+    count: usize,
 }
 
 /// Names that belong to the protocol or to the signature, not to the action.
@@ -62,13 +63,8 @@ impl Params {
     /// Parses `application/x-www-form-urlencoded` text; several pieces (query string, body) become one request.
     pub fn parse(pieces: &[&[u8]]) -> Result<Self, ReadError> {
         let mut params = Self::default();
-        let mut count = 0;
         for piece in pieces {
             for pair in piece.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
-                count += 1;
-                if count > PARAMETERS_MAX {
-                    return Err(malformed("The request has too many parameters"));
-                }
                 let (key, value) = match pair.iter().position(|b| *b == b'=') {
                     Some(at) => (&pair[..at], &pair[at + 1..]),
                     None => (pair, &[][..]),
@@ -93,6 +89,11 @@ impl Params {
         if node.value.replace(value).is_some() {
             return Err(malformed("A parameter is given more than once"));
         }
+        node.number = self.count;
+        self.count += 1;
+        if self.count > PARAMETERS_MAX {
+            return Err(malformed("The request has too many parameters"));
+        }
         Ok(())
     }
 
@@ -107,21 +108,19 @@ impl Params {
 
     /// The request of an action. What it has no member for is refused.
     pub fn read<T: Shape + Default>(&self, dialect: Dialect) -> Result<T, ReadError> {
-        for name in NOT_THE_ACTIONS {
-            if let Some(node) = self.root.children.get(name) {
-                node.read.store(true, Ordering::Relaxed);
-            }
-        }
         let mut request = T::default();
-        let mut reader = Reader { node: &self.root, path: String::new(), dialect, failed: None };
+        let read = vec![false; self.count];
+        let mut reader = Reader { node: &self.root, path: String::new(), dialect, read, failed: None };
         request.visit(&mut reader);
         if let Some(failed) = reader.failed {
             return Err(failed);
         }
-        match unread(&self.root, "") {
-            Some(name) => Err(unknown(&name)),
-            None => Ok(request),
+        for name in NOT_THE_ACTIONS {
+            if let Some(node) = self.root.children.get(name) {
+                reader.note(node);
+            }
         }
+        unread(&self.root, "", &reader.read).map_or(Ok(request), |name| Err(unknown(&name)))
     }
 }
 
@@ -129,13 +128,13 @@ fn unknown(name: &str) -> ReadError {
     error("UnknownParameter", format!("The parameter {} is not recognized", shown(name)))
 }
 
-fn unread(node: &Node, path: &str) -> Option<String> {
-    if node.value.is_some() && !node.read.load(Ordering::Relaxed) {
+fn unread(node: &Node, path: &str, read: &[bool]) -> Option<String> {
+    if node.value.is_some() && !read[node.number] {
         return Some(path.to_owned());
     }
     node.children.iter().find_map(|(name, child)| {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        unread(child, &path)
+        unread(child, &path, read)
     })
 }
 
@@ -168,10 +167,18 @@ struct Reader<'p> {
     node: &'p Node,
     path: String,
     dialect: Dialect,
+    /// By the numbers of values.
+    read: Vec<bool>,
     failed: Option<ReadError>,
 }
 
 impl<'p> Reader<'p> {
+    fn note(&mut self, node: &Node) {
+        if node.value.is_some() {
+            self.read[node.number] = true;
+        }
+    }
+
     fn fail(&mut self, failed: ReadError) {
         self.failed.get_or_insert(failed);
     }
@@ -190,7 +197,7 @@ impl<'p> Reader<'p> {
             self.fail(error("InvalidParameterValue", format!("The parameter {name} takes one value")));
             return;
         };
-        node.read.store(true, Ordering::Relaxed);
+        self.note(node);
         if !leaf.read(text) {
             let message = format!("Invalid value '{}' for {name}: expected {}", shown(text), leaf.kind());
             self.fail(error("InvalidParameterValue", message));
@@ -270,7 +277,7 @@ impl Visitor for Reader<'_> {
             if !node.value.as_deref().is_some_and(str::is_empty) {
                 self.fail(error("InvalidParameterValue", format!("The parameter {name} is a list: {name}.1, …")));
             }
-            node.read.store(true, Ordering::Relaxed);
+            self.note(node);
         }
         let members = self.members(node, &name);
         if members.is_empty() && field.required {
@@ -282,7 +289,7 @@ impl Visitor for Reader<'_> {
                 Item::Leaf(leaf) => self.text(child, &path, leaf),
                 Item::Shape(shape) if child.value.is_none() => self.enter(child, path, shape),
                 Item::Shape(_) => {
-                    self.fail(error("InvalidParameterValue", format!("The parameter {path} is a structure")))
+                    self.fail(error("InvalidParameterValue", format!("The parameter {path} is a structure")));
                 }
             }
         }
@@ -372,6 +379,8 @@ mod tests {
 
     #[test]
     fn limits_hold() {
+        let fewer = (1..PARAMETERS_MAX).map(|i| format!("a{i}=&")).collect::<String>();
+        assert!(refused(&fewer).contains("must contain"));
         assert!(refused(&"a.".repeat(DEPTH_MAX)).contains("nested too deeply"));
         assert!(refused(&"a.".repeat(500_000)).contains("nested too deeply"));
         let many =

@@ -255,3 +255,43 @@ impl<T: Leaf + Default> List for Leaves<'_, T> {
         self.at(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written after reading `text`.
+    fn through<T: Leaf + Default>(text: &str) -> Option<String> {
+        let (mut leaf, mut out) = (T::default(), String::new());
+        (leaf.read(text) && leaf.write(&mut out)).then_some(out)
+    }
+
+    #[test]
+    fn times_are_read_as_clients_write_them_and_written_as_ec2_does() {
+        for (text, expected) in [
+            ("2026-11-23T20:00:37.165Z", Some("2026-11-23T20:00:37.165Z")),
+            ("2026-11-23T20:00:37Z", Some("2026-11-23T20:00:37.000Z")),
+            ("2026-11-23T21:00:37+01:00", Some("2026-11-23T20:00:37.000Z")),
+            ("2026-11-23T20:00:37", Some("2026-11-23T20:00:37.000Z")),
+            ("2026-11-23", Some("2026-11-23T00:00:00.000Z")),
+            ("2026-11-31", None),
+            ("2026-11-23T20:00:37[Europe/Berlin]", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(through::<Timestamp>(text).as_deref(), expected, "{text}");
+        }
+        let mut out = String::new();
+        assert!(!Timestamp(i64::MAX).write(&mut out), "a time beyond the calendar is left out");
+    }
+
+    #[test]
+    fn numbers_are_exact_or_refused() {
+        let i32s = ["-2147483648", "2147483647", "2147483648", "1e3", "0x10", " 5", "5 ", "", "1.0"];
+        assert_eq!(i32s.map(through::<i32>).iter().flatten().count(), 2);
+        assert_eq!(through::<i64>("9223372036854775807").as_deref(), Some("9223372036854775807"));
+        assert_eq!(["0.25", "1e309", "NaN", "inf"].map(through::<f64>), [Some("0.25".into()), None, None, None]);
+        assert_eq!(["TRUE", "0", "yes"].map(through::<bool>), [Some("true".into()), Some("false".into()), None]);
+        assert_eq!(["aGk=", "aGk", "*"].map(through::<Blob>), [Some("aGk=".into()), None, None]);
+    }
+}

@@ -1,0 +1,242 @@
+//! The operator's commands, and the socket on which the server hears them.
+//!
+//! **Invariant:** whoever may open the socket file is the operator; the file's mode is the lock.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use awan_control::error::Error;
+use awan_control::{Control, audit, operator, why};
+use awan_model::instance_type::InstanceType;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use http_body_util::Full;
+use hyper::Request;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::{client, config};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The data directory of the running server
+    #[arg(long, env = "AWAN_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Answers as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Accounts
+    #[command(subcommand)]
+    Account(Account),
+    /// Hosts
+    #[command(subcommand)]
+    Host(Host),
+    /// Instance types of your own
+    #[command(subcommand)]
+    InstanceType(Type),
+    /// Compares records with what is on the hosts; exit status 1 if they differ
+    Audit,
+    /// Why is it so: everything about one id
+    Why { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum Account {
+    /// Opens an account
+    Create {
+        name: String,
+        /// Twelve digits
+        #[arg(long)]
+        id: Option<String>,
+    },
+    List,
+    /// Closes an account
+    Delete {
+        id: String,
+        /// Terminates and deletes all that it owns
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Host {
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Type {
+    /// Adds or replaces a type, like `ci.small`
+    Put {
+        name: String,
+        #[arg(long)]
+        vcpus: u32,
+        #[arg(long)]
+        memory_mib: u64,
+    },
+}
+
+/// What goes over the socket.
+#[derive(Debug, Serialize, Deserialize)]
+enum Order {
+    AccountCreate { name: String, id: Option<String> },
+    AccountList,
+    AccountDelete { id: String, force: bool },
+    HostList,
+    TypePut { name: String, vcpus: u32, memory_mib: u64 },
+    Audit,
+    Why { id: String },
+}
+
+pub async fn serve(path: PathBuf, control: Arc<Control>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let router = axum::Router::new().route("/order", post(obey)).with_state(control);
+    axum::serve(listener, router).await.context("serving the operator")
+}
+
+async fn obey(State(control): State<Arc<Control>>, Json(order): Json<Order>) -> (StatusCode, Json<Value>) {
+    match done(&control, order).await {
+        Ok(value) => (StatusCode::OK, Json(value)),
+        Err(e) => (StatusCode::BAD_REQUEST, Json(json!({ "error": e.to_string() }))),
+    }
+}
+
+async fn done(control: &Control, order: Order) -> Result<Value, Error> {
+    let cause = format!("operator {}", control.request_id());
+    let shown = |value: serde_json::Result<Value>| value.map_err(Error::fault);
+    match order {
+        Order::AccountCreate { name, id } => {
+            shown(serde_json::to_value(operator::create_account(&control.db, &name, id, &cause).await?))
+        }
+        Order::AccountList => shown(serde_json::to_value(operator::accounts(&control.db))),
+        Order::AccountDelete { id, force } => {
+            let deleted = operator::delete_account(&control.db, &id, force, &cause).await?;
+            Ok(json!({ "Deleted": deleted }))
+        }
+        Order::HostList => shown(serde_json::to_value(operator::hosts(&control.db))),
+        Order::TypePut { name, vcpus, memory_mib } => {
+            operator::put_instance_type(&control.db, own_type(name, vcpus, memory_mib), &cause).await?;
+            Ok(json!({}))
+        }
+        Order::Audit => Ok(json!({ "differences": audit::all(control).await? })),
+        Order::Why { id } => why::why(&control.db, &id),
+    }
+}
+
+fn own_type(name: String, vcpus: u32, memory_mib: u64) -> InstanceType {
+    InstanceType {
+        home: awan_model::Home::installation(),
+        id: name,
+        vcpus,
+        threads_per_core: 1,
+        memory_mib,
+        burstable: false,
+        max_interfaces: 2,
+        addresses_per_interface: 4,
+        network_performance: "Moderate".into(),
+        baseline_mbps: 100,
+        clock_mhz: 2500,
+        free_tier: false,
+        local_disk_gib: 0,
+    }
+}
+
+async fn order(data_dir: &Path, order: &Order) -> Result<Value> {
+    let socket = data_dir.join("admin.sock");
+    let stream = UnixStream::connect(&socket).await;
+    let stream =
+        stream.with_context(|| format!("no server answers at {}: is `awan serve` running?", socket.display()))?;
+    let request = Request::builder()
+        .method("POST")
+        .uri("/order")
+        .header("host", "awan")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(serde_json::to_vec(order)?)))?;
+    let (status, body) = client::send(stream, request).await?;
+    let value: Value = serde_json::from_slice(&body).context("reading the server's answer")?;
+    if status != 200 {
+        bail!("{}", value["error"].as_str().unwrap_or("the server refused"));
+    }
+    Ok(value)
+}
+
+pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let data_dir = arguments.data_dir.unwrap_or_else(config::default_data_dir);
+    let (what, until_deleted) = match arguments.command {
+        Command::Account(Account::Create { name, id }) => (Order::AccountCreate { name, id }, false),
+        Command::Account(Account::List) => (Order::AccountList, false),
+        Command::Account(Account::Delete { id, force }) => (Order::AccountDelete { id, force }, true),
+        Command::Host(Host::List) => (Order::HostList, false),
+        Command::InstanceType(Type::Put { name, vcpus, memory_mib }) => {
+            (Order::TypePut { name, vcpus, memory_mib }, false)
+        }
+        Command::Audit => (Order::Audit, false),
+        Command::Why { id } => (Order::Why { id }, false),
+    };
+    let mut value = order(&data_dir, &what).await?;
+    for _ in 0..DELETE_ROUNDS {
+        if !until_deleted || value["Deleted"] == json!(true) {
+            break;
+        }
+        tokio::time::sleep(DELETE_ROUND).await;
+        value = order(&data_dir, &what).await?;
+    }
+    if until_deleted && value["Deleted"] != json!(true) {
+        bail!("its instances do not end; the account stays closed");
+    }
+    show(&value, arguments.json)?;
+    let differs = value["differences"].as_array().is_some_and(|d| !d.is_empty());
+    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+const DELETE_ROUND: std::time::Duration = std::time::Duration::from_millis(250);
+const DELETE_ROUNDS: u32 = 400;
+
+#[expect(clippy::print_stdout, reason = "a command's answer")]
+fn show(value: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string(value)?);
+        return Ok(());
+    }
+    match value {
+        Value::Array(rows) => rows.iter().for_each(|row| println!("{}", line(row))),
+        Value::Object(fields) if fields.contains_key("differences") => {
+            let differences = fields["differences"].as_array().cloned().unwrap_or_default();
+            differences.iter().for_each(|d| println!("{}", d.as_str().unwrap_or_default()));
+            println!("{} differences", differences.len());
+        }
+        other => println!("{}", serde_json::to_string_pretty(other)?),
+    }
+    Ok(())
+}
+
+/// A row's values, those of an inner object too.
+fn line(row: &Value) -> String {
+    match row {
+        Value::Object(fields) => {
+            let shown = |(key, value): (&String, &Value)| match value {
+                Value::Object(_) => line(value),
+                Value::String(text) => format!("{key}={text}"),
+                other => format!("{key}={other}"),
+            };
+            fields.iter().map(shown).collect::<Vec<_>>().join("  ")
+        }
+        other => other.to_string(),
+    }
+}

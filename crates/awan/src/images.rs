@@ -1,0 +1,95 @@
+//! The images that come with Awan: built on the machine from its distribution's packages, named by their content.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use awan_control::operator::Builtin;
+use awan_model::image::Boot;
+use serde::Deserialize;
+use tokio::process::Command;
+
+/// Makes the tiny image. Runs as it stands: `images/tiny/build.sh OUTDIR CACHEDIR`.
+const BUILD_TINY: &str = include_str!("../../../images/tiny/build.sh");
+const BUILD_WITHIN: Duration = Duration::from_secs(300);
+const DESCRIPTION: &str = "A few megabytes of Linux: DHCP, IMDSv2, SSH keys, user data, growing root, ACPI";
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    name: String,
+    sha256: String,
+    virtual_size_bytes: u64,
+    cmdline: String,
+}
+
+/// What the simulated hypervisor pretends to run.
+pub fn simulated() -> Builtin {
+    Builtin {
+        name: "awan-tiny-simulated".into(),
+        description: DESCRIPTION.into(),
+        digest: "51a7ed00000000000000000000000001".into(),
+        size_gib: 1,
+        boot: Boot::Firmware,
+    }
+}
+
+fn read(folder: &Path) -> Result<Builtin> {
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let manifest: Manifest = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    if manifest.sha256.len() != 64 || !manifest.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        bail!("{}: sha256 is no digest", path.display());
+    }
+    Ok(Builtin {
+        name: manifest.name,
+        description: DESCRIPTION.into(),
+        digest: manifest.sha256,
+        size_gib: u32::try_from(manifest.virtual_size_bytes.div_ceil(1 << 30)).unwrap_or(1).max(1),
+        boot: Boot::Direct { command_line: manifest.cmdline },
+    })
+}
+
+/// The images that lie here, each in a folder with its id for a name.
+pub fn present(images: &Path) -> Result<Vec<Builtin>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(images).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("ami-") && entry.path().join("manifest.json").exists() {
+            found.push(read(&entry.path())?);
+        }
+    }
+    Ok(found)
+}
+
+/// Builds the tiny image, if there is none.
+pub async fn ensure_tiny(images: &Path, cache: &Path) -> Result<()> {
+    std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
+    if present(images)?.iter().any(|i| i.name.starts_with("awan-tiny-")) {
+        return Ok(());
+    }
+    tracing::info!("building the tiny image from the distribution's packages");
+    let folder = images.join("new");
+    let _ = std::fs::remove_dir_all(&folder);
+    build(&folder, cache).await?;
+    let image = read(&folder)?;
+    let place: PathBuf = images.join(image.id().as_str());
+    std::fs::rename(&folder, &place).with_context(|| format!("naming {}", place.display()))?;
+    tracing::info!(image = %image.id(), name = image.name, "built");
+    Ok(())
+}
+
+async fn build(folder: &Path, cache: &Path) -> Result<()> {
+    std::fs::create_dir_all(cache)?;
+    let script = tempfile::NamedTempFile::new().context("a file for the script")?;
+    std::fs::write(script.path(), BUILD_TINY)?;
+    let output =
+        Command::new("sh").arg(script.path()).arg(folder).arg(cache).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output =
+        tokio::time::timeout(BUILD_WITHIN, output).await.context("building the tiny image took too long")??;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<_> = said.lines().rev().take(5).collect();
+    bail!("building the tiny image failed: {}", last.into_iter().rev().collect::<Vec<_>>().join("; "))
+}

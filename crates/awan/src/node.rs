@@ -1,0 +1,173 @@
+//! A host in this process: its drivers, its agent, and the way to the control plane.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use awan_control::Control;
+use awan_host::agent::{About, Agent, Drivers};
+use awan_host::hypervisor::probe;
+use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
+use awan_host::hypervisor::simulated::SimulatedHypervisor;
+use awan_host::link::{self, Peer};
+use awan_host::network::driver::{NetworkConfig, NetworkDriver};
+use awan_host::network::simulated::SimulatedNetwork;
+use awan_host::service::{GuestServices, ServiceConfig};
+use awan_host::volume::qcow2::FileVolumes;
+use awan_host::volume::simulated::SimulatedVolumes;
+use awan_model::host::Capacity;
+use awan_model::id::HostId;
+
+use crate::config::{Config, Hypervisor};
+use crate::serve::{must_be_root, write_secret};
+
+pub struct Started {
+    pub host: HostId,
+    pub accelerator: String,
+    pub peer: Peer,
+}
+
+/// Starts a host. It does nothing until a plan comes.
+pub async fn start(config: &Config, name: &str) -> Result<Started> {
+    let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
+    let (link, peer) = link::pair();
+    let (about, drivers) = match config.hypervisor {
+        Hypervisor::Simulated => simulated(config, &host),
+        Hypervisor::Real(wanted) => real(config, &host, wanted).await?,
+    };
+    let accelerator = about.accelerator.clone();
+    tokio::spawn(Agent::new(about, drivers, link).run());
+    Ok(Started { host, accelerator, peer })
+}
+
+/// Room enough that only tests which want it run out.
+const SIMULATED: Capacity = Capacity { vcpus: 10_000_000, memory_mib: 100_000_000_000, disk_gib: 100_000_000_000 };
+
+fn simulated(config: &Config, host: &HostId) -> (About, Drivers) {
+    let drivers = Drivers {
+        hypervisor: SimulatedHypervisor::new(config.sim_boot),
+        volumes: SimulatedVolumes::new(),
+        network: SimulatedNetwork::new(),
+    };
+    let about = About {
+        host: host.clone(),
+        zone: config.host_zone.clone(),
+        region: "*".into(),
+        capacity: SIMULATED,
+        accelerator: "simulated".into(),
+        note: "no guest runs".into(),
+        address: String::new(),
+        allegiance: None,
+        launches: 1_000,
+    };
+    (about, drivers)
+}
+
+async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(About, Drivers)> {
+    must_be_root()?;
+    let accelerator = probe::probe(wanted).await?;
+    match accelerator.name {
+        "kvm" => tracing::info!(cpu = accelerator.cpu, "guests run under KVM"),
+        _ => tracing::warn!(
+            why = accelerator.note,
+            "guests run in software emulation (TCG), which is slow: KVM cannot run a guest here"
+        ),
+    }
+    let tag = tag(&config.data_dir)?;
+    let run_dir = Path::new("/run").join(format!("awan-{tag}"));
+    let images = config.images_dir.clone();
+    let hypervisor = QemuHypervisor::open(QemuConfig {
+        run_dir: run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        images: images.clone(),
+        uid_base: uid_base(&tag),
+        tag: tag.clone(),
+        accelerator: accelerator.clone(),
+        grace: config.shutdown_grace,
+    })?;
+    let services = GuestServices::new(ServiceConfig {
+        secret: config.data_dir.join("metadata-secret"),
+        resolvers: awan_host::service::dns::host_resolvers(),
+        runtime: tokio::runtime::Handle::current(),
+    })?;
+    let network = NetworkDriver::new(NetworkConfig { tag, outbound: true }, services)?;
+    let volumes = FileVolumes::new(config.data_dir.join("volumes"), images)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let about = About {
+        host: host.clone(),
+        zone: config.host_zone.clone(),
+        region: "*".into(),
+        capacity: capacity(config, cores)?,
+        accelerator: accelerator.name.into(),
+        note: accelerator.note,
+        address: String::new(),
+        allegiance: Some(config.data_dir.join("follows")),
+        launches: cores * 2,
+    };
+    Ok((about, Drivers { hypervisor, volumes, network }))
+}
+
+/// Six hexadecimal digits that tell this installation from others on the machine.
+pub fn tag(data_dir: &Path) -> Result<String> {
+    let path = data_dir.join("tag");
+    match std::fs::read_to_string(&path) {
+        Ok(tag) => Ok(tag.trim().to_owned()),
+        Err(_) => {
+            let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
+            write_secret(&path, &tag)?;
+            Ok(tag)
+        }
+    }
+}
+
+/// A range of user ids far above those of people and services.
+pub fn uid_base(tag: &str) -> u32 {
+    1_000_000_000 + (u32::from_str_radix(tag, 16).unwrap_or(0) & 0xffff) * 10_000
+}
+
+fn capacity(config: &Config, cores: usize) -> Result<Capacity> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+    let kib = meminfo
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    let total_mib = kib.context("reading /proc/meminfo")? / 1024;
+    let disk = nix::sys::statvfs::statvfs(&config.data_dir).context("asking how large the disk is")?;
+    let disk_gib = disk.blocks().saturating_mul(disk.fragment_size()) >> 30;
+    Ok(Capacity {
+        vcpus: u32::try_from(cores).unwrap_or(1).saturating_mul(config.cpu_overcommit),
+        // The host and its file cache keep an eighth.
+        memory_mib: total_mib - total_mib / 8,
+        // Volumes are sparse; what guests write is a small part of what they ask for.
+        disk_gib: disk_gib * 4,
+    })
+}
+
+/// Moves messages between a host in this process and the control plane in this process.
+pub async fn attach(control: Arc<Control>, host: HostId, peer: Peer) {
+    let mut connection = control.hosts.connect(&host);
+    let Peer { plans, asks, mut reports } = peer;
+    let down = async {
+        while connection.plans.changed().await.is_ok() {
+            plans.send_replace(connection.plans.borrow_and_update().clone());
+        }
+    };
+    let questions = async {
+        while let Some(question) = connection.asks.recv().await {
+            if asks.send(question).await.is_err() {
+                return;
+            }
+        }
+    };
+    let up = async {
+        while reports.changed().await.is_ok() {
+            let report = reports.borrow_and_update().clone();
+            if let Some(report) = report
+                && let Err(e) = control.hosts.report(&control.db, (*report).clone()).await
+            {
+                tracing::error!(%host, error = %e, "a report was not taken in; the next one is tried");
+            }
+        }
+    };
+    tokio::join!(down, questions, up);
+}

@@ -1,0 +1,194 @@
+//! Starts the parts and keeps them until the end is asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use awan_control::{Control, Settings, operator, turn};
+use awan_model::account::BUILTIN_ALIAS;
+use awan_state::{Entropy, MemoryStore, Mode, SqliteStore, WallClock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Hypervisor, Options, Store};
+use crate::{admin, images, join, node};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    Both,
+    Control,
+    Host,
+}
+
+pub async fn run(roles: Roles, options: Options) -> Result<()> {
+    let config = options.resolve()?;
+    log(config.json_log);
+    make_data_dir(&config.data_dir)?;
+    match roles {
+        Roles::Host => {
+            let url = config.join.clone().context("a host needs --join http://ADDR:PORT")?;
+            let token = join::read_token(&config.join_token_file)?;
+            let started = node::start(&config, &config.host_name).await?;
+            say(&format!("ready {url} host={} hypervisor={}", config.host_name, started.accelerator));
+            tokio::select! {
+                done = join::host(&url, &token, &started.host, started.peer) => done,
+                done = until_told() => done,
+            }
+        }
+        Roles::Both | Roles::Control => serve(roles, &config).await,
+    }
+}
+
+async fn serve(roles: Roles, config: &Config) -> Result<()> {
+    let api = bind(config.listen, "--listen").await?;
+    let metrics = bind(config.metrics_listen, "--metrics-listen").await?;
+    let control = open(config).await?;
+    let accelerator = match roles {
+        Roles::Both => start_hosts(config, &control).await?,
+        Roles::Control | Roles::Host => {
+            register_images(config, &control).await?;
+            let listener = bind(config.hosts_listen, "--hosts-listen").await?;
+            let token = join::make_token(&config.join_token_file)?;
+            tokio::spawn(join::serve(listener, control.clone(), token, config.images_dir.clone()));
+            "none".to_owned()
+        }
+    };
+    tokio::spawn(turn::run(control.clone()));
+    tokio::spawn(admin::serve(config.data_dir.join("admin.sock"), control.clone()));
+    tokio::spawn(serve_metrics(metrics, control.clone()));
+    let address = api.local_addr()?;
+    let api = axum::serve(api, awan_control::http::router(control)).into_future();
+    say(&format!("ready http://{address} region={} hypervisor={accelerator}", config.regions.join(",")));
+    tokio::select! {
+        done = api => done.context("serving the API"),
+        done = until_told() => done,
+    }
+}
+
+/// One line, for whoever started this.
+#[expect(clippy::print_stdout, reason = "the contract: one line when it can serve")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}"))
+}
+
+async fn until_told() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    tracing::info!("told to end; instances go on");
+    Ok(())
+}
+
+fn log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("AWAN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    if json { builder.json().init() } else { builder.init() }
+}
+
+fn make_data_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("making {}", path.display()))
+}
+
+async fn open(config: &Config) -> Result<Arc<Control>> {
+    let store: Box<dyn awan_state::Store> = match &config.store {
+        Store::Memory => Box::<MemoryStore>::default(),
+        Store::Sqlite(path) => {
+            Box::new(SqliteStore::open(path).map_err(|e| anyhow::anyhow!("opening {}: {e}", path.display()))?)
+        }
+    };
+    let control = Control::open(store, Mode::Group, Arc::new(WallClock), Entropy::system())?;
+    let settings =
+        Settings { regions: config.regions.clone(), zones_per_region: config.zones, public_pool: config.public_pool };
+    operator::install(&control.db, &settings).await.map_err(told)?;
+    let keys = match (std::env::var("AWAN_ROOT_ACCESS_KEY_ID"), std::env::var("AWAN_ROOT_SECRET_ACCESS_KEY")) {
+        (Ok(id), Ok(secret)) => Some((id, secret)),
+        _ => None,
+    };
+    let file = config.data_dir.join("credentials");
+    if let Some(made) = operator::root_account(&control.db, keys).await.map_err(told)? {
+        let text = format!(
+            "[awan]\naws_access_key_id = {}\naws_secret_access_key = {}\nregion = {}\n",
+            made.access_key_id, made.secret_access_key, config.regions[0]
+        );
+        write_secret(&file, &text)?;
+    }
+    write_secret(&config.data_dir.join("endpoint"), &format!("http://{}\n", config.listen))?;
+    Ok(control)
+}
+
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let new = path.with_extension("new");
+    let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
+    file.and_then(|mut f| f.write_all(text.as_bytes())).with_context(|| format!("writing {}", new.display()))?;
+    std::fs::rename(&new, path).with_context(|| format!("writing {}", path.display()))
+}
+
+pub fn told(e: awan_control::error::Error) -> anyhow::Error {
+    anyhow::anyhow!("{e}")
+}
+
+async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> {
+    let names: Vec<String> = match config.hypervisor {
+        Hypervisor::Simulated => (1..=config.sim_hosts.max(1)).map(|n| format!("sim-{n}")).collect(),
+        Hypervisor::Real(_) => vec![config.host_name.clone()],
+    };
+    if config.hypervisor == Hypervisor::Simulated {
+        operator::register_builtin(&control.db, &images::simulated()).await.map_err(told)?;
+    } else {
+        images::ensure_tiny(&config.images_dir, &config.data_dir.join("cache")).await?;
+        register_images(config, control).await?;
+    }
+    let mut accelerator = String::new();
+    for name in names {
+        let started = node::start(config, &name).await?;
+        accelerator.clone_from(&started.accelerator);
+        tokio::spawn(node::attach(control.clone(), started.host, started.peer));
+    }
+    Ok(accelerator)
+}
+
+async fn register_images(config: &Config, control: &Arc<Control>) -> Result<()> {
+    if config.hypervisor == Hypervisor::Simulated {
+        operator::register_builtin(&control.db, &images::simulated()).await.map_err(told)?;
+        return Ok(());
+    }
+    for image in images::present(&config.images_dir)? {
+        let id = operator::register_builtin(&control.db, &image).await.map_err(told)?;
+        tracing::info!(image = %id, name = image.name, owner = BUILTIN_ALIAS, "image");
+    }
+    Ok(())
+}
+
+async fn serve_metrics(listener: TcpListener, control: Arc<Control>) -> Result<()> {
+    use axum::routing::get;
+    let metrics = move || {
+        let control = control.clone();
+        async move { control.metrics() }
+    };
+    let router = axum::Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ok\n" }));
+    axum::serve(listener, router).await.context("serving metrics")
+}
+
+/// For commands that need the superuser.
+pub fn must_be_root() -> Result<()> {
+    if nix::unistd::Uid::effective().is_root() {
+        Ok(())
+    } else {
+        bail!("running guests needs root: networks and control groups are the superuser's")
+    }
+}

@@ -1,0 +1,126 @@
+//! What differs between a plan and a machine, and the one step that each difference needs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use awan_model::id::{InstanceId, VolumeId};
+use awan_model::instance::{Phase, Wish};
+use awan_model::plan::{HostPlan, VmPlan};
+
+use crate::driver::{SeenVm, Stop};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Start(Box<VmPlan>),
+    Stop(InstanceId, Stop),
+    Reboot(InstanceId, u32),
+    /// Promise that a run is over, even if it never began.
+    Declare(Box<VmPlan>),
+    Forget(InstanceId),
+}
+
+impl Effect {
+    pub fn instance(&self) -> &InstanceId {
+        match self {
+            Self::Start(vm) | Self::Declare(vm) => &vm.id,
+            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Forget(id) => id,
+        }
+    }
+}
+
+pub fn effects(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
+    let have: BTreeMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
+    let planned: BTreeSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
+    let wanted = plan.vms.iter().filter_map(|vm| effect(vm, have.get(&vm.id).copied()));
+    let unwanted = seen.iter().filter(|vm| !planned.contains(&vm.id)).map(|vm| match vm.phase {
+        Phase::Starting | Phase::Running => Effect::Stop(vm.id.clone(), Stop::Force),
+        Phase::Exited => Effect::Forget(vm.id.clone()),
+    });
+    wanted.chain(unwanted).collect()
+}
+
+fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
+    let same_run = have.filter(|vm| vm.run == want.run);
+    let alive = have.filter(|vm| vm.phase != Phase::Exited);
+    let how = if want.force { Stop::Force } else { Stop::Graceful };
+    match (want.wish, same_run, alive) {
+        (Wish::On, Some(vm), Some(_)) if vm.phase == Phase::Running && vm.reboots < want.reboots => {
+            Some(Effect::Reboot(want.id.clone(), want.reboots))
+        }
+        (Wish::On, Some(_), _) => None,
+        // An earlier run must be over before the next begins.
+        (_, None, Some(vm)) => Some(Effect::Stop(vm.id.clone(), Stop::Force)),
+        (Wish::On, None, None) => Some(Effect::Start(Box::new(want.clone()))),
+        (Wish::Off | Wish::Gone, Some(_), Some(_)) => Some(Effect::Stop(want.id.clone(), how)),
+        (Wish::Off | Wish::Gone, Some(_), None) => None,
+        (Wish::Off | Wish::Gone, None, None) => Some(Effect::Declare(Box::new(want.clone()))),
+    }
+}
+
+/// Volumes that no plan has and no machine has open.
+pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
+    // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
+    let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !plan.vms.iter().any(|p| p.id == vm.id));
+    let planned: BTreeSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).collect();
+    if stray { Vec::new() } else { present.iter().filter(|id| !planned.contains(id)).cloned().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::testing::{plan, seen, vm};
+
+    #[test]
+    fn each_difference_has_one_step() {
+        use Phase::{Exited, Running, Starting};
+        use Wish::{Gone, Off, On};
+        // wish, what is there (run, phase) of a plan for run 2, step
+        let table: [(Wish, Option<(u32, Phase)>, &str); 14] = [
+            (On, None, "start"),
+            (On, Some((1, Running)), "force"),
+            (On, Some((1, Exited)), "start"),
+            (On, Some((2, Starting)), "-"),
+            (On, Some((2, Running)), "-"),
+            (On, Some((2, Exited)), "-"),
+            (Off, None, "declare"),
+            (Off, Some((1, Exited)), "declare"),
+            (Off, Some((2, Starting)), "graceful"),
+            (Off, Some((2, Running)), "graceful"),
+            (Off, Some((2, Exited)), "-"),
+            (Gone, None, "declare"),
+            (Gone, Some((2, Running)), "graceful"),
+            (Gone, Some((1, Running)), "force"),
+        ];
+        for (wish, there, expected) in table {
+            let have: Vec<_> = there.map(|(run, phase)| seen("i-00000000000000001", run, phase)).into_iter().collect();
+            let steps = effects(&plan(vec![vm("i-00000000000000001", wish, 2)]), &have);
+            let names: Vec<_> = steps.iter().map(name).collect();
+            let expected: Vec<_> = Some(expected).filter(|e| *e != "-").into_iter().collect();
+            assert_eq!(names, expected, "{wish:?} {there:?}");
+        }
+    }
+
+    fn name(effect: &Effect) -> &'static str {
+        match effect {
+            Effect::Start(_) => "start",
+            Effect::Stop(_, Stop::Force) => "force",
+            Effect::Stop(_, Stop::Graceful) => "graceful",
+            Effect::Reboot(..) => "reboot",
+            Effect::Declare(_) => "declare",
+            Effect::Forget(_) => "forget",
+        }
+    }
+
+    #[test]
+    fn what_no_plan_has_is_stopped_and_forgotten() {
+        let empty = plan(Vec::new());
+        let steps = effects(
+            &empty,
+            &[seen("i-00000000000000001", 1, Phase::Running), seen("i-00000000000000002", 1, Phase::Exited)],
+        );
+        assert_eq!(steps.iter().map(name).collect::<Vec<_>>(), ["force", "forget"]);
+        let volume: VolumeId = "vol-00000000000000001".parse().expect("an id");
+        let alive = [seen("i-00000000000000001", 1, Phase::Running)];
+        assert_eq!(unwanted_volumes(&empty, std::slice::from_ref(&volume), &alive), Vec::<VolumeId>::new());
+        assert_eq!(unwanted_volumes(&empty, std::slice::from_ref(&volume), &[]), [volume]);
+    }
+}

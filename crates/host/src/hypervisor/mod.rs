@@ -1,0 +1,7 @@
+//! What runs guests.
+
+pub mod probe;
+pub mod qemu;
+pub mod simulated;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,223 @@
+//! QEMU's command line for one run. Pure.
+//!
+//! **Invariant:** everything that a tenant named is a value inside JSON made by serde, or absent.
+
+use std::path::Path;
+
+use awan_model::image::Boot;
+use awan_model::interface::Mac;
+use awan_model::plan::VmPlan;
+use serde_json::{Value, json};
+
+use crate::hypervisor::probe::Accelerator;
+
+/// Files as QEMU opens them: by descriptors that it inherits, so that no path of the host need be reachable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskFds {
+    pub serial: String,
+    pub disk: i32,
+    pub backing: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fds {
+    pub disks: Vec<DiskFds>,
+    pub taps: Vec<(Mac, i32)>,
+    /// Kernel and initial file system.
+    pub direct: Option<(i32, i32)>,
+}
+
+/// Names a run on a command line, so that strays are found: see `adopt`.
+pub fn mark(tag: &str, vm: &VmPlan) -> String {
+    format!("awan-{tag}-{}-{}", vm.id, vm.run)
+}
+
+/// EC2's instances are known by a UUID that begins with `ec2`; cloud-init looks for it (guest side: product_uuid).
+pub fn uuid(vm: &VmPlan) -> String {
+    let digits = vm.id.digits();
+    let padded = format!("ec2{digits:0>29}");
+    let (a, b, c, d, e) = (&padded[..8], &padded[8..12], &padded[12..16], &padded[16..20], &padded[20..32]);
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, folder: &Path, fds: &Fds) -> Vec<String> {
+    let mut args = Args(Vec::new());
+    args.pair("-name", format!("guest={},debug-threads=on", mark(tag, vm)));
+    for flag in ["-nodefaults", "-no-user-config", "-no-shutdown"] {
+        args.0.push(flag.to_owned());
+    }
+    args.pair("-display", "none");
+    args.pair("-M", "q35,hpet=off");
+    let tcg = accelerator.name == "tcg";
+    args.pair("-accel", if tcg { format!("tcg,tb-size={}", tb_size_mib(vm)) } else { "kvm".to_owned() });
+    args.pair("-cpu", accelerator.cpu);
+    args.pair("-smp", vm.vcpus.to_string());
+    args.pair("-m", vm.memory_mib.to_string());
+    identity(&mut args, vm);
+    for port in 0..ROOT_PORTS {
+        let (slot, function) = (0x10 + port / 8, port % 8);
+        args.device(&json!({
+            "driver": "pcie-root-port", "id": format!("rp{port}"), "chassis": port + 1, "slot": port + 1, "bus": "pcie.0",
+            "addr": format!("{slot:#x}.{function:#x}"), "multifunction": function == 0,
+        }));
+    }
+    disks(&mut args, &fds.disks);
+    for (n, (mac, fd)) in fds.taps.iter().enumerate() {
+        args.pair("-netdev", format!("tap,id=n{n},fd={fd},vhost=off"));
+        args.device(&json!({
+            "driver": "virtio-net-pci", "id": format!("nic{n}"), "netdev": format!("n{n}"), "mac": mac.to_string(),
+            "romfile": "", "bus": "pcie.0", "addr": format!("{:#x}", 0x8 + n),
+        }));
+    }
+    args.pair("-object", r#"{"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}"#);
+    args.device(&json!({"driver": "virtio-rng-pci", "rng": "rng0", "bus": "pcie.0", "addr": "0x2"}));
+    args.device(&json!({"driver": "vmgenid", "guid": uuid(vm)}));
+    let socket = |name: &str| folder.join(name).display().to_string();
+    args.pair(
+        "-chardev",
+        format!(
+            "socket,id=ser0,path={},server=on,wait=off,logfile={},logappend=on",
+            socket("serial.sock"),
+            socket("console.log")
+        ),
+    );
+    args.pair("-serial", "chardev:ser0");
+    args.pair("-qmp", format!("unix:{},server=on,wait=off", socket("qmp.sock")));
+    if let (Boot::Direct { command_line }, Some((kernel, initrd))) = (&vm.boot, fds.direct) {
+        args.pair("-kernel", format!("/proc/self/fd/{kernel}"));
+        args.pair("-initrd", format!("/proc/self/fd/{initrd}"));
+        args.pair("-append", command_line.clone());
+    }
+    args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    args.0
+}
+
+/// Places for disks and interfaces that come while the guest runs. Each costs 30 ms of boot under TCG.
+const ROOT_PORTS: usize = 4;
+
+/// The cache of translated code. Small guests run little code.
+pub fn tb_size_mib(vm: &VmPlan) -> u64 {
+    if vm.memory_mib <= 1024 { 64 } else { 128 }
+}
+
+struct Args(Vec<String>);
+
+impl Args {
+    fn pair(&mut self, flag: &str, value: impl Into<String>) {
+        self.0.push(flag.to_owned());
+        self.0.push(value.into());
+    }
+
+    fn device(&mut self, device: &Value) {
+        self.pair("-device", device.to_string());
+    }
+}
+
+/// What a guest reads in its firmware tables: an EC2 instance (guests see the vendor in product tables, type 0 to 3).
+fn identity(args: &mut Args, vm: &VmPlan) {
+    let uuid = uuid(vm);
+    args.pair("-uuid", uuid.clone());
+    args.pair("-smbios", "type=0,vendor=Amazon EC2,version=1.0");
+    args.pair(
+        "-smbios",
+        format!("type=1,manufacturer=Amazon EC2,product={},serial={uuid},uuid={uuid}", vm.instance_type),
+    );
+    args.pair("-smbios", format!("type=2,manufacturer=Amazon EC2,asset={}", vm.id));
+    args.pair("-smbios", "type=3,manufacturer=Amazon EC2,asset=Amazon EC2");
+}
+
+fn disks(args: &mut Args, disks: &[DiskFds]) {
+    for (n, disk) in disks.iter().enumerate() {
+        for (set, fd) in [(2 * n + 1, Some(disk.disk)), (2 * n + 2, disk.backing)] {
+            if let Some(fd) = fd {
+                args.pair("-add-fd", format!("fd={fd},set={set}"));
+            }
+        }
+        let file = |set: usize| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
+        let backing = match disk.backing {
+            Some(_) => {
+                json!({"driver": "qcow2", "read-only": true, "file": merged(file(2 * n + 2), "read-only", true), "backing": Value::Null})
+            }
+            None => Value::Null,
+        };
+        let mut root = json!({
+            "driver": "qcow2", "node-name": format!("disk{n}"), "discard": "unmap", "backing": backing,
+        });
+        root["file"] = merged(file(2 * n + 1), "discard", "unmap");
+        args.pair("-blockdev", root.to_string());
+        args.device(&json!({
+            "driver": "virtio-blk-pci", "id": format!("vd{n}"), "drive": format!("disk{n}"), "serial": disk.serial,
+            "bus": "pcie.0", "addr": format!("{:#x}", 0x4 + n), "werror": "report", "rerror": "report",
+        }));
+    }
+}
+
+fn merged(mut object: Value, key: &str, value: impl Into<Value>) -> Value {
+    object[key] = value.into();
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::hypervisor::testing::vm;
+    use awan_model::instance::Wish;
+
+    fn shown(name: &'static str, cpu: &'static str) -> String {
+        let accelerator = Accelerator { name, cpu, note: String::new() };
+        let disk = DiskFds { serial: "vol0123456789abcdef0".into(), disk: 10, backing: Some(11) };
+        let fds = Fds { disks: vec![disk], taps: vec![(Mac([10, 0, 0, 0, 0, 1]), 12)], direct: Some((13, 14)) };
+        let args = arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, Path::new("/run/x"), &fds);
+        args.join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn the_command_line_is_this_one() {
+        expect![[r#"
+            -name guest=awan-ab12-i-0123456789abcdef0-3,debug-threads=on
+            -nodefaults
+            -no-user-config
+            -no-shutdown
+            -display none
+            -M q35,hpet=off
+            -accel tcg,tb-size=64
+            -cpu max
+            -smp 2
+            -m 1024
+            -uuid ec200000-0000-0000-1234-56789abcdef0
+            -smbios type=0,vendor=Amazon EC2,version=1.0
+            -smbios type=1,manufacturer=Amazon EC2,product=t3.micro,serial=ec200000-0000-0000-1234-56789abcdef0,uuid=ec200000-0000-0000-1234-56789abcdef0
+            -smbios type=2,manufacturer=Amazon EC2,asset=i-0123456789abcdef0
+            -smbios type=3,manufacturer=Amazon EC2,asset=Amazon EC2
+            -device {"addr":"0x10.0x0","bus":"pcie.0","chassis":1,"driver":"pcie-root-port","id":"rp0","multifunction":true,"slot":1}
+            -device {"addr":"0x10.0x1","bus":"pcie.0","chassis":2,"driver":"pcie-root-port","id":"rp1","multifunction":false,"slot":2}
+            -device {"addr":"0x10.0x2","bus":"pcie.0","chassis":3,"driver":"pcie-root-port","id":"rp2","multifunction":false,"slot":3}
+            -device {"addr":"0x10.0x3","bus":"pcie.0","chassis":4,"driver":"pcie-root-port","id":"rp3","multifunction":false,"slot":4}
+            -add-fd fd=10,set=1
+            -add-fd fd=11,set=2
+            -blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"aio":"threads","driver":"file","filename":"/dev/fdset/2","read-only":true},"read-only":true},"discard":"unmap","driver":"qcow2","file":{"aio":"threads","discard":"unmap","driver":"file","filename":"/dev/fdset/1"},"node-name":"disk0"}
+            -device {"addr":"0x4","bus":"pcie.0","drive":"disk0","driver":"virtio-blk-pci","id":"vd0","rerror":"report","serial":"vol0123456789abcdef0","werror":"report"}
+            -netdev tap,id=n0,fd=12,vhost=off
+            -device {"addr":"0x8","bus":"pcie.0","driver":"virtio-net-pci","id":"nic0","mac":"0a:00:00:00:00:01","netdev":"n0","romfile":""}
+            -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
+            -device {"addr":"0x2","bus":"pcie.0","driver":"virtio-rng-pci","rng":"rng0"}
+            -device {"driver":"vmgenid","guid":"ec200000-0000-0000-1234-56789abcdef0"}
+            -chardev socket,id=ser0,path=/run/x/serial.sock,server=on,wait=off,logfile=/run/x/console.log,logappend=on
+            -serial chardev:ser0
+            -qmp unix:/run/x/qmp.sock,server=on,wait=off
+            -kernel /proc/self/fd/13
+            -initrd /proc/self/fd/14
+            -append console=ttyS0
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"#]]
+        .assert_eq(&shown("tcg", "max"));
+    }
+
+    #[test]
+    fn under_kvm_only_the_accelerator_differs() {
+        let (tcg, kvm) = (shown("tcg", "max"), shown("kvm", "host"));
+        let differ: Vec<_> = tcg.lines().zip(kvm.lines()).filter(|(a, b)| a != b).collect();
+        assert_eq!(differ, [("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What outlives this process about a machine: one small file each, written whole, out of the machine's reach.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use awan_model::id::InstanceId;
+use awan_model::instance::Exit;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub id: InstanceId,
+    pub run: u32,
+    pub reboots: u32,
+    pub uid: u32,
+    /// Absent between the intent to start and the start.
+    pub process: Option<Process>,
+    /// Present once the run is over.
+    pub exit: Option<Exit>,
+}
+
+/// A process, told apart from others that get its number later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: i32,
+    /// In clock ticks since the machine started.
+    pub started: u64,
+    pub boot: String,
+}
+
+impl Process {
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, started: start_time(pid)?, boot: boot_id() })
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.boot == boot_id() && start_time(self.pid) == Some(self.started)
+    }
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Field 22 of `/proc/PID/stat`; none for processes that are gone or only wait to be buried.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+pub struct Records(PathBuf);
+
+impl Records {
+    pub fn open(folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, id: &InstanceId) -> PathBuf {
+        self.0.join(format!("{id}.json"))
+    }
+
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let path = self.path(&record.id);
+        write_whole(&path, &serde_json::to_vec(record)?).with_context(|| format!("writing {}", path.display()))
+    }
+
+    pub fn remove(&self, id: &InstanceId) -> Result<()> {
+        match std::fs::remove_file(self.path(id)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn all(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "json") {
+                let bytes = std::fs::read(&path)?;
+                records.push(serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))?);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// A reader sees the old file or the new one, after a crash too.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let records = Records::open(folder.path().join("r")).expect("opens");
+        let id: InstanceId = "i-00000000000000001".parse().expect("an id");
+        let own = Process::of(i32::try_from(std::process::id()).expect("a pid"));
+        let record = Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process: own, exit: None };
+        records.write(&record).expect("writes");
+        assert_eq!(records.all().expect("reads"), [record.clone()]);
+        assert!(record.process.clone().expect("lives").is_alive());
+        let later = Process { started: 1, ..record.process.expect("lives") };
+        assert!(!later.is_alive(), "another process with the same number");
+        records.remove(&id).expect("removes");
+        assert_eq!(records.all().expect("reads"), []);
+    }
+}

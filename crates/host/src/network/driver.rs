@@ -1,0 +1,204 @@
+//! Makes the machine's networks what the plan says: a namespace per VPC, a tap per interface, and an edge namespace
+//! through which public addresses reach them.
+//!
+//! ```text
+//!   host ── aw<tag> ═ up0 ── edge ── g-… ═ igw ── VPC ── tap… ── guest
+//! ```
+//!
+//! **Invariants.** Rules are in force before a tap is up. Everything carries the installation's tag, so that what no
+//! plan has is found and removed. Doing it again changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use awan_model::id::{InterfaceId, VpcId};
+use awan_model::instance::Health;
+use awan_model::plan::{HostPlan, VpcPlan};
+use ipnet::Ipv4Net;
+
+use super::render::tap_name;
+use super::{NamespaceInfo, Services, edge, link, netns, vpc};
+use crate::driver::{Fut, Network, NetworkDifference};
+
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// Tells the installations of one machine apart: six hexadecimal digits.
+    pub tag: String,
+    /// Guests with a public address may reach the world behind the host's.
+    pub outbound: bool,
+}
+
+pub struct NetworkDriver {
+    config: NetworkConfig,
+    services: Arc<dyn Services>,
+    /// One change at a time.
+    turn: tokio::sync::Mutex<()>,
+    done: Mutex<Done>,
+}
+
+/// What was applied last, so that what did not change costs nothing, and what went is known.
+#[derive(Default)]
+struct Done {
+    vpcs: BTreeMap<VpcId, VpcPlan>,
+    /// Where each interface's guest is.
+    places: BTreeMap<InterfaceId, (String, String, Ipv4Addr)>,
+}
+
+impl NetworkDriver {
+    pub fn new(config: NetworkConfig, services: Arc<dyn Services>) -> Result<Arc<Self>> {
+        netns::feed("nft", &["--version"], "").context("nftables is needed")?;
+        let (turn, done) = (tokio::sync::Mutex::new(()), Mutex::default());
+        Ok(Arc::new(Self { config, services, turn, done }))
+    }
+
+    fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prefix(&self) -> String {
+        format!("awan-{}-", self.config.tag)
+    }
+
+    pub fn namespace(&self, vpc: &VpcId) -> String {
+        format!("{}{}", self.prefix(), vpc.digits())
+    }
+
+    fn edge_name(&self) -> String {
+        format!("{}edge", self.prefix())
+    }
+
+    fn apply_all(&self, plan: &HostPlan, scrub: bool) -> Result<()> {
+        let Some(pool) = plan.network.public_pool else { return Ok(()) };
+        if plan.network.vpcs.is_empty() && !netns::path(&self.edge_name()).exists() {
+            return Ok(());
+        }
+        edge::ensure(&self.config, &self.edge_name(), pool)?;
+        let mut infos = Vec::new();
+        for network in &plan.network.vpcs {
+            infos.push(self.apply_vpc(network, scrub)?);
+        }
+        self.apply_edge(plan, pool)?;
+        self.services.update(plan, &infos)?;
+        // Guests' ends come up when everything that they meet is there.
+        for network in &plan.network.vpcs {
+            vpc::raise(&self.namespace(&network.id), network)?;
+        }
+        self.sweep(plan)?;
+        self.note(plan);
+        Ok(())
+    }
+
+    fn apply_vpc(&self, network: &VpcPlan, scrub: bool) -> Result<NamespaceInfo> {
+        let name = self.namespace(&network.id);
+        let old = self.done().vpcs.get(&network.id).cloned();
+        if scrub || old.as_ref() != Some(network) || !netns::path(&name).exists() {
+            vpc::ensure(&name, &self.edge_name(), network)?;
+            vpc::apply(&name, network)?;
+            vpc::forget_flows(&name, old.as_ref(), network);
+        }
+        let path = netns::path(&name);
+        let taps = netns::inside(&name, || link::indexes(network.interfaces.iter().map(|i| i.id.clone()).collect()))?;
+        Ok(NamespaceInfo { vpc: network.id.clone(), path, taps })
+    }
+
+    fn apply_edge(&self, plan: &HostPlan, pool: Ipv4Net) -> Result<()> {
+        let public =
+            plan.network.vpcs.iter().flat_map(|vpc| {
+                vpc.interfaces.iter().filter_map(|i| i.public_ip.map(|ip| (edge::link_name(&vpc.id), ip)))
+            });
+        let public: Vec<_> = public.collect();
+        edge::apply(&self.config, &self.edge_name(), pool, public)
+    }
+
+    /// Removes namespaces that no plan has.
+    fn sweep(&self, plan: &HostPlan) -> Result<()> {
+        let wanted: BTreeSet<String> = plan.network.vpcs.iter().map(|v| self.namespace(&v.id)).collect();
+        for name in netns::list(&self.prefix()) {
+            if name == self.edge_name() || wanted.contains(&name) {
+                continue;
+            }
+            let digits = name.trim_start_matches(&self.prefix()).to_owned();
+            if let Ok(id) = format!("vpc-{digits}").parse::<VpcId>() {
+                self.services.close(&id);
+            }
+            vpc::remove(&name, &self.edge_name(), &digits)?;
+        }
+        Ok(())
+    }
+
+    fn note(&self, plan: &HostPlan) {
+        let mut done = self.done();
+        done.vpcs = plan.network.vpcs.iter().map(|v| (v.id.clone(), v.clone())).collect();
+        done.places = plan
+            .network
+            .vpcs
+            .iter()
+            .flat_map(|v| {
+                let name = self.namespace(&v.id);
+                v.interfaces.iter().map(move |i| (i.id.clone(), (name.clone(), tap_name(&i.id), i.private_ip)))
+            })
+            .collect();
+    }
+
+    /// Removes all that carries the tag.
+    pub fn purge(tag: &str) -> Result<()> {
+        let prefix = format!("awan-{tag}-");
+        let edge = format!("{prefix}edge");
+        for name in netns::list(&prefix).into_iter().filter(|n| *n != edge) {
+            vpc::remove(&name, &edge, name.trim_start_matches(&prefix))?;
+        }
+        edge::remove(tag, &edge)
+    }
+
+    fn differences(&self, plan: &HostPlan) -> Result<NetworkDifference> {
+        let mut found = NetworkDifference::default();
+        let wanted: BTreeMap<String, &VpcPlan> = plan.network.vpcs.iter().map(|v| (self.namespace(&v.id), v)).collect();
+        let there: BTreeSet<String> =
+            netns::list(&self.prefix()).into_iter().filter(|n| *n != self.edge_name()).collect();
+        found.missing.extend(wanted.keys().filter(|n| !there.contains(*n)).map(|n| format!("netns {n}")));
+        found.unexpected.extend(there.iter().filter(|n| !wanted.contains_key(*n)).map(|n| format!("netns {n}")));
+        for (name, network) in wanted.iter().filter(|(n, _)| there.contains(*n)) {
+            vpc::compare(name, network, &mut found)?;
+        }
+        if !wanted.is_empty() && !netns::path(&self.edge_name()).exists() {
+            found.missing.push(format!("netns {}", self.edge_name()));
+        }
+        Ok(found)
+    }
+}
+
+impl Network for NetworkDriver {
+    fn apply<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<()>> {
+        Box::pin(async move {
+            let _turn = self.turn.lock().await;
+            // The same plan again: somebody wants the machine looked at, whatever was done before.
+            let scrub = self.done().vpcs.values().eq(&plan.network.vpcs);
+            tokio::task::block_in_place(|| self.apply_all(plan, scrub))
+        })
+    }
+
+    fn open(&self, vpc: &VpcId, interface: &InterfaceId) -> Result<OwnedFd> {
+        let tap = tap_name(interface);
+        netns::inside(&self.namespace(vpc), move || link::open_tap(&tap))
+    }
+
+    fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health> {
+        let place = self.done().places.get(interface).cloned();
+        Box::pin(async move {
+            let Some((name, tap, ip)) = place else { return Health::Impaired };
+            let asked =
+                tokio::task::spawn_blocking(move || netns::inside(&name, move || link::answers(&tap, ip))).await;
+            if matches!(asked, Ok(Ok(true))) { Health::Ok } else { Health::Impaired }
+        })
+    }
+
+    fn compare<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<NetworkDifference>> {
+        Box::pin(async move {
+            let _turn = self.turn.lock().await;
+            tokio::task::block_in_place(|| self.differences(plan))
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! One VPC's namespace.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use awan_model::plan::{SubnetPlan, VpcPlan};
+
+use super::render::{self, MARK_INTERNET, MARK_PRIVATE, tap_name};
+use super::{edge, netns};
+use crate::driver::NetworkDifference;
+
+/// Every guest's router has this address on its tap.
+pub const ROUTER_MAC: [u8; 6] = [0x0a, 0xff, 0xff, 0xff, 0xff, 0x01];
+/// Both ends of the link between a VPC and the edge; the same in every VPC, since each has its own namespace.
+pub const EDGE_IP: &str = "169.254.241.1";
+pub const VPC_IP: &str = "169.254.241.2";
+pub const EDGE_MAC: &str = "0a:ff:00:00:00:01";
+pub const VPC_MAC: &str = "0a:ff:00:00:00:02";
+pub const MTU: u32 = 1500;
+/// Marks routes as this program's.
+const PROTOCOL: u32 = 77;
+const TABLE_BASE: u32 = 1000;
+
+fn router_mac() -> String {
+    ROUTER_MAC.map(|b| format!("{b:02x}")).join(":")
+}
+
+fn gateway(subnet: &SubnetPlan) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.cidr.network()).saturating_add(1))
+}
+
+/// The addresses at which the VPC's router serves: gateways, resolver, metadata.
+pub fn own_addresses(plan: &VpcPlan) -> BTreeSet<Ipv4Addr> {
+    let mut all: BTreeSet<_> = plan.subnets.iter().map(gateway).collect();
+    all.insert(resolver(plan));
+    all.insert(Ipv4Addr::new(169, 254, 169, 253));
+    all.insert(Ipv4Addr::new(169, 254, 169, 254));
+    all
+}
+
+/// The VPC's range plus two.
+pub fn resolver(plan: &VpcPlan) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(plan.cidr.network()).saturating_add(2))
+}
+
+/// Makes the namespace and its way to the edge, where they are not.
+pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<()> {
+    if !netns::path(name).exists() {
+        netns::ip(&[format!("netns add {name}")])?;
+    }
+    let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex("igw").is_ok()))?;
+    if !ready {
+        netns::inside(name, || {
+            settings()?;
+            netns::ip(&["link set lo up".to_owned()])
+        })?;
+        let peer = edge::link_name(&plan.id);
+        let _ = netns::inside(edge_name, || netns::ip(&[format!("link del {peer}")]));
+        netns::ip(&[format!(
+            "link add igw netns {name} address {VPC_MAC} type veth peer name {peer} netns {edge_name} address {EDGE_MAC}"
+        )])?;
+        netns::inside(edge_name, || {
+            netns::ip(&[
+                format!("link set {peer} addrgenmode none"),
+                format!("link set {peer} up"),
+                format!("neigh replace {VPC_IP} lladdr {VPC_MAC} dev {peer} nud permanent"),
+            ])
+        })?;
+        netns::inside(name, rules)?;
+    }
+    Ok(())
+}
+
+fn settings() -> Result<()> {
+    for (name, value) in [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/default/rp_filter", "0"),
+        ("net/ipv4/conf/all/send_redirects", "0"),
+        ("net/ipv4/conf/default/send_redirects", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv4/conf/default/accept_redirects", "0"),
+    ] {
+        netns::sysctl(name, value)?;
+    }
+    // Absent where there is no IPv6, or before the first rule that tracks connections.
+    let _ = netns::sysctl("net/ipv6/conf/default/accept_ra", "0");
+    let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
+    Ok(())
+}
+
+/// Addresses of the VPC first, then by the subnet's table: out, or nowhere.
+fn rules() -> Result<()> {
+    let (out, nowhere) = (TABLE_BASE + MARK_INTERNET, TABLE_BASE + MARK_PRIVATE);
+    netns::ip(&[
+        "link set igw addrgenmode none".to_owned(),
+        "link set igw up".to_owned(),
+        format!("neigh replace {EDGE_IP} lladdr {EDGE_MAC} dev igw nud permanent"),
+        "rule add pref 100 lookup main".to_owned(),
+        "rule del pref 32766".to_owned(),
+        "rule del pref 32767".to_owned(),
+        format!("rule add pref 201 fwmark {MARK_INTERNET} lookup {out}"),
+        format!("rule add pref 202 fwmark {MARK_PRIVATE} lookup {nowhere}"),
+        format!("route replace default via {EDGE_IP} dev igw onlink table {out} proto {PROTOCOL}"),
+        format!("route replace blackhole default table {nowhere} proto {PROTOCOL}"),
+    ])
+}
+
+/// Rules, addresses, taps, routes. Taps stay down until [`raise`].
+pub fn apply(name: &str, plan: &VpcPlan) -> Result<()> {
+    netns::inside(name, || {
+        netns::feed("nft", &["-f", "-"], &render::vpc(plan)).context("loading rules")?;
+        let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
+        addresses(plan)?;
+        taps(plan)
+    })
+}
+
+fn addresses(plan: &VpcPlan) -> Result<()> {
+    let wanted = own_addresses(plan);
+    let there = on_loopback()?;
+    let mut lines: Vec<_> = wanted.difference(&there).map(|ip| format!("addr add {ip}/32 dev lo")).collect();
+    lines.extend(there.difference(&wanted).map(|ip| format!("addr del {ip}/32 dev lo")));
+    lines.push(format!("route replace blackhole {} proto {PROTOCOL}", plan.cidr));
+    netns::ip(&lines)
+}
+
+fn on_loopback() -> Result<BTreeSet<Ipv4Addr>> {
+    let links = netns::ip_json(&["-4", "addr", "show", "dev", "lo"])?;
+    let infos = links.iter().flat_map(|l| l["addr_info"].as_array().cloned().unwrap_or_default());
+    Ok(infos.filter_map(|i| i["local"].as_str()?.parse::<Ipv4Addr>().ok()).filter(|ip| !ip.is_loopback()).collect())
+}
+
+fn taps_there() -> Result<BTreeSet<String>> {
+    let links = netns::ip_json(&["link", "show"])?;
+    let names = links.iter().filter_map(|l| l["ifname"].as_str()).filter(|n| n.starts_with("tap"));
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn taps(plan: &VpcPlan) -> Result<()> {
+    let there = taps_there()?;
+    let wanted: BTreeSet<String> = plan.interfaces.iter().map(|i| tap_name(&i.id)).collect();
+    let gone = there.difference(&wanted).map(|tap| format!("link del {tap}"));
+    netns::ip(&gone.collect::<Vec<_>>())?;
+    let made = wanted.difference(&there).flat_map(|tap| {
+        [
+            format!("tuntap add {tap} mode tap vnet_hdr"),
+            format!("link set {tap} address {} mtu {MTU} addrgenmode none", router_mac()),
+        ]
+    });
+    netns::ip(&made.collect::<Vec<_>>())
+}
+
+/// Taps up, and the ways to their guests. Called when rules and services are there.
+pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
+    let down = |plan: &VpcPlan| -> Result<Vec<String>> {
+        let routed: BTreeSet<String> = netns::ip_json(&["route", "show", "proto", "77"])?
+            .iter()
+            .filter_map(|r| r["dst"].as_str().map(str::to_owned))
+            .collect();
+        let missing = plan.interfaces.iter().filter(|i| !routed.contains(&i.private_ip.to_string()));
+        Ok(missing.map(|i| tap_name(&i.id)).collect())
+    };
+    netns::inside(name, || {
+        let down = down(plan)?;
+        let mut lines = Vec::new();
+        for interface in plan.interfaces.iter().filter(|i| down.contains(&tap_name(&i.id))) {
+            let tap = tap_name(&interface.id);
+            netns::sysctl(&format!("net/ipv4/conf/{tap}/proxy_arp"), "1")?;
+            netns::sysctl(&format!("net/ipv4/neigh/{tap}/proxy_delay"), "0")?;
+            let subnet =
+                plan.subnets.iter().find(|s| s.id == interface.subnet).context("an interface without a subnet")?;
+            let ip = interface.private_ip;
+            lines.push(format!("link set {tap} up"));
+            lines.push(format!("neigh replace {ip} lladdr {} dev {tap} nud permanent", interface.mac));
+            lines.push(format!("route replace {ip}/32 dev {tap} src {} proto {PROTOCOL}", gateway(subnet)));
+        }
+        netns::ip(&lines)
+    })
+}
+
+/// Ends the flows of addresses that changed hands, so that nobody inherits them.
+pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
+    let Some(old) = old else { return };
+    let pairs = |plan: &VpcPlan| {
+        plan.interfaces.iter().map(|i| (i.private_ip, i.id.clone(), i.public_ip)).collect::<BTreeSet<_>>()
+    };
+    let (before, after) = (pairs(old), pairs(new));
+    let changed: Vec<_> = before.difference(&after).cloned().collect();
+    let flush = netns::inside(name, || {
+        for (private, _, public) in &changed {
+            for (flag, ip) in [("--orig-src", Some(*private)), ("--reply-src", Some(*private)), ("--orig-dst", *public)]
+            {
+                if let Some(ip) = ip {
+                    // Nothing to delete is told as a failure.
+                    let _ = netns::feed("conntrack", &["-D", flag, &ip.to_string()], "");
+                }
+            }
+        }
+        Ok(())
+    });
+    if let Err(e) = flush {
+        tracing::warn!(namespace = name, error = format!("{e:#}"), "old flows were not ended");
+    }
+}
+
+pub fn remove(name: &str, edge_name: &str, digits: &str) -> Result<()> {
+    if let Ok(id) = format!("vpc-{digits}").parse() {
+        let peer = edge::link_name(&id);
+        let _ = netns::inside(edge_name, || netns::ip(&[format!("link del {peer}")]));
+    }
+    // Persistent taps and sockets would keep the namespace alive without its name.
+    let _ = netns::inside(name, || {
+        let gone: Vec<_> = taps_there()?.iter().map(|tap| format!("link del {tap}")).collect();
+        netns::ip(&gone)
+    });
+    netns::ip(&[format!("netns del {name}")])
+}
+
+pub fn compare(name: &str, plan: &VpcPlan, found: &mut NetworkDifference) -> Result<()> {
+    let (there, tables) = netns::inside(name, || Ok((taps_there()?, netns::feed("nft", &["list", "tables"], "")?)))?;
+    let wanted: BTreeSet<String> = plan.interfaces.iter().map(|i| tap_name(&i.id)).collect();
+    found.missing.extend(wanted.difference(&there).map(|tap| format!("link {tap} in {name}")));
+    found.unexpected.extend(there.difference(&wanted).map(|tap| format!("link {tap} in {name}")));
+    for table in ["table inet vpc", "table arp vpc"] {
+        if !tables.lines().any(|l| l == table) {
+            found.missing.push(format!("{table} in {name}"));
+        }
+    }
+    Ok(())
+}

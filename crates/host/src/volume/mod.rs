@@ -1,0 +1,4 @@
+//! Where volumes lie.
+
+pub mod qcow2;
+pub mod simulated;
