@@ -320,7 +320,7 @@ install_programs() {
   install_program mke2fs /sbin/mke2fs
   install_program e2fsck /sbin/e2fsck
   install_program sfdisk /sbin/sfdisk
-  install_program resizepart /sbin/resizepart
+  install_program partx /sbin/partx
   install_program setpriv /bin/setpriv
   ln -s mke2fs "$root/sbin/mkfs.ext4"
   ln -s dbclient "$root/usr/bin/ssh"
@@ -407,13 +407,13 @@ rm -f /tmp/* 2>/dev/null
 modprobe -a -q button evdev virtio_net
 hostname -F /etc/hostname
 ip link set lo up
-
 (
   modprobe -a -q virtio-rng virtio_balloon virtio_console virtio_scsi sd_mod vmgenid ena
   syslogd -C128
 ) >/dev/null 2>&1 &
 EOF
-  # init's own shutdown sleeps for seconds, so the last step is done here when it is known.
+  # init's own shutdown sleeps for seconds, so the last step is done here when it is known: after the power button, and
+  # after /sbin/reboot by that name (a bare `reboot` in a shell is busybox's own, and takes init's time).
   put 755 /etc/init.d/stop <<'EOF'
 #!/bin/sh
 . /usr/lib/awan/say
@@ -458,10 +458,9 @@ if [ -e "$sys/partition" ]; then
   read -r size <"$sys/size"
   read -r number <"$sys/partition"
   if [ $((total - start - size)) -gt 4096 ]; then
-    # The kernel keeps its view of a partition in use, so it is told apart from the table on disk.
+    # The kernel does not read the table of a disk in use again, but takes the size of one partition.
     echo ', +' | sfdisk -q --force --no-reread --no-tell-kernel -N "$number" "/dev/$disk"
-    # The last 33 sectors hold the second table.
-    resizepart "/dev/$disk" "$number" $(((total - start - 33) / 8 * 8))
+    partx -u --nr "$number" "/dev/$disk"
   fi
 fi
 exec resize2fs "$dev"
@@ -714,7 +713,7 @@ done
 uid=$(id -u "$user") && gid=$(id -g "$user") || exit 1
 home=$(awk -F: -v u="$user" '$1 == u { print $6 }' /etc/passwd)
 [ -z "$shell" ] || set -- /bin/sh -l ${1:+-c "$*"}
-[ "$(id -u)" = 0 ] && become=setpriv || become=/usr/lib/awan/setpriv
+[ "$(id -u)" = 0 ] && become=/bin/setpriv || become=/usr/lib/awan/setpriv
 exec $become --reuid="$uid" --regid="$gid" --clear-groups env HOME="$home" USER="$user" SUDO_USER="$(id -un)" \
   PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 EOF
@@ -769,12 +768,11 @@ make_root() {
   mke2fs -q -F -t ext4 -L $LABEL -m 0 -b 4096 -i 8192 -J size=4 -U 6177616e-7469-4e79-8000-000000000001 \
     -E root_owner=0:0,lazy_itable_init=1,hash_seed=6177616e-7469-4e79-8000-000000000002 \
     -d "$root" "$work/root.ext4" "${root_mib}M" >/dev/null
-  # Built by anybody, owned by root.
-  if [ "$(id -u)" != 0 ]; then
-    (cd "$root" && find . -mindepth 1 | sed 's/^\.//') |
-      while read -r f; do printf 'sif "%s" uid 0\nsif "%s" gid 0\n' "$f" "$f"; done >"$work/owners"
-    debugfs -w -f "$work/owners" "$work/root.ext4" >/dev/null 2>"$work/debugfs.log" || die "cannot set owners"
-  fi
+  # Built by anybody at any time: owned by root, and of one date.
+  (cd "$root" && find . -mindepth 1 | sed 's/^\.//' | sort) | while read -r f; do
+    for field in 'uid 0' 'gid 0' "ctime @$SOURCE_DATE_EPOCH" "atime @$SOURCE_DATE_EPOCH"; do echo "sif \"$f\" $field"; done
+  done >"$work/inodes"
+  debugfs -w -f "$work/inodes" "$work/root.ext4" >/dev/null 2>"$work/debugfs.log" || die "debugfs cannot set owners"
 }
 
 # ---- disk -----------------------------------------------------------------------------------------------------------

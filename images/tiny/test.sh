@@ -222,7 +222,7 @@ equal "the host key is the one on the console" "$(ssh-keyscan -t ed25519 $GUEST 
 equal "no account has a password" "$(login key1 root cut -d: -f2 /etc/shadow | sort -u)" '*'
 
 : >console
-login key1 root reboot || true
+login key1 root /sbin/reboot || true
 expect_ready "reboot"
 equal "user data did not run again" "$(login key1 root 'wc -l </root/user-data-ran')" 1
 power_button "direct boot"

@@ -6,6 +6,7 @@ mod config;
 mod images;
 mod join;
 mod node;
+mod purge;
 mod serve;
 mod user;
 
@@ -30,6 +31,8 @@ enum Command {
     Host(config::Options),
     /// The operator's commands; they talk to the running server
     Admin(admin::Arguments),
+    /// Ends every guest of a data directory and deletes all that it has on the machine
+    Purge(purge::Purge),
     /// Prints credentials and endpoint for a shell to eval
     Env(user::Where),
     /// Launches an instance
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
             Command::Control(options) => serve::run(serve::Roles::Control, options).await,
             Command::Host(options) => serve::run(serve::Roles::Host, options).await,
             Command::Admin(arguments) => return admin::run(arguments).await,
+            Command::Purge(purge) => purge::run(purge).await,
             Command::Env(place) => user::env(&place),
             Command::Launch(launch) => user::launch(launch).await,
             Command::Ssh(ssh) => user::ssh(ssh).await,

@@ -74,10 +74,9 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(
         ),
     }
     let tag = tag(&config.data_dir)?;
-    let run_dir = Path::new("/run").join(format!("awan-{tag}"));
     let images = config.images_dir.clone();
     let hypervisor = QemuHypervisor::open(QemuConfig {
-        run_dir: run_dir.clone(),
+        run_dir: run_dir(&tag),
         data_dir: config.data_dir.clone(),
         images: images.clone(),
         uid_base: uid_base(&tag),
@@ -118,6 +117,11 @@ pub fn tag(data_dir: &Path) -> Result<String> {
             Ok(tag)
         }
     }
+}
+
+/// Short, because paths of sockets must be.
+pub fn run_dir(tag: &str) -> std::path::PathBuf {
+    Path::new("/run").join(format!("awan-{tag}"))
 }
 
 /// A range of user ids far above those of people and services.

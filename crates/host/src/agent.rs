@@ -140,10 +140,14 @@ impl Agent {
     }
 
     async fn turn(&mut self) -> Result<()> {
-        let seen = self.drivers.hypervisor.observe().await?;
         if let Some(plan) = self.plan.clone() {
             self.networks(&plan).await?;
-            for effect in effects(&plan, &seen) {
+        }
+        // A step that ends while the machine is looked at may not show in what is seen: its instance waits a turn.
+        let moving = self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = self.drivers.hypervisor.observe().await?;
+        if let Some(plan) = self.plan.clone() {
+            for effect in effects(&plan, &seen).into_iter().filter(|e| !moving.contains(e.instance())) {
                 self.take(effect, &plan);
             }
             self.delete_volumes(&plan, &seen).await?;

@@ -1,1 +1,257 @@
-//! Placeholder, filled below.
+//! One model test for all backends, and what a transaction promises.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::*;
+
+/// The plainest store there could be.
+#[derive(Default)]
+struct Plain {
+    rows: BTreeMap<String, (Vec<u8>, Revision)>,
+    changed: Vec<(String, Revision)>,
+    revision: Revision,
+}
+
+impl Plain {
+    fn commit(&mut self, txn: &Txn) -> bool {
+        let holds = txn.checks.iter().all(|check| match check {
+            Check::Key(key, at) => self.rows.get(&**key).map_or(0, |(_, r)| *r) == *at,
+            Check::Prefix(prefix, at) => self.changed.iter().all(|(key, r)| !key.starts_with(&**prefix) || r <= at),
+        });
+        if holds {
+            self.revision += 1;
+            for write in &txn.writes {
+                self.changed.push((write.key.to_string(), self.revision));
+                match &write.value {
+                    Some(value) => drop(self.rows.insert(write.key.to_string(), (value.to_vec(), self.revision))),
+                    None => drop(self.rows.remove(&*write.key)),
+                }
+            }
+        }
+        holds
+    }
+}
+
+fn key() -> impl Strategy<Value = Arc<str>> {
+    ("[abc]", "[xy]", 0..3_u8).prop_map(|(kind, owner, n)| format!("{kind}/{owner}/r/{n}").into())
+}
+
+fn check(now: Revision) -> impl Strategy<Value = Check> {
+    let prefix =
+        ("[abc]", proptest::option::of("[xy]")).prop_map(|(k, o)| o.map_or(format!("{k}/"), |o| format!("{k}/{o}/")));
+    prop_oneof![
+        (key(), 0..=now).prop_map(|(k, r)| Check::Key(k, r)),
+        (prefix, now.saturating_sub(2)..=now).prop_map(|(p, r)| Check::Prefix(p.into(), r)),
+    ]
+}
+
+fn txn(now: Revision) -> impl Strategy<Value = Txn> {
+    let write = (key(), proptest::option::of(any::<u8>()))
+        .prop_map(|(key, value)| Write { key, value: value.map(|v| Bytes::from(vec![v])) });
+    (proptest::collection::vec(check(now), 0..2), proptest::collection::vec(write, 1..4))
+        .prop_map(|(checks, writes)| Txn { checks, writes, cause: "test".into() })
+}
+
+fn agrees(store: &dyn Store, batches: &[Vec<Txn>]) -> Plain {
+    let mut plain = Plain::default();
+    for batch in batches {
+        let expected = batch.iter().take_while(|txn| plain.commit(txn)).count();
+        let committed = store.commit(batch).expect("commits");
+        assert_eq!((committed.applied, committed.revision), (expected, plain.revision));
+    }
+    holds(store, &plain);
+    plain
+}
+
+fn holds(store: &dyn Store, plain: &Plain) {
+    let all = store.range("", None, 1000).expect("reads");
+    let rows: BTreeMap<_, _> = all.rows.iter().map(|r| (r.key.to_string(), (r.value.to_vec(), r.revision))).collect();
+    assert_eq!(rows, plain.rows);
+    assert_eq!(all.at, plain.revision);
+    // Pages join to the whole.
+    let mut paged = Vec::new();
+    while let Ok(page) = store.range("b/", paged.last().map(|r: &Row| &*r.key), 2) {
+        paged.extend(page.rows);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(paged.len(), plain.rows.keys().filter(|k| k.starts_with("b/")).count());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_backend_is_the_plain_store(batches in proptest::collection::vec(proptest::collection::vec(txn(6), 1..4), 1..8)) {
+        agrees(&MemoryStore::default(), &batches);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.db");
+        let sqlite = SqliteStore::open(&path).expect("opens");
+        let plain = agrees(&sqlite, &batches);
+        drop(sqlite);
+        let again = SqliteStore::open(&path).expect("opens again");
+        holds(&again, &plain);
+    }
+}
+
+#[test]
+fn a_second_process_is_kept_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.db");
+    let _first = SqliteStore::open(&path).expect("opens");
+    assert!(SqliteStore::open(&path).is_err());
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Thing {
+    home: Home,
+    id: String,
+    name: String,
+}
+
+impl Record for Thing {
+    const KIND: &'static str = "thing";
+    const ABSENT: (&'static str, &'static str) = ("NoThing", "There is no '{}'");
+    type Id = String;
+    type Writer = Tenant;
+    fn at(&self) -> Ref<Self> {
+        Ref::new(&self.home, &self.id)
+    }
+    fn indexes(&self) -> Vec<Index> {
+        vec![Index { name: "name", value: self.name.clone(), everywhere: true }]
+    }
+}
+
+struct Still;
+impl Clock for Still {
+    fn now(&self) -> Millis {
+        7
+    }
+}
+
+fn tenant(account: &str) -> Tenant {
+    Tenant { home: Home::new(account, "r"), principal: "test".into() }
+}
+
+fn thing(account: &str, id: &str, name: &str) -> Thing {
+    Thing { home: Home::new(account, "r"), id: id.into(), name: name.into() }
+}
+
+fn open(store: Box<dyn Store>, mode: Mode) -> Arc<Db> {
+    Arc::new(Db::open(store, mode, Arc::new(Still), Entropy::seeded(1), |_| {}).expect("opens"))
+}
+
+fn put(db: &Db, account: &str, id: &str, name: &str) -> Result<(), DbError> {
+    db.transact_blocking(tenant(account), "test", |tx| {
+        tx.put(thing(account, id, name));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_foreign_record_is_an_absent_one() {
+    let db = open(Box::<MemoryStore>::default(), Mode::Inline);
+    put(&db, "a", "1", "x").expect("writes");
+    let get = |account: &str, id: &str| db.read(tenant(account), |tx| tx.get::<Thing>(&id.to_owned()));
+    assert_eq!(get("a", "1").expect("own").name, "x");
+    assert_eq!(get("b", "1").expect_err("foreign").message, get("b", "1").expect_err("foreign").message);
+    assert_eq!(get("b", "2").expect_err("absent"), Missing { code: "NoThing", message: "There is no '2'".into() });
+}
+
+#[test]
+fn two_records_cannot_hold_one_index() {
+    let db = open(Box::<MemoryStore>::default(), Mode::Inline);
+    put(&db, "a", "1", "x").expect("writes");
+    assert!(matches!(put(&db, "b", "2", "x"), Err(DbError::Broken(_))));
+    put(&db, "a", "1", "y").expect("gives the name back");
+    put(&db, "b", "2", "x").expect("takes it");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.db");
+    let db = open(Box::new(SqliteStore::open(&path).expect("opens")), Mode::Group);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let db = &db;
+            scope.spawn(move || {
+                for n in 0..25 {
+                    put(db, "a", &format!("{thread}-{n}"), &format!("{thread}-{n}")).expect("writes");
+                }
+            });
+        }
+    });
+    assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), 200);
+    drop(db);
+    // The committer holds the file until it has ended.
+    let again = (0..200).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        SqliteStore::open(&path).ok()
+    });
+    let db = open(Box::new(again.expect("opens again")), Mode::Inline);
+    assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), 200);
+}
+
+/// Refuses every other batch, as a store does that others write to.
+struct Contested(MemoryStore, std::sync::atomic::AtomicU32);
+
+impl Store for Contested {
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.range(prefix, after, limit)
+    }
+    fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
+        let turn = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let some = if turn.is_multiple_of(2) { &batch[..0] } else { batch };
+        self.0.commit(some)
+    }
+}
+
+#[test]
+fn a_conflict_is_decided_again_in_both_modes() {
+    for mode in [Mode::Inline, Mode::Group] {
+        let db = open(Box::new(Contested(MemoryStore::default(), 0.into())), mode);
+        for n in 0..10 {
+            db.transact_blocking(tenant("a"), "test", |tx| {
+                let name = tx.list::<Thing>().len().to_string();
+                tx.put(thing("a", &name, &name));
+                Ok::<_, DbError>(())
+            })
+            .expect("writes");
+            assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), n + 1);
+        }
+    }
+}
+
+/// Fails at a given commit, as a full or dying disk does.
+struct Failing(MemoryStore, std::sync::atomic::AtomicI32);
+
+impl Store for Failing {
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.range(prefix, after, limit)
+    }
+    fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
+        if self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0 {
+            return Err(StoreError("the disk is full".into()));
+        }
+        self.0.commit(batch)
+    }
+}
+
+#[test]
+fn after_a_failed_flush_nothing_more_is_accepted_and_nothing_lost_is_shown() {
+    for mode in [Mode::Inline, Mode::Group] {
+        let db = open(Box::new(Failing(MemoryStore::default(), 2.into())), mode);
+        put(&db, "a", "1", "1").expect("writes");
+        put(&db, "a", "2", "2").expect("writes");
+        assert!(matches!(put(&db, "a", "3", "3"), Err(DbError::Store(_))));
+        assert!(matches!(put(&db, "a", "4", "4"), Err(DbError::Store(_))));
+        assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), 2);
+    }
+}

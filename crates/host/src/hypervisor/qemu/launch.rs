@@ -168,6 +168,8 @@ fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) 
         if let Some(jail) = jail {
             check(libc::syscall(libc::SYS_landlock_restrict_self, jail, 0))?;
         }
+        // Whatever else is open, by whomever, stays behind.
+        check(libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC))?;
         for fd in inherited {
             check(libc::fcntl(*fd, libc::F_SETFD, 0).into())?;
         }

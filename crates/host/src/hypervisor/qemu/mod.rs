@@ -201,6 +201,9 @@ impl QemuHypervisor {
 
     fn over(&self, vm: &VmPlan, exit: Exit) -> Result<()> {
         let old = self.shared.vms().get(&vm.id).map(|old| old.record.clone());
+        if old.as_ref().is_some_and(|old| old.exit.is_none() && old.process.as_ref().is_some_and(Process::is_alive)) {
+            bail!("{} lives; its end cannot be declared", vm.id);
+        }
         let uid = old.as_ref().map_or(self.config.uid_base, |old| old.uid);
         let record =
             Record { id: vm.id.clone(), run: vm.run, reboots: vm.reboots, uid, process: None, exit: Some(exit) };
