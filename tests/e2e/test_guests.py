@@ -10,7 +10,7 @@ import pytest
 from awan import Awan, states, tiny, until
 
 SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-SSH += ["-o", "ConnectTimeout=3", "-o", "BatchMode=yes"]
+SSH += ["-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"]
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,15 @@ pub async fn all(control: &Control) -> Result<Vec<String>> {
     Ok(differences)
 }
 
-/// What the records say against each other: I3 (no double), I5 (accounting), I7.
+/// What the records say against each other, when nothing moves: I3 (no double), I5 (accounting), I7.
 pub fn records(tx: &mut Tx<System>) -> Vec<String> {
+    let mut out = always(tx);
+    instances(tx, &mut out);
+    out
+}
+
+/// What holds after every single commit.
+pub fn always(tx: &mut Tx<System>) -> Vec<String> {
     let mut out = Vec::new();
     capacity(tx, &mut out);
     for place in tx.all::<Placement>() {
@@ -49,7 +56,6 @@ pub fn records(tx: &mut Tx<System>) -> Vec<String> {
             out.push(format!("placement {}: is for run {}, the instance is at {}", place.id, place.run, instance.run));
         }
     }
-    instances(tx, &mut out);
     unique(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
         if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {
@@ -146,7 +152,7 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
 }
 
 /// Every instance that runs has an open meter and no other has: I8.
-pub(crate) fn meter(db: &Db) -> Result<Vec<String>> {
+pub fn meter(db: &Db) -> Result<Vec<String>> {
     let mut open: BTreeSet<(String, u32)> = BTreeSet::new();
     let mut out = Vec::new();
     let mut after: Option<String> = None;

@@ -157,14 +157,22 @@ fn take_in_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) {
         return;
     }
     let old = tx.find_in::<VmReport>(&home, &id);
-    // A run that has exited never lives again.
-    if old.as_ref().is_some_and(|o| o.run == run && o.phase == Phase::Exited && phase != Phase::Exited) {
+    // A run goes one way, so what says otherwise is late. In particular, what has exited never lives again.
+    if old.as_ref().is_some_and(|o| o.run == run && order(phase) < order(o.phase)) {
         return;
     }
     let since = old.as_ref().filter(|o| o.run == run && o.phase == phase).map_or(tx.now(), |o| o.at);
     let report = VmReport { home, id, host: host.clone(), run, phase, reboots, health, exit, at: since };
     if old.is_none_or(|old| *old != report) {
         tx.put(report);
+    }
+}
+
+fn order(phase: Phase) -> u8 {
+    match phase {
+        Phase::Starting => 0,
+        Phase::Running => 1,
+        Phase::Exited => 2,
     }
 }
 

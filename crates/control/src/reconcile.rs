@@ -11,6 +11,8 @@ mod terminate;
 use awan_model::instance::Instance;
 use awan_state::{Millis, Ref, System, Tx};
 
+pub use expire::VISIBLE_MS;
+
 use crate::error::Result;
 
 /// When to look again.

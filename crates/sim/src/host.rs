@@ -1,0 +1,153 @@
+//! A host that is only a table, moved by the real agent's decisions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use awan_host::driver::SeenVm;
+use awan_host::effect::{Effect, effects, unwanted_volumes};
+use awan_model::host::Capacity;
+use awan_model::id::{HostId, InstanceId, VolumeId};
+use awan_model::instance::{Exit, Health, Phase};
+use awan_model::plan::{HostPlan, PROTOCOL};
+use awan_model::report::{Inventory, Report, VmSeen};
+
+use crate::faults::Plant;
+
+pub struct SimHost {
+    pub id: HostId,
+    pub capacity: Capacity,
+    pub plan: Option<HostPlan>,
+    pub vms: BTreeMap<InstanceId, SeenVm>,
+    pub volumes: BTreeSet<VolumeId>,
+    pub plant: Plant,
+}
+
+impl SimHost {
+    pub fn new(id: HostId, capacity: Capacity, plant: Plant) -> Self {
+        Self { id, capacity, plan: None, vms: BTreeMap::new(), volumes: BTreeSet::new(), plant }
+    }
+
+    /// Takes a plan, unless it has a newer one.
+    pub fn take(&mut self, plan: HostPlan) {
+        if self.plan.as_ref().is_none_or(|old| old.revision <= plan.revision) {
+            self.plan = Some(plan);
+        }
+    }
+
+    pub fn seen(&self) -> Vec<SeenVm> {
+        self.vms.values().cloned().collect()
+    }
+
+    /// Takes one of the steps that the agent would take.
+    pub fn step(&mut self, choose: impl Fn(usize) -> usize) {
+        let Some(plan) = self.plan.clone() else { return };
+        let seen = self.seen();
+        let steps = effects(&plan, &seen);
+        if let Some(step) = steps.get(choose(steps.len().max(1))) {
+            self.apply(step, &plan);
+        }
+        let present: Vec<_> = self.volumes.iter().cloned().collect();
+        for id in unwanted_volumes(&plan, &present, &self.seen()) {
+            self.volumes.remove(&id);
+        }
+        if self.plant == Plant::RevivesRuns {
+            self.vms.retain(|_, vm| vm.phase != Phase::Exited);
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect, plan: &HostPlan) {
+        match effect {
+            Effect::Start(vm) => {
+                self.volumes.extend(
+                    vm.disks.iter().filter(|d| plan.volumes.iter().any(|v| v.id == d.volume)).map(|d| d.volume.clone()),
+                );
+                let seen =
+                    SeenVm { id: vm.id.clone(), run: vm.run, phase: Phase::Starting, reboots: vm.reboots, exit: None };
+                self.vms.insert(vm.id.clone(), seen);
+            }
+            Effect::Stop(id, _) => self.exit(id, Exit::Asked),
+            Effect::Reboot(id, reboots) => {
+                if let Some(vm) = self.vms.get_mut(id) {
+                    vm.reboots = *reboots;
+                }
+            }
+            Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
+            Effect::Declare(vm) => {
+                let over = SeenVm {
+                    id: vm.id.clone(),
+                    run: vm.run,
+                    phase: Phase::Exited,
+                    reboots: vm.reboots,
+                    exit: Some(Exit::Asked),
+                };
+                self.vms.insert(vm.id.clone(), over);
+            }
+            Effect::Forget(id) => drop(self.vms.remove(id)),
+        }
+    }
+
+    pub fn exit(&mut self, id: &InstanceId, exit: Exit) {
+        if let Some(vm) = self.vms.get_mut(id).filter(|vm| vm.phase != Phase::Exited) {
+            vm.phase = Phase::Exited;
+            vm.exit = Some(exit);
+        }
+    }
+
+    pub fn boot(&mut self, id: &InstanceId) {
+        if let Some(vm) = self.vms.get_mut(id).filter(|vm| vm.phase == Phase::Starting) {
+            vm.phase = Phase::Running;
+        }
+    }
+
+    /// The machine loses its power: guests end, the plan is forgotten, the notes of runs stay on disk.
+    pub fn lose_power(&mut self) {
+        let all: Vec<_> = self.vms.keys().cloned().collect();
+        for id in all {
+            self.exit(&id, Exit::Crashed("power".into()));
+        }
+        self.plan = None;
+    }
+
+    pub fn alive(&self) -> impl Iterator<Item = &SeenVm> {
+        self.vms.values().filter(|vm| vm.phase != Phase::Exited)
+    }
+
+    pub fn report(&self) -> Report {
+        let plan = self.plan.as_ref();
+        let vms = self.vms.values().filter_map(|vm| {
+            let planned = plan?.vms.iter().find(|p| p.id == vm.id)?;
+            let run = if self.plant == Plant::ReportsEarlierRuns { planned.run } else { vm.run };
+            Some(VmSeen {
+                home: planned.home.clone(),
+                id: vm.id.clone(),
+                run,
+                phase: vm.phase,
+                reboots: vm.reboots,
+                health: if vm.phase == Phase::Running { Health::Ok } else { Health::Initializing },
+                exit: vm.exit.clone(),
+            })
+        });
+        Report {
+            protocol: PROTOCOL,
+            host: self.id.clone(),
+            zone: "*".into(),
+            region: "*".into(),
+            capacity: self.capacity,
+            accelerator: "simulated".into(),
+            note: String::new(),
+            address: String::new(),
+            plan: plan.map_or(0, |p| p.revision),
+            vms: vms.collect(),
+            volumes: Vec::new(),
+        }
+    }
+
+    pub fn inventory(&self) -> Inventory {
+        Inventory {
+            plan: self.plan.as_ref().map_or(0, |p| p.revision),
+            processes: self.alive().map(|vm| (vm.id.clone(), vm.run)).collect(),
+            missing: Vec::new(),
+            unexpected: Vec::new(),
+            volumes: self.volumes.iter().cloned().collect(),
+        }
+    }
+}

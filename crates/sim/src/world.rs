@@ -1,0 +1,343 @@
+//! The run of a seed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use awan_control::dispatch::{Service, dispatch};
+use awan_control::operator::{self, Builtin};
+use awan_control::{Control, Settings, audit, plan, reconcile, turn};
+use awan_model::account::root_arn;
+use awan_model::host::Capacity;
+use awan_model::id::{HostId, InstanceId};
+use awan_model::image::Boot;
+use awan_model::instance::{Exit, Instance, Placement, State, VmReport, state};
+use awan_model::report::Report;
+use awan_state::{Clock, Entropy, Home, Millis, Mode, Record as _, Ref, System, Tenant};
+use awan_wire::query::Params;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::faults::{Contested, Plant};
+use crate::host::SimHost;
+
+const REGION: &str = "us-east-1";
+const HOSTS: usize = 3;
+/// Rounds without faults after which everything must have come to rest.
+const CALM_ROUNDS: usize = 40;
+
+struct VirtualClock(AtomicU64);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Millis {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct World {
+    control: Arc<Control>,
+    clock: Arc<VirtualClock>,
+    runtime: tokio::runtime::Runtime,
+    dice: StdRng,
+    hosts: Vec<SimHost>,
+    accounts: Vec<String>,
+    image: String,
+    /// Reports that are still on their way.
+    late: Vec<Report>,
+    plant: Plant,
+}
+
+/// Runs a seed for so many steps, then lets the world come to rest. The error says what did not hold, and when.
+pub fn run(seed: u64, steps: usize, plant: Plant) -> Result<(), String> {
+    let mut world = World::new(seed, plant)?;
+    for step in 0..steps {
+        let done = world.step();
+        world.check().map_err(|wrong| format!("seed {seed}, step {step} ({done}): {wrong}"))?;
+    }
+    world.calm().map_err(|wrong| format!("seed {seed}, at rest: {wrong}"))
+}
+
+impl World {
+    fn new(seed: u64, plant: Plant) -> Result<Self, String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        let clock = Arc::new(VirtualClock(AtomicU64::new(1_795_521_600_000)));
+        let store = Box::new(Contested::new(seed));
+        let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(seed)).map_err(|e| text(&e))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| text(&e))?;
+        let public_pool = "198.18.0.0/16".parse().map_err(|_| "the pool")?;
+        let settings = Settings { regions: vec![REGION.into()], zones_per_region: 2, public_pool };
+        let image = Builtin {
+            name: "awan-tiny-sim".into(),
+            description: String::new(),
+            digest: "0123456789abcdef0123456789abcdef".into(),
+            size_gib: 1,
+            boot: Boot::Firmware,
+        };
+        let (accounts, image) = runtime.block_on(async {
+            operator::install(&control.db, &settings).await.map_err(|e| text(&e))?;
+            let image = operator::register_builtin(&control.db, &image).await.map_err(|e| text(&e))?;
+            let mut accounts = Vec::new();
+            for name in ["a", "b"] {
+                let made = operator::create_account(&control.db, name, None, "sim").await.map_err(|e| text(&e))?;
+                accounts.push(made.account_id);
+            }
+            Ok::<_, String>((accounts, image.to_string()))
+        })?;
+        let capacity = Capacity { vcpus: 8, memory_mib: 4096, disk_gib: 100 };
+        let host = |n: usize| HostId::new(&format!("host-{n}")).map(|id| SimHost::new(id, capacity, plant));
+        let hosts = (0..HOSTS).filter_map(host).collect();
+        let dice = StdRng::seed_from_u64(seed);
+        Ok(Self { control, clock, runtime, dice, hosts, accounts, image, late: Vec::new(), plant })
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.dice.random_range(0..sides.max(1))
+    }
+
+    fn step(&mut self) -> &'static str {
+        match self.roll(100) {
+            0..18 => self.request(),
+            18..34 => self.turn(),
+            34..48 => self.deliver_plan(),
+            48..66 => self.host_step(),
+            66..74 => self.boot(),
+            74..88 => self.report(),
+            88..92 => self.late_report(),
+            92..95 => self.guest_ends(),
+            95..97 => self.power(),
+            97..98 => self.place_freed_early(),
+            98 => self.stranger(),
+            _ => self.time(),
+        }
+    }
+
+    fn instances(&self) -> Vec<Arc<Instance>> {
+        self.control.db.read(System, |tx| tx.all::<Instance>())
+    }
+
+    fn request(&mut self) -> &'static str {
+        let account = self.roll(2);
+        let account = self.accounts[account].clone();
+        let all = self.instances();
+        let id = match all.len() {
+            0 => "i-00000000000000000".to_owned(),
+            n => {
+                let one = self.roll(n);
+                all[one].id.to_string()
+            }
+        };
+        let count = (1 + self.roll(3)).to_string();
+        let (name, query) = match self.roll(10) {
+            0..4 => (
+                "run",
+                format!("Action=RunInstances&ImageId={}&InstanceType=t3.nano&MinCount=1&MaxCount={count}", self.image),
+            ),
+            4..6 => ("stop", format!("Action=StopInstances&InstanceId.1={id}&Force=true")),
+            6 => ("start", format!("Action=StartInstances&InstanceId.1={id}")),
+            7 => ("reboot", format!("Action=RebootInstances&InstanceId.1={id}")),
+            _ => ("terminate", format!("Action=TerminateInstances&InstanceId.1={id}")),
+        };
+        let tenant = Tenant { home: Home::new(&account, REGION), principal: root_arn(&account).into() };
+        if let Ok(params) = Params::parse(&[query.as_bytes()]) {
+            // A refusal is as good an answer as any.
+            let _ = self.runtime.block_on(dispatch(&self.control, tenant, Service::Ec2, &params, name));
+        }
+        name
+    }
+
+    fn turn(&mut self) -> &'static str {
+        let keys = self.instances().iter().map(|i| (i.home.to_string(), i.id.to_string())).collect();
+        let _ = turn::reconcile_all(&self.control.db, &keys);
+        "turn"
+    }
+
+    fn deliver_plan(&mut self) -> &'static str {
+        let n = self.roll(HOSTS);
+        let revision = self.control.db.snapshot().revision();
+        let mut plans = self.control.db.read(System, |tx| plan::all(tx, revision));
+        if let Some(plan) = plans.remove(&self.hosts[n].id) {
+            self.hosts[n].take(plan);
+        }
+        "plan"
+    }
+
+    fn host_step(&mut self) -> &'static str {
+        let (n, choice) = (self.roll(HOSTS), self.roll(1 << 16));
+        self.hosts[n].step(|sides| choice % sides);
+        "step"
+    }
+
+    fn some_vm(&mut self) -> Option<(usize, InstanceId)> {
+        let n = self.roll(HOSTS);
+        let ids: Vec<_> = self.hosts[n].alive().map(|vm| vm.id.clone()).collect();
+        if ids.is_empty() {
+            return None;
+        }
+        let id = ids[self.roll(ids.len())].clone();
+        Some((n, id))
+    }
+
+    fn boot(&mut self) -> &'static str {
+        if let Some((n, id)) = self.some_vm() {
+            self.hosts[n].boot(&id);
+        }
+        "boot"
+    }
+
+    fn guest_ends(&mut self) -> &'static str {
+        let exit = [Exit::Guest, Exit::Crashed("sim".into()), Exit::Failed("sim".into())][self.roll(3)].clone();
+        if let Some((n, id)) = self.some_vm() {
+            self.hosts[n].exit(&id, exit);
+        }
+        "guest ends"
+    }
+
+    fn power(&mut self) -> &'static str {
+        let n = self.roll(HOSTS);
+        self.hosts[n].lose_power();
+        "power"
+    }
+
+    fn take_in(&mut self, report: Report) {
+        let _ = self.runtime.block_on(self.control.hosts.report(&self.control.db, report));
+    }
+
+    fn report(&mut self) -> &'static str {
+        let n = self.roll(HOSTS);
+        let report = self.hosts[n].report();
+        match self.roll(4) {
+            0 => {}
+            1 => self.late.push(report),
+            _ => self.take_in(report),
+        }
+        "report"
+    }
+
+    fn late_report(&mut self) -> &'static str {
+        if !self.late.is_empty() {
+            let n = self.roll(self.late.len());
+            let report = self.late.swap_remove(n);
+            self.take_in(report);
+        }
+        "late report"
+    }
+
+    fn place_freed_early(&mut self) -> &'static str {
+        if self.plant == Plant::FreesEarly {
+            let _ = self.control.db.transact_blocking(System, "plant", |tx| {
+                if let Some(place) = tx.all::<Placement>().first() {
+                    tx.remove(&place.at());
+                }
+                Ok::<_, awan_control::error::Error>(())
+            });
+        }
+        "-"
+    }
+
+    fn stranger(&mut self) -> &'static str {
+        if self.plant == Plant::RunsStrangers {
+            let vm = self.hosts[0].alive().next().cloned();
+            if let Some(vm) = vm {
+                self.hosts[1].vms.insert(vm.id.clone(), vm);
+            }
+        }
+        "-"
+    }
+
+    fn time(&mut self) -> &'static str {
+        let step = [10, 1_000, 60_000, reconcile_visible()][self.roll(4)];
+        self.clock.0.fetch_add(step, Ordering::Relaxed);
+        "time"
+    }
+
+    /// What must hold after each step.
+    fn check(&self) -> Result<(), String> {
+        let wrong = self.control.db.read(System, audit::always);
+        if let Some(first) = wrong.first() {
+            return Err(first.clone());
+        }
+        let mut alive: BTreeMap<&InstanceId, usize> = BTreeMap::new();
+        for vm in self.hosts.iter().flat_map(SimHost::alive) {
+            *alive.entry(&vm.id).or_default() += 1;
+        }
+        if let Some((id, _)) = alive.iter().find(|(_, n)| **n > 1) {
+            return Err(format!("{id} is alive twice"));
+        }
+        self.told(&alive)
+    }
+
+    /// Nothing lives that its tenant is told has stopped, and no host carries more than it can.
+    fn told(&self, alive: &BTreeMap<&InstanceId, usize>) -> Result<(), String> {
+        let states = self.control.db.read(System, |tx| {
+            let all = tx.all::<Instance>();
+            let of = |i: &Arc<Instance>, tx: &mut awan_state::Tx<System>| {
+                state(i, tx.find_at(&Ref::<VmReport>::new(&i.home, &i.id)).as_deref())
+            };
+            all.iter().map(|i| (i.id.clone(), of(i, tx))).collect::<Vec<_>>()
+        });
+        for (id, now) in states {
+            if matches!(now, State::Stopped | State::Terminated) && alive.contains_key(&id) {
+                return Err(format!("{id} is told to be {now} and lives"));
+            }
+        }
+        for host in &self.hosts {
+            // t3.nano: 2 vCPU.
+            let used = host.alive().count() * 2;
+            if used > host.capacity.vcpus as usize {
+                return Err(format!("{} carries {used} vCPU", host.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// No more faults: everything comes to rest, and then nothing differs.
+    fn calm(&mut self) -> Result<(), String> {
+        self.late.clear();
+        for _ in 0..CALM_ROUNDS {
+            self.turn();
+            let revision = self.control.db.snapshot().revision();
+            let plans = self.control.db.read(System, |tx| plan::all(tx, revision));
+            for n in 0..HOSTS {
+                if let Some(plan) = plans.get(&self.hosts[n].id) {
+                    self.hosts[n].take(plan.clone());
+                }
+                for _ in 0..4 {
+                    self.hosts[n].step(|_| 0);
+                }
+                let all: Vec<_> = self.hosts[n].vms.keys().cloned().collect();
+                all.iter().for_each(|id| self.hosts[n].boot(id));
+                let report = self.hosts[n].report();
+                self.take_in(report);
+            }
+            self.check()?;
+        }
+        self.rested()
+    }
+
+    fn rested(&self) -> Result<(), String> {
+        let revision = self.control.db.snapshot().revision();
+        let (mut wrong, plans) = self.control.db.read(System, |tx| (audit::records(tx), plan::all(tx, revision)));
+        for host in &self.hosts {
+            if let Some(plan) = plans.get(&host.id) {
+                wrong.extend(audit::inventory(&host.id, plan, &host.inventory()));
+            }
+        }
+        wrong.extend(audit::meter(&self.control.db).map_err(|e| e.to_string())?);
+        let moving = self.control.db.read(System, |tx| {
+            let all = tx.all::<Instance>();
+            let of = |i: &Arc<Instance>, tx: &mut awan_state::Tx<System>| {
+                state(i, tx.find_at(&Ref::<VmReport>::new(&i.home, &i.id)).as_deref())
+            };
+            all.iter()
+                .map(|i| (i.id.clone(), of(i, tx)))
+                .filter(|(_, s)| matches!(s, State::Pending | State::Stopping | State::ShuttingDown))
+                .collect::<Vec<_>>()
+        });
+        wrong.extend(moving.iter().map(|(id, now)| format!("{id} is still {now}")));
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+}
+
+fn reconcile_visible() -> Millis {
+    reconcile::VISIBLE_MS
+}
