@@ -56,11 +56,12 @@ fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
     }
 }
 
-/// Volumes that no plan has and no machine has open.
+/// Volumes that no plan has, no machine of a plan names, and no machine has open.
 pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
     // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
     let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !plan.vms.iter().any(|p| p.id == vm.id));
-    let planned: BTreeSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).collect();
+    let disks = plan.vms.iter().flat_map(|vm| &vm.disks).map(|disk| &disk.volume);
+    let planned: BTreeSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).collect();
     if stray { Vec::new() } else { present.iter().filter(|id| !planned.contains(id)).cloned().collect() }
 }
 
@@ -74,7 +75,8 @@ mod tests {
         use Phase::{Exited, Running, Starting};
         use Wish::{Gone, Off, On};
         // wish, what is there (run, phase) of a plan for run 2, step
-        let table: [(Wish, Option<(u32, Phase)>, &str); 14] = [
+        type Case = (Wish, Option<(u32, Phase)>, &'static str);
+        let table: [Case; 14] = [
             (On, None, "start"),
             (On, Some((1, Running)), "force"),
             (On, Some((1, Exited)), "start"),

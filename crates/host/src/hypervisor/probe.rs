@@ -117,6 +117,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     async fn software_emulation_runs_the_probe() {
         if Command::new(QEMU).arg("--version").output().await.is_err() {
             eprintln!("skipped: there is no {QEMU}");

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use awan_model::id::InstanceId;
 use awan_model::instance::{Exit, Phase};
 use awan_model::plan::VmPlan;
 use tokio::sync::Notify;
+// Stands still in tests that say so.
+use tokio::time::Instant;
 
 use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
 
@@ -38,7 +40,7 @@ impl SimulatedHypervisor {
     fn wake_at(&self, at: Instant) {
         let changed = self.changed.clone();
         tokio::spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
+            tokio::time::sleep_until(at).await;
             changed.notify_one();
         });
     }

@@ -1,34 +1,41 @@
 //! DHCP (RFC 2131): each interface gets its own address, whoever asks through it.
 
+pub(super) mod request;
+
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
 use awan_model::interface::{host_name, private_dns};
 use awan_model::plan::{InterfacePlan, VpcPlan};
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable as _, Decoder, Encodable as _};
+use dhcproto::Encodable as _;
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
+use ipnet::Ipv4Net;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg};
 use tokio::io::Interest;
 
-use super::{Shared, current};
+pub use self::request::Request;
+use super::{AFTER_ERROR, METADATA, Shared, current};
 use crate::network::vpc::{MTU, resolver};
 
 const LEASE_S: u32 = 3600;
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// What old clients take for the least length of a message (RFC 1542, 2.1).
+const LENGTH_MIN: usize = 300;
 
 pub async fn serve(socket: UdpSocket, view: Shared) {
     let Ok(socket) = tokio::net::UdpSocket::from_std(socket) else { return };
     loop {
-        let received = socket.async_io(Interest::READABLE, || receive(socket.as_raw_fd())).await;
-        let Ok((bytes, index)) = received else { continue };
+        let Ok((bytes, index)) = socket.async_io(Interest::READABLE, || receive(socket.as_raw_fd())).await else {
+            tokio::time::sleep(AFTER_ERROR).await;
+            continue;
+        };
         let view = current(&view);
         let Some((network, interface)) = view.interface(index) else { continue };
-        let Ok(request) = Message::decode(&mut Decoder::new(&bytes)) else { continue };
+        let Some(request) = Request::parse(&bytes) else { continue };
         let Some(answer) = reply(&request, network, interface) else { continue };
-        if let Ok(bytes) = answer.to_vec() {
-            send(socket.as_raw_fd(), index, gateway(network, interface), &bytes);
-        }
+        let Ok(mut bytes) = answer.to_vec() else { continue };
+        bytes.resize(bytes.len().max(LENGTH_MIN), 0);
+        send(socket.as_raw_fd(), index, gateway(network, interface), destination(&request, &answer), &bytes);
     }
 }
 
@@ -45,15 +52,21 @@ fn receive(fd: i32) -> std::io::Result<(Vec<u8>, u32)> {
     Ok((buffer[..length].to_vec(), index.unwrap_or(0)))
 }
 
-fn send(fd: i32, index: u32, from: Ipv4Addr, bytes: &[u8]) {
+fn send(fd: i32, index: u32, from: Ipv4Addr, to: Ipv4Addr, bytes: &[u8]) {
     let info = libc::in_pktinfo {
         ipi_ifindex: index.cast_signed(),
         ipi_spec_dst: libc::in_addr { s_addr: u32::from(from).to_be() },
         ipi_addr: libc::in_addr { s_addr: 0 },
     };
-    let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
+    let to = SockaddrIn::from(SocketAddrV4::new(to, 68));
     // A lost answer is asked for again.
     let _ = sendmsg(fd, &[IoSlice::new(bytes)], &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&to));
+}
+
+/// A client that has its address listens there, and some of them nowhere else (RFC 2131, 4.1).
+fn destination(request: &Request, answer: &Message) -> Ipv4Addr {
+    let has_it = answer.opts().msg_type() == Some(MessageType::Ack) && !request.ciaddr.is_unspecified();
+    if has_it { request.ciaddr } else { Ipv4Addr::BROADCAST }
 }
 
 fn gateway(network: &VpcPlan, interface: &InterfacePlan) -> Ipv4Addr {
@@ -62,73 +75,119 @@ fn gateway(network: &VpcPlan, interface: &InterfacePlan) -> Ipv4Addr {
 }
 
 /// The answer to one message; none for what is not meant for this interface.
-pub fn reply(request: &Message, network: &VpcPlan, interface: &InterfacePlan) -> Option<Message> {
-    if request.opcode() != Opcode::BootRequest || request.chaddr() != interface.mac.0 {
+pub fn reply(request: &Request, network: &VpcPlan, interface: &InterfacePlan) -> Option<Message> {
+    let subnet = network.subnets.iter().find(|s| s.id == interface.subnet)?;
+    let gateway = gateway(network, interface);
+    // What is said to another server is not ours to answer.
+    if request.mac != interface.mac.0 || request.server.is_some_and(|server| server != gateway) {
         return None;
     }
-    let kind = match request.opts().msg_type()? {
+    let own = interface.private_ip;
+    let kind = match request.kind {
         MessageType::Discover => MessageType::Offer,
-        MessageType::Inform => MessageType::Ack,
-        MessageType::Request => {
-            let asked = match request.opts().get(OptionCode::RequestedIpAddress) {
-                Some(DhcpOption::RequestedIpAddress(ip)) => *ip,
-                _ => request.ciaddr(),
-            };
-            if asked == interface.private_ip { MessageType::Ack } else { MessageType::Nak }
-        }
+        MessageType::Request if request.wanted.unwrap_or(request.ciaddr) == own => MessageType::Ack,
+        MessageType::Request => MessageType::Nak,
+        // Who set its address by hand gets the rest; a wrong one would not be reached.
+        MessageType::Inform if request.ciaddr == own => MessageType::Ack,
         _ => return None,
     };
-    let gateway = gateway(network, interface);
-    let mut answer = Message::default();
-    answer.set_opcode(Opcode::BootReply).set_xid(request.xid()).set_flags(request.flags()).set_chaddr(request.chaddr());
-    let options = answer.opts_mut();
-    options.insert(DhcpOption::MessageType(kind));
-    options.insert(DhcpOption::ServerIdentifier(gateway));
+    let mut answer = head(request, kind, gateway);
     if kind == MessageType::Nak {
         return Some(answer);
     }
-    let subnet = network.subnets.iter().find(|s| s.id == interface.subnet)?;
-    options.insert(DhcpOption::AddressLeaseTime(LEASE_S));
+    let options = answer.opts_mut();
+    if request.kind != MessageType::Inform {
+        options.insert(DhcpOption::AddressLeaseTime(LEASE_S));
+    }
     options.insert(DhcpOption::SubnetMask(subnet.cidr.netmask()));
     options.insert(DhcpOption::Router(vec![gateway]));
     options.insert(DhcpOption::DomainNameServer(vec![resolver(network)]));
     options.insert(DhcpOption::InterfaceMtu(u16::try_from(MTU).unwrap_or(1500)));
-    options.insert(DhcpOption::Hostname(host_name(interface.private_ip)));
-    let full = private_dns(interface.private_ip, &network.region);
+    options.insert(DhcpOption::Hostname(host_name(own)));
+    let full = private_dns(own, &network.region);
     options.insert(DhcpOption::DomainName(full.split_once('.').map_or(String::new(), |(_, domain)| domain.to_owned())));
-    // A client that reads this ignores the router option (RFC 3442), so the default route is repeated.
-    let routes = [("0.0.0.0/0", gateway)].map(|(net, via)| net.parse().ok().map(|net| (net, via)));
-    let metadata = ipnet::Ipv4Net::new(METADATA, 32).ok().map(|net| (net, Ipv4Addr::UNSPECIFIED));
-    options.insert(DhcpOption::ClasslessStaticRoute(routes.into_iter().chain([metadata]).flatten().collect()));
-    answer.set_yiaddr(interface.private_ip);
+    options.insert(DhcpOption::ClasslessStaticRoute(vec![
+        // A client that reads this ignores the router option (RFC 3442), so the default route is repeated.
+        (Ipv4Net::default(), gateway),
+        (Ipv4Net::from(METADATA), Ipv4Addr::UNSPECIFIED),
+    ]));
+    if request.kind != MessageType::Inform {
+        answer.set_yiaddr(own);
+    }
     Some(answer)
+}
+
+fn head(request: &Request, kind: MessageType, gateway: Ipv4Addr) -> Message {
+    let mut answer = Message::default();
+    answer.set_opcode(Opcode::BootReply).set_xid(request.xid).set_flags(Flags::new(request.flags));
+    answer.set_chaddr(&request.mac);
+    if kind == MessageType::Ack {
+        answer.set_ciaddr(request.ciaddr);
+    }
+    answer.opts_mut().insert(DhcpOption::MessageType(kind));
+    answer.opts_mut().insert(DhcpOption::ServerIdentifier(gateway));
+    answer
 }
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::network::testing::vpc_plan;
 
-    fn ask(kind: MessageType, mac: [u8; 6], wanted: Option<Ipv4Addr>) -> Option<(MessageType, Ipv4Addr)> {
+    const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+    fn request(kind: MessageType) -> Request {
+        let (mac, none) = ([0x0a, 0, 0, 0, 0, 1], Ipv4Addr::UNSPECIFIED);
+        Request { kind, xid: 7, flags: 0x8000, ciaddr: none, mac, wanted: None, server: None }
+    }
+
+    fn ask(request: &Request) -> Option<(MessageType, Ipv4Addr, Ipv4Addr)> {
         let plan = vpc_plan();
-        let mut request = Message::default();
-        request.set_opcode(Opcode::BootRequest).set_chaddr(&mac);
-        request.opts_mut().insert(DhcpOption::MessageType(kind));
-        if let Some(ip) = wanted {
-            request.opts_mut().insert(DhcpOption::RequestedIpAddress(ip));
-        }
-        let answer = reply(&request, &plan, &plan.interfaces[0])?;
-        Some((answer.opts().msg_type()?, answer.yiaddr()))
+        let answer = reply(request, &plan, &plan.interfaces[0])?;
+        Some((answer.opts().msg_type()?, answer.yiaddr(), destination(request, &answer)))
     }
 
     #[test]
     fn an_interface_gets_its_own_address_and_no_other() {
-        let own = Ipv4Addr::new(10, 0, 0, 5);
-        let mac = [0x0a, 0, 0, 0, 0, 1];
-        assert_eq!(ask(MessageType::Discover, mac, None), Some((MessageType::Offer, own)));
-        assert_eq!(ask(MessageType::Request, mac, Some(own)), Some((MessageType::Ack, own)));
-        let other = Ipv4Addr::new(10, 0, 0, 6);
-        assert_eq!(ask(MessageType::Request, mac, Some(other)), Some((MessageType::Nak, Ipv4Addr::UNSPECIFIED)));
-        assert_eq!(ask(MessageType::Discover, [0x0a, 0, 0, 0, 0, 2], None), None);
+        use MessageType::{Ack, Decline, Discover, Inform, Nak, Offer, Release};
+        let (none, all) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+        let discover = request(Discover);
+        assert_eq!(ask(&discover), Some((Offer, OWN, all)));
+        assert_eq!(ask(&Request { mac: [0x0a, 0, 0, 0, 0, 2], ..discover }), None);
+        let take = Request { wanted: Some(OWN), server: Some(GATEWAY), ..request(MessageType::Request) };
+        assert_eq!(ask(&take), Some((Ack, OWN, all)));
+        assert_eq!(ask(&Request { wanted: Some(OTHER), ..take.clone() }), Some((Nak, none, all)));
+        assert_eq!(ask(&Request { server: Some(OTHER), ..take }), None);
+        let renew = Request { ciaddr: OWN, ..request(MessageType::Request) };
+        assert_eq!(ask(&renew), Some((Ack, OWN, OWN)));
+        assert_eq!(ask(&Request { ciaddr: OTHER, ..renew }), Some((Nak, none, all)));
+        assert_eq!(ask(&Request { ciaddr: OWN, ..request(Inform) }), Some((Ack, none, OWN)));
+        assert_eq!(ask(&Request { ciaddr: OTHER, ..request(Inform) }), None);
+        assert_eq!((ask(&request(Decline)), ask(&request(Release))), (None, None));
+    }
+
+    #[test]
+    fn an_offer_says_all_that_a_guest_needs() {
+        let plan = vpc_plan();
+        let offer = reply(&request(MessageType::Discover), &plan, &plan.interfaces[0]).expect("an offer");
+        let mut options: Vec<_> = offer.opts().iter().map(|(code, o)| (u8::from(*code), format!("{o:?}"))).collect();
+        options.sort();
+        let text: Vec<_> = options.iter().map(|(code, text)| format!("{code} {text}")).collect();
+        expect![[r#"
+            1 SubnetMask(255.255.255.0)
+            3 Router([10.0.0.1])
+            6 DomainNameServer([10.0.0.2])
+            12 Hostname("ip-10-0-0-5")
+            15 DomainName("ec2.internal")
+            26 InterfaceMtu(1500)
+            51 AddressLeaseTime(3600)
+            53 MessageType(Offer)
+            54 ServerIdentifier(10.0.0.1)
+            121 ClasslessStaticRoute([(0.0.0.0/0, 10.0.0.1), (169.254.169.254/32, 0.0.0.0)])"#]]
+        .assert_eq(&text.join("\n"));
     }
 }

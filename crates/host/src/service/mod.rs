@@ -1,26 +1,40 @@
 //! What answers guests inside a VPC: DHCP, DNS and the metadata service.
 //!
-//! **Invariant:** answers come from the plan alone, so they go on while the control plane is away. Who asks is decided by
-//! the interface that the packet came in by, never by what it says.
+//! **Invariants.** Answers come from the plan alone, so they go on while the control plane is away. Who asks is decided
+//! by the interface that the packet came in by, never by what it says. Nothing that one guest sends stops the answers
+//! to another.
 
 pub mod dhcp;
 pub mod dns;
 pub mod metadata;
+mod places;
 mod sockets;
+mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use awan_model::id::{InterfaceId, VpcId};
 use awan_model::plan::{HostPlan, InterfacePlan, VmPlan, VpcPlan};
-use tokio::task::JoinHandle;
 
+use self::tasks::{Group, Tasks};
 use self::token::Sealer;
 use crate::network::{NamespaceInfo, Services};
+
+/// The metadata service's address in every VPC.
+pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// An error of a socket that serves many must not become a loop that burns a processor.
+const AFTER_ERROR: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
@@ -38,8 +52,10 @@ pub struct GuestServices {
 }
 
 struct Served {
-    view: Arc<RwLock<Arc<View>>>,
-    tasks: Vec<JoinHandle<()>>,
+    view: Shared,
+    /// The namespace that the sockets are in: device and inode.
+    place: (u64, u64),
+    group: Group,
 }
 
 /// A VPC as its services see it.
@@ -84,47 +100,68 @@ impl GuestServices {
         Ok(Arc::new(Self { config, sealer, served: Mutex::default() }))
     }
 
-    fn serve(&self, info: &NamespaceInfo, view: &Shared, network: &VpcPlan) -> Result<Vec<JoinHandle<()>>> {
-        let name = info.path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-        let opened = crate::network::netns::inside(&name, || sockets::open(network))?;
-        let runtime = &self.config.runtime;
-        let mut tasks = vec![runtime.spawn(dhcp::serve(opened.dhcp, view.clone()))];
+    fn serve(&self, info: &NamespaceInfo, view: &Shared, network: &VpcPlan) -> Result<Group> {
+        let path = info.path.to_str().context("a namespace's path is no text")?;
+        let opened = crate::network::netns::inside(path, || sockets::open(network))?;
+        let (tasks, mut group) = Tasks::new(self.config.runtime.clone());
+        group.keep(tasks.spawn(dhcp::serve(opened.dhcp, view.clone())));
+        let places = dns::places();
         for socket in opened.dns_udp {
-            tasks.push(runtime.spawn(dns::serve_udp(socket, view.clone())));
+            group.keep(tasks.spawn(dns::serve_udp(socket, view.clone(), places.clone(), tasks.clone())));
         }
         for socket in opened.dns_tcp {
-            tasks.push(runtime.spawn(dns::serve_tcp(socket, view.clone())));
+            group.keep(tasks.spawn(dns::serve_tcp(socket, view.clone(), places.clone(), tasks.clone())));
         }
-        tasks.push(runtime.spawn(metadata::serve(opened.http, view.clone(), self.sealer.clone())));
-        Ok(tasks)
+        let metadata = metadata::serve(opened.http, view.clone(), self.sealer.clone(), tasks.clone());
+        group.keep(tasks.spawn(metadata));
+        Ok(group)
+    }
+
+    fn update_one(
+        &self,
+        served: &mut BTreeMap<VpcId, Served>,
+        plan: &Arc<HostPlan>,
+        info: &NamespaceInfo,
+    ) -> Result<()> {
+        let taps = info.taps.iter().map(|(id, _, index)| (*index, id.clone())).collect();
+        let resolvers = self.config.resolvers.clone();
+        let view = Arc::new(View { plan: plan.clone(), vpc: info.vpc.clone(), taps, resolvers });
+        let namespace = std::fs::metadata(&info.path)?;
+        let place = (namespace.dev(), namespace.ino());
+        if let Entry::Occupied(there) = served.entry(info.vpc.clone()) {
+            // A namespace that was made anew has none of the old one's sockets.
+            if there.get().place == place && there.get().group.whole() {
+                *there.get().view.write().unwrap_or_else(PoisonError::into_inner) = view;
+                return Ok(());
+            }
+            there.remove().group.end();
+        }
+        let Some(network) = view.network().cloned() else { return Ok(()) };
+        let view: Shared = Arc::new(RwLock::new(view));
+        let group = self.serve(info, &view, &network)?;
+        served.insert(info.vpc.clone(), Served { view, place, group });
+        Ok(())
     }
 }
 
 impl Services for GuestServices {
+    /// One VPC that cannot be served does not keep the others from it.
     fn update(&self, plan: &HostPlan, namespaces: &[NamespaceInfo]) -> Result<()> {
         let plan = Arc::new(plan.clone());
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = Ok(());
         for info in namespaces {
-            let taps = info.taps.iter().map(|(id, _, index)| (*index, id.clone())).collect();
-            let resolvers = self.config.resolvers.clone();
-            let view = Arc::new(View { plan: plan.clone(), vpc: info.vpc.clone(), taps, resolvers });
-            let alive = served.get(&info.vpc).filter(|s| s.tasks.iter().all(|t| !t.is_finished()));
-            if let Some(there) = alive {
-                *there.view.write().unwrap_or_else(PoisonError::into_inner) = view;
-                continue;
-            }
-            let Some(network) = view.network().cloned() else { continue };
-            let shared: Shared = Arc::new(RwLock::new(view));
-            let tasks = self.serve(info, &shared, &network)?;
-            served.insert(info.vpc.clone(), Served { view: shared, tasks });
+            let one = self.update_one(&mut served, &plan, info);
+            result = result.and(one.with_context(|| format!("serving {}", info.vpc)));
         }
-        Ok(())
+        result
     }
 
+    /// Blocks until the sockets are closed, which takes as long as a task needs to reach its next wait.
     fn close(&self, vpc: &VpcId) {
         let gone = self.served.lock().unwrap_or_else(PoisonError::into_inner).remove(vpc);
-        for task in gone.into_iter().flat_map(|g| g.tasks) {
-            task.abort();
+        if let Some(gone) = gone {
+            gone.group.end();
         }
     }
 }

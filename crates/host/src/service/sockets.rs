@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use awan_model::plan::VpcPlan;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 
+use super::METADATA;
 use crate::network::vpc::resolver;
 
 pub struct Opened {
@@ -16,7 +17,6 @@ pub struct Opened {
     pub http: TcpListener,
 }
 
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 
 pub fn open(network: &VpcPlan) -> Result<Opened> {

@@ -1,5 +1,6 @@
 //! Session tokens of the metadata service: sealed, so that nothing is kept, and good for one run of one instance.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -11,51 +12,62 @@ use sha2::Sha256;
 
 pub const TTL_MAX: u64 = 21_600;
 
-pub struct Sealer([u8; 32]);
+const KEY: usize = 32;
+
+pub struct Sealer([u8; KEY]);
 
 impl Sealer {
+    /// Makes a secret only where there is none: another one would end every token that guests hold.
     pub fn open(path: &Path) -> Result<Self> {
-        if let Ok(bytes) = std::fs::read(path)
-            && let Ok(key) = bytes.try_into()
-        {
+        let read = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Self::make(path),
+            read => read.with_context(|| format!("reading {}", path.display()))?,
+        };
+        if let Ok(key) = read.try_into() {
             return Ok(Self(key));
         }
-        let key: [u8; 32] = rand::random();
-        write(path, &key).with_context(|| format!("writing {}", path.display()))?;
+        tracing::warn!(path = %path.display(), "no secret was in the file: guests' metadata tokens end");
+        Self::make(path)
+    }
+
+    /// Whole or not at all, and readable by nobody else.
+    fn make(path: &Path) -> Result<Self> {
+        let key: [u8; KEY] = rand::random();
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&key)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            std::fs::File::open(folder)?.sync_all()
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
         Ok(Self(key))
     }
 
-    fn mac(&self, id: &InstanceId, run: u32, expires: u64) -> [u8; 32] {
+    fn mac(&self, id: &InstanceId, run: u32, expires: u64) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(format!("{id} {run} {expires}").as_bytes());
-        mac.finalize().into_bytes().into()
+        mac.update(format!("metadata {id} {run} {expires}").as_bytes());
+        mac
     }
 
     /// `now` and `ttl` in seconds.
     pub fn seal(&self, id: &InstanceId, run: u32, now: u64, ttl: u64) -> String {
         let expires = now + ttl;
         let mut bytes = expires.to_be_bytes().to_vec();
-        bytes.extend(self.mac(id, run, expires));
+        bytes.extend(self.mac(id, run, expires).finalize().into_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// How long the token is good yet; none if it never was, or no longer is.
     pub fn left(&self, id: &InstanceId, run: u32, now: u64, token: &str) -> Option<u64> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok().filter(|b| b.len() == 40)?;
-        let (time, mac) = bytes.split_at(8);
-        let expires = u64::from_be_bytes(time.try_into().ok()?);
-        let good = self.mac(id, run, expires);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (time, mac) = bytes.split_first_chunk::<8>()?;
+        let expires = u64::from_be_bytes(*time);
         // All bytes are looked at, so that time tells nothing.
-        let same = mac.iter().zip(good).fold(0, |d, (a, b)| d | (a ^ b)) == 0;
-        expires.checked_sub(now).filter(|left| same && *left > 0)
+        self.mac(id, run, expires).verify_slice(mac).ok()?;
+        expires.checked_sub(now).filter(|left| *left > 0)
     }
-}
-
-fn write(path: &Path, key: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(key)
 }
 
 #[cfg(test)]
@@ -77,5 +89,20 @@ mod tests {
         for bad in ["", "x", &token[..20], &format!("{token}A")] {
             assert_eq!(sealer.left(&id, 1, 1000, bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_kept_to_oneself() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let id: InstanceId = "i-00000000000000001".parse().expect("an id");
+        let token = Sealer::open(&path).expect("makes one").seal(&id, 1, 1000, 60);
+        assert_eq!(Sealer::open(&path).expect("reads it").left(&id, 1, 1000, &token), Some(60));
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!((mode & 0o777, std::fs::read_dir(folder.path()).expect("a folder").count()), (0o600, 1));
+        std::fs::write(&path, "short").expect("a file");
+        assert_eq!(Sealer::open(&path).expect("makes another").left(&id, 1, 1000, &token), None);
+        assert_eq!(std::fs::read(&path).map(|bytes| bytes.len()).ok(), Some(KEY));
     }
 }

@@ -62,6 +62,9 @@ impl FileVolumes {
         } else {
             let new = path.with_extension("new");
             create(&new, backing.first(), bytes).await?;
+            // A name must not survive a power failure that its content does not.
+            let file = tokio::fs::File::open(&new).await?;
+            file.sync_all().await.with_context(|| format!("writing {}", new.display()))?;
             std::fs::rename(&new, &path).with_context(|| format!("naming {}", path.display()))?;
         }
         Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing })
@@ -74,8 +77,13 @@ impl FileVolumes {
             let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
             let named = path.extension().is_some_and(|e| e == "qcow2").then(|| stem.parse().ok()).flatten();
             if let Some(id) = named {
+                // One broken file must not hide the others; whoever wants to use it is told.
+                let size = virtual_size(&path).unwrap_or_else(|e| {
+                    tracing::error!(volume = %id, error = format!("{e:#}"), "a volume cannot be read");
+                    0
+                });
                 // Whose it is and how large it is meant to be, the plan knows.
-                let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
+                let size_gib = u32::try_from(size / GIB).unwrap_or(u32::MAX);
                 seen.push(VolumeSeen { home: Home::installation(), id, size_gib });
             }
         }
@@ -146,6 +154,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     async fn a_volume_is_made_grown_listed_and_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
@@ -182,5 +191,17 @@ mod tests {
         };
         assert!(volumes.ensure(&plan).await.is_err());
         assert_eq!(volumes.observe().await.expect("lists"), []);
+    }
+
+    #[tokio::test]
+    async fn a_broken_volume_is_listed_and_never_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+        let id: VolumeId = "vol-00000000000000001".parse().expect("an id");
+        std::fs::write(volumes.path(&id), vec![b'x'; 4096]).expect("writes");
+        let plan = VolumePlan { home: Home::new("1", "r"), id: id.clone(), size_gib: 1, image: None };
+        assert!(volumes.ensure(&plan).await.is_err(), "what it holds is not guessed");
+        let seen = volumes.observe().await.expect("lists");
+        assert_eq!(seen.iter().map(|v| (&v.id, v.size_gib)).collect::<Vec<_>>(), [(&id, 0)]);
     }
 }

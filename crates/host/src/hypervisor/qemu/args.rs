@@ -1,9 +1,9 @@
 //! QEMU's command line for one run. Pure.
 //!
-//! **Invariant:** everything that a tenant named is a value inside JSON made by serde, or absent.
+//! **Invariants.** Everything that a tenant named is a value inside JSON made by serde, or absent. Nothing is named by a
+//! path of the host that the machine could write to: files and sockets come as descriptors.
 
-use std::path::Path;
-
+use awan_model::id::InstanceId;
 use awan_model::image::Boot;
 use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
@@ -25,11 +25,22 @@ pub struct Fds {
     pub taps: Vec<(Mac, i32)>,
     /// Kernel and initial file system.
     pub direct: Option<(i32, i32)>,
+    /// Listening sockets, and the file that the console is written to.
+    pub qmp: i32,
+    pub serial: i32,
+    pub console: i32,
 }
 
+/// A file descriptor set that no disk has.
+const CONSOLE_SET: usize = 1000;
+
 /// Names a run on a command line, so that strays are found: see `adopt`.
-pub fn mark(tag: &str, vm: &VmPlan) -> String {
-    format!("awan-{tag}-{}-{}", vm.id, vm.run)
+pub fn mark(tag: &str, id: &InstanceId, run: u32) -> String {
+    format!("{}{id}-{run}", mark_prefix(tag))
+}
+
+pub fn mark_prefix(tag: &str) -> String {
+    format!("awan-{tag}-")
 }
 
 /// EC2's instances are known by a UUID that begins with `ec2`; cloud-init looks for it (guest side: product_uuid).
@@ -40,9 +51,9 @@ pub fn uuid(vm: &VmPlan) -> String {
     format!("{a}-{b}-{c}-{d}-{e}")
 }
 
-pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, folder: &Path, fds: &Fds) -> Vec<String> {
+pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -> Vec<String> {
     let mut args = Args(Vec::new());
-    args.pair("-name", format!("guest={},debug-threads=on", mark(tag, vm)));
+    args.pair("-name", format!("guest={},debug-threads=on", mark(tag, &vm.id, vm.run)));
     for flag in ["-nodefaults", "-no-user-config", "-no-shutdown"] {
         args.0.push(flag.to_owned());
     }
@@ -72,17 +83,7 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, folder: &Pat
     args.pair("-object", r#"{"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}"#);
     args.device(&json!({"driver": "virtio-rng-pci", "rng": "rng0", "bus": "pcie.0", "addr": "0x2"}));
     args.device(&json!({"driver": "vmgenid", "guid": uuid(vm)}));
-    let socket = |name: &str| folder.join(name).display().to_string();
-    args.pair(
-        "-chardev",
-        format!(
-            "socket,id=ser0,path={},server=on,wait=off,logfile={},logappend=on",
-            socket("serial.sock"),
-            socket("console.log")
-        ),
-    );
-    args.pair("-serial", "chardev:ser0");
-    args.pair("-qmp", format!("unix:{},server=on,wait=off", socket("qmp.sock")));
+    consoles(&mut args, fds);
     if let (Boot::Direct { command_line }, Some((kernel, initrd))) = (&vm.boot, fds.direct) {
         args.pair("-kernel", format!("/proc/self/fd/{kernel}"));
         args.pair("-initrd", format!("/proc/self/fd/{initrd}"));
@@ -113,6 +114,11 @@ impl Args {
     }
 }
 
+/// QEMU's lists are parted by commas; a doubled one stands for itself.
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
 /// What a guest reads in its firmware tables: an EC2 instance (guests see the vendor in product tables, type 0 to 3).
 fn identity(args: &mut Args, vm: &VmPlan) {
     let uuid = uuid(vm);
@@ -120,10 +126,22 @@ fn identity(args: &mut Args, vm: &VmPlan) {
     args.pair("-smbios", "type=0,vendor=Amazon EC2,version=1.0");
     args.pair(
         "-smbios",
-        format!("type=1,manufacturer=Amazon EC2,product={},serial={uuid},uuid={uuid}", vm.instance_type),
+        format!("type=1,manufacturer=Amazon EC2,product={},serial={uuid},uuid={uuid}", escaped(&vm.instance_type)),
     );
     args.pair("-smbios", format!("type=2,manufacturer=Amazon EC2,asset={}", vm.id));
     args.pair("-smbios", "type=3,manufacturer=Amazon EC2,asset=Amazon EC2");
+}
+
+/// The serial console and QEMU's own, both over sockets that already listen.
+fn consoles(args: &mut Args, fds: &Fds) {
+    args.pair("-add-fd", format!("fd={},set={CONSOLE_SET}", fds.console));
+    args.pair(
+        "-chardev",
+        format!("socket,id=ser0,fd={},server=on,wait=off,logfile=/dev/fdset/{CONSOLE_SET},logappend=on", fds.serial),
+    );
+    args.pair("-serial", "chardev:ser0");
+    args.pair("-chardev", format!("socket,id=qmp0,fd={},server=on,wait=off", fds.qmp));
+    args.pair("-mon", "chardev=qmp0,mode=control");
 }
 
 fn disks(args: &mut Args, disks: &[DiskFds]) {
@@ -168,8 +186,9 @@ mod tests {
     fn shown(name: &'static str, cpu: &'static str) -> String {
         let accelerator = Accelerator { name, cpu, note: String::new() };
         let disk = DiskFds { serial: "vol0123456789abcdef0".into(), disk: 10, backing: Some(11) };
-        let fds = Fds { disks: vec![disk], taps: vec![(Mac([10, 0, 0, 0, 0, 1]), 12)], direct: Some((13, 14)) };
-        let args = arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, Path::new("/run/x"), &fds);
+        let (disks, taps) = (vec![disk], vec![(Mac([10, 0, 0, 0, 0, 1]), 12)]);
+        let fds = Fds { disks, taps, direct: Some((13, 14)), qmp: 15, serial: 16, console: 17 };
+        let args = arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds);
         args.join(" ").replace(" -", "\n-")
     }
 
@@ -204,9 +223,11 @@ mod tests {
             -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
             -device {"addr":"0x2","bus":"pcie.0","driver":"virtio-rng-pci","rng":"rng0"}
             -device {"driver":"vmgenid","guid":"ec200000-0000-0000-1234-56789abcdef0"}
-            -chardev socket,id=ser0,path=/run/x/serial.sock,server=on,wait=off,logfile=/run/x/console.log,logappend=on
+            -add-fd fd=17,set=1000
+            -chardev socket,id=ser0,fd=16,server=on,wait=off,logfile=/dev/fdset/1000,logappend=on
             -serial chardev:ser0
-            -qmp unix:/run/x/qmp.sock,server=on,wait=off
+            -chardev socket,id=qmp0,fd=15,server=on,wait=off
+            -mon chardev=qmp0,mode=control
             -kernel /proc/self/fd/13
             -initrd /proc/self/fd/14
             -append console=ttyS0
@@ -219,5 +240,10 @@ mod tests {
         let (tcg, kvm) = (shown("tcg", "max"), shown("kvm", "host"));
         let differ: Vec<_> = tcg.lines().zip(kvm.lines()).filter(|(a, b)| a != b).collect();
         assert_eq!(differ, [("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")]);
+    }
+
+    #[test]
+    fn a_comma_in_a_name_ends_nothing() {
+        assert_eq!(escaped("t3.micro,uuid=x"), "t3.micro,,uuid=x");
     }
 }

@@ -1,12 +1,14 @@
 //! Starts QEMU with nothing but what its machine needs.
 //!
-//! **Invariant:** before QEMU's first instruction the process has a user of its own, no capabilities, no way to gain
-//! any, no network, its control group, and by Landlock only its own folder to write in.
+//! **Invariants.** Before QEMU's first instruction the process has a user of its own, no capabilities, no way to gain
+//! any, no network, and its control group. It gets disks, taps, console and sockets as open descriptors: no path of
+//! the host is its to write, so what this program opens in a machine's folder is what this program put there.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
@@ -14,7 +16,7 @@ use awan_model::image::Boot;
 use awan_model::plan::VmPlan;
 use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _,
+    RulesetCreatedAttr as _, Scope,
 };
 use tokio::process::{Child, Command};
 
@@ -22,6 +24,12 @@ use super::args::{self, DiskFds, Fds};
 use super::cgroup::Group;
 use crate::driver::{BlockDevice, Tap};
 use crate::hypervisor::probe::{Accelerator, QEMU};
+
+pub const QMP_SOCKET: &str = "qmp.sock";
+pub const SERIAL_SOCKET: &str = "serial.sock";
+/// What the guest wrote to its serial port, and what QEMU complained about.
+pub const CONSOLE: &str = "console.log";
+pub const COMPLAINTS: &str = "qemu.log";
 
 pub struct Launch<'l> {
     pub vm: &'l VmPlan,
@@ -39,18 +47,17 @@ const CAPABILITIES: libc::c_ulong = 64;
 impl Launch<'_> {
     pub fn start(&self, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Result<Child> {
         self.folder()?;
-        let mut keep: Vec<OwnedFd> = Vec::new();
+        let mut keep = Kept::default();
         let fds = self.open(disks, taps, &mut keep)?;
-        let jail = self.jail(&keep)?;
+        let jail = jail(&keep.0)?;
         let doors = self.group.doors()?;
-        let arguments = args::arguments(self.vm, self.tag, self.accelerator, self.folder, &fds);
-        let errors = File::create(self.folder.join("qemu.log"))?;
+        let arguments = args::arguments(self.vm, self.tag, self.accelerator, &fds);
         let mut command = Command::new(QEMU);
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).kill_on_drop(false);
-        let inherited: Vec<RawFd> = keep.iter().map(|fd| fd.as_raw_fd()).collect();
-        let open: Vec<RawFd> = doors.iter().map(|d| d.as_raw_fd()).collect();
-        let (uid, jail_fd) = (self.uid, jail.as_ref().map(|fd| fd.as_raw_fd()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(COMPLAINTS)?).kill_on_drop(false);
+        let inherited: Vec<RawFd> = keep.0.iter().map(AsRawFd::as_raw_fd).collect();
+        let open: Vec<RawFd> = doors.iter().map(AsRawFd::as_raw_fd).collect();
+        let (uid, jail_fd) = (self.uid, jail.as_ref().map(AsRawFd::as_raw_fd));
         let confine = move || confine(uid, &open, &inherited, jail_fd);
         #[expect(unsafe_code, reason = "the child drops its privileges between fork and exec")]
         // SAFETY: `confine` makes system calls only; it takes no lock and allocates nothing.
@@ -60,95 +67,113 @@ impl Launch<'_> {
         command.spawn().with_context(|| format!("starting {QEMU}"))
     }
 
-    /// A folder of the machine's own, for its sockets and its console.
+    /// A new folder for the sockets and the console of this run, which only this program can enter.
     fn folder(&self) -> Result<()> {
-        std::fs::create_dir_all(self.folder).with_context(|| format!("making {}", self.folder.display()))?;
-        for name in ["qmp.sock", "serial.sock"] {
-            let _ = std::fs::remove_file(self.folder.join(name));
+        match std::fs::remove_dir_all(self.folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("removing {}", self.folder.display()));
+            }
+            _ => {}
         }
-        std::fs::set_permissions(self.folder, std::fs::Permissions::from_mode(0o700))?;
-        chown(self.folder, Some(self.uid), Some(self.uid))?;
-        let console = self.folder.join("console.log");
-        File::options().create(true).append(true).open(&console)?;
-        chown(&console, Some(self.uid), Some(self.uid))?;
-        Ok(())
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.folder);
+        made.with_context(|| format!("making {}", self.folder.display()))
     }
 
-    fn open(&self, disks: Vec<BlockDevice>, taps: Vec<Tap>, keep: &mut Vec<OwnedFd>) -> Result<Fds> {
-        let mut hold = |file: OwnedFd| {
-            let raw = file.as_raw_fd();
-            keep.push(file);
-            raw
-        };
+    fn open(&self, disks: Vec<BlockDevice>, taps: Vec<Tap>, keep: &mut Kept) -> Result<Fds> {
         let mut opened = Vec::new();
         for disk in disks {
             let file = File::options().read(true).write(true).open(&disk.path);
             let file = file.with_context(|| format!("opening {}", disk.path.display()))?;
-            let backing = match disk.backing.first() {
-                Some(path) => {
-                    Some(hold(File::open(path).with_context(|| format!("opening {}", path.display()))?.into()))
-                }
-                None => None,
-            };
+            let backing = disk.backing.first().map(|path| keep.open(path)).transpose()?;
             // 20 characters is all that virtio-blk shows: `vol` and 17 digits.
             let serial = format!("vol{}", disk.volume.digits());
-            opened.push(DiskFds { serial, disk: hold(file.into()), backing });
+            opened.push(DiskFds { serial, disk: keep.hold(file), backing });
         }
         let direct = match &self.vm.boot {
             Boot::Firmware => None,
             Boot::Direct { .. } => {
                 let folder = self.images.join(self.vm.image.as_str());
-                let mut file = |name: &str| -> Result<RawFd> {
-                    let path = folder.join(name);
-                    Ok(hold(File::open(&path).with_context(|| format!("opening {}", path.display()))?.into()))
-                };
-                Some((file("vmlinux")?, file("initrd.cpio")?))
+                Some((keep.open(&folder.join("vmlinux"))?, keep.open(&folder.join("initrd.cpio"))?))
             }
         };
-        let taps = taps.into_iter().map(|tap| (tap.mac, hold(tap.fd))).collect();
-        Ok(Fds { disks: opened, taps, direct })
+        Ok(Fds {
+            disks: opened,
+            taps: taps.into_iter().map(|tap| (tap.mac, keep.hold(tap.fd))).collect(),
+            direct,
+            qmp: keep.hold(self.listen(QMP_SOCKET)?),
+            serial: keep.hold(self.listen(SERIAL_SOCKET)?),
+            console: keep.hold(self.log(CONSOLE)?),
+        })
     }
 
-    /// What the process may reach by path. Absent where the kernel has no Landlock; the user id still holds.
-    fn jail(&self, files: &[OwnedFd]) -> Result<Option<OwnedFd>> {
-        let abi = ABI::V3;
-        let read = AccessFs::from_read(abi);
-        let mut ruleset = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::from_all(abi))?
-            .create()?;
-        for path in ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/proc", "/sys/devices/system"] {
-            if let Ok(fd) = PathFd::new(path) {
-                ruleset = ruleset.add_rule(PathBeneath::new(fd, read))?;
-            }
-        }
-        for (path, access) in [
-            ("/dev/null", AccessFs::ReadFile | AccessFs::WriteFile),
-            ("/dev/urandom", AccessFs::ReadFile.into()),
-            ("/dev/kvm", AccessFs::ReadFile | AccessFs::WriteFile),
-        ] {
-            if let Ok(fd) = PathFd::new(path) {
-                ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
-            }
-        }
-        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(self.folder)?, AccessFs::from_all(abi)))?;
-        for file in files {
-            // Kernel and initial file system are opened again through /proc/self/fd.
-            if std::fs::metadata(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
-                .is_ok_and(|m| m.is_file())
-            {
-                ruleset = ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
-            }
-        }
-        Ok(ruleset.into())
+    /// It listens before QEMU lives, so nobody ever has to wait for the socket to appear.
+    fn listen(&self, name: &str) -> Result<UnixListener> {
+        let path = self.folder.join(name);
+        UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))
     }
+
+    /// A file that is only ever appended to, so that it can be cut from below.
+    fn log(&self, name: &str) -> Result<File> {
+        let path = self.folder.join(name);
+        let file = File::options().create(true).append(true).mode(0o600).open(&path);
+        file.with_context(|| format!("opening {}", path.display()))
+    }
+}
+
+/// Descriptors that QEMU is to inherit. They are closed here once it has them.
+#[derive(Default)]
+struct Kept(Vec<OwnedFd>);
+
+impl Kept {
+    fn hold(&mut self, file: impl Into<OwnedFd>) -> RawFd {
+        let file = file.into();
+        let raw = file.as_raw_fd();
+        self.0.push(file);
+        raw
+    }
+
+    fn open(&mut self, path: &Path) -> Result<RawFd> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(self.hold(file))
+    }
+}
+
+/// What the process may reach by path. Absent where the kernel has no Landlock; the user id still holds.
+fn jail(files: &[OwnedFd]) -> Result<Option<OwnedFd>> {
+    let abi = ABI::V3;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?;
+    let read_only = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/sys/devices/system"];
+    let device = AccessFs::ReadFile | AccessFs::WriteFile;
+    let paths = read_only.map(|path| (path, AccessFs::from_read(abi)));
+    let devices = [("/dev/null", device), ("/dev/urandom", AccessFs::ReadFile.into()), ("/dev/kvm", device)];
+    for (path, access) in paths.into_iter().chain(devices) {
+        if let Ok(fd) = PathFd::new(path) {
+            ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
+        }
+    }
+    for file in files {
+        // Kernel and initial file system are opened again through /proc/self/fd.
+        if nix::sys::stat::fstat(file).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG) {
+            ruleset = ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
+        }
+    }
+    let jail: Option<OwnedFd> = ruleset.into();
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    if jail.is_none() {
+        TOLD.call_once(|| tracing::warn!("this kernel has no Landlock: QEMU's user id alone keeps it from files"));
+    }
+    Ok(jail)
 }
 
 /// Runs in the child, between fork and exec.
 fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) -> std::io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
     #[expect(unsafe_code, reason = "system calls that have no safe form")]
-    // SAFETY: each call takes plain numbers, or a pointer to a constant that outlives it.
+    // SAFETY: each call takes plain numbers, or a pointer to something that outlives it.
     unsafe {
         check(libc::setsid().into())?;
         for door in doors {
@@ -164,6 +189,8 @@ fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) 
         check(libc::setgroups(0, std::ptr::null()).into())?;
         check(libc::setresgid(uid, uid, uid).into())?;
         check(libc::setresuid(uid, uid, uid).into())?;
+        // A change of user leaves the inheritable set as it was.
+        check(libc::syscall(libc::SYS_capset, &raw const CAPABILITY_VERSION_3, &raw const NO_CAPABILITIES))?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
         if let Some(jail) = jail {
             check(libc::syscall(libc::SYS_landlock_restrict_self, jail, 0))?;
@@ -176,3 +203,8 @@ fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) 
     }
     Ok(())
 }
+
+/// Version and process (0: this one). Source: Linux, include/uapi/linux/capability.h.
+static CAPABILITY_VERSION_3: [u32; 2] = [0x2008_0522, 0];
+/// Effective, permitted and inheritable, twice 32 bits each.
+static NO_CAPABILITIES: [u32; 6] = [0; 6];

@@ -3,14 +3,16 @@
 //! **Invariants.** A process is started only after the intent to start it is on disk, and there is never a second one
 //! for an instance. A process that ends is noticed by its pidfd, not by looking.
 
+mod adopt;
 pub mod args;
 mod cgroup;
+mod console;
 mod launch;
 mod qmp;
 mod record;
 mod supervise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,12 +30,11 @@ use self::supervise::{Order, Supervisor};
 use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
 
-/// How much of a console is shown, and how much is kept on disk.
-const CONSOLE_SHOWN: u64 = 64 * 1024;
-const CONSOLE_KEPT: u64 = 1024 * 1024;
-const CONSOLE_ROUND: Duration = Duration::from_secs(10);
 const ORDERS_MAX: usize = 16;
-const END_WITHIN: Duration = Duration::from_secs(120);
+/// How many user ids this installation has for machines.
+const UIDS: usize = 10_000;
+/// Beyond the guest's grace.
+const END_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct QemuConfig {
@@ -54,6 +55,7 @@ pub struct QemuHypervisor {
     config: QemuConfig,
     groups: Groups,
     shared: Arc<Shared>,
+    trimmer: tokio::task::AbortHandle,
 }
 
 /// What supervisors and the driver both know.
@@ -67,8 +69,16 @@ struct Shared {
 
 struct Vm {
     record: Record,
-    running: bool,
     orders: mpsc::Sender<Order>,
+    /// Held while the record is written, so that the newest is written last.
+    pen: Arc<Mutex<()>>,
+}
+
+impl Vm {
+    fn new(record: Record) -> (Self, mpsc::Receiver<Order>) {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        (Self { record, orders, pen: Arc::default() }, inbox)
+    }
 }
 
 impl Shared {
@@ -76,95 +86,128 @@ impl Shared {
         self.vms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, id: &InstanceId, run: u32, change: impl FnOnce(&mut Vm)) {
-        let record = {
-            let mut vms = self.vms();
-            let Some(vm) = vms.get_mut(id).filter(|vm| vm.record.run == run) else { return };
-            change(vm);
-            vm.record.clone()
-        };
-        if let Err(e) = self.records.write(&record) {
-            tracing::error!(instance = %id, error = format!("{e:#}"), "cannot note what became of a machine");
-        }
+    /// Changes a run's record, in memory and on disk, unless another run has taken its place.
+    fn note(&self, id: &InstanceId, run: u32, change: impl FnOnce(&mut Record)) {
+        let Some(pen) = self.vms().get(id).map(|vm| vm.pen.clone()) else { return };
+        blocking(|| {
+            let _pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
+            let record = {
+                let mut vms = self.vms();
+                let Some(vm) = vms.get_mut(id).filter(|vm| vm.record.run == run) else { return };
+                let before = vm.record.clone();
+                change(&mut vm.record);
+                if vm.record == before {
+                    return;
+                }
+                vm.record.clone()
+            };
+            if let Err(e) = self.records.write(&record) {
+                tracing::error!(instance = %id, error = format!("{e:#}"), "cannot note what became of a machine");
+            }
+        });
         self.ended.send_modify(|n| *n += 1);
         self.changed.notify_one();
     }
 }
 
+/// Does what waits for the disk or for a new process without holding up the tasks of this thread.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let many = Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if many { tokio::task::block_in_place(work) } else { work() }
+}
+
 impl QemuHypervisor {
     /// Takes over what runs: machines whose process is alive go on, the others ended while nobody looked.
     pub fn open(config: QemuConfig) -> Result<Arc<Self>> {
+        use std::os::unix::fs::DirBuilderExt as _;
         let records = Records::open(config.data_dir.join("vms"))?;
-        std::fs::create_dir_all(config.run_dir.join("vm"))?;
+        let folders = config.run_dir.join("vm");
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folders);
+        made.with_context(|| format!("making {}", folders.display()))?;
         let (ended, _) = tokio::sync::watch::channel(0);
         let all = records.all()?;
         let shared = Arc::new(Shared { records, vms: Mutex::default(), changed: Arc::default(), ended });
-        let driver = Arc::new(Self { groups: Groups::find(&config.tag), config, shared });
-        for record in all {
-            driver.adopt(record)?;
-        }
-        driver.reap_strays();
-        tokio::spawn(trim_consoles(driver.config.run_dir.join("vm")));
+        let trimmer = tokio::spawn(console::trim_all(folders)).abort_handle();
+        let driver = Arc::new(Self { groups: Groups::find(&config.tag), config, shared, trimmer });
+        driver.adopt(all)?;
         Ok(driver)
     }
 
-    fn adopt(&self, mut record: Record) -> Result<()> {
-        let alive = record.process.as_ref().is_some_and(Process::is_alive);
-        if !alive && record.exit.is_none() {
-            // Between the intent and its note a process may have begun: `reap_strays` ends it.
-            record.exit = Some(Exit::Crashed("the machine ended while its host was away".into()));
-            self.shared.records.write(&record)?;
+    fn adopt(&self, records: Vec<Record>) -> Result<()> {
+        let found = adopt::adoption(records, adopt::marked(&self.config.tag), Process::is_alive, Process::of);
+        for pid in found.end {
+            adopt::end(&self.config.tag, pid);
         }
-        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (id, process) = (record.id.clone(), record.process.clone().filter(|_| alive));
-        self.shared.vms().insert(id.clone(), Vm { record: record.clone(), running: false, orders });
-        if let Some(process) = process {
-            tracing::info!(instance = %id, run = record.run, pid = process.pid, "adopted");
-            Supervisor::new(self.shared.clone(), &record, self.folder(&id), self.config.grace).spawn(
-                process.pid,
-                None,
-                inbox,
-            )?;
+        for id in found.drop {
+            tracing::warn!(instance = %id, "its launch was cut short; the plan begins it anew");
+            self.shared.records.remove(&id)?;
+        }
+        for record in found.records {
+            self.shared.records.write(&record)?;
+            let (vm, inbox) = Vm::new(record.clone());
+            self.shared.vms().insert(record.id.clone(), vm);
+            if let Some(process) = record.process.as_ref().filter(|_| record.exit.is_none()) {
+                self.watch_adopted(&record, process, inbox)?;
+            }
         }
         Ok(())
     }
 
-    /// Ends processes that carry this installation's mark and that no record has.
-    fn reap_strays(&self) {
-        let mark = format!("guest=awan-{}-", self.config.tag);
-        let known: Vec<i32> =
-            self.shared.vms().values().filter_map(|vm| vm.record.process.as_ref().map(|p| p.pid)).collect();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-            let ours = String::from_utf8_lossy(&line).split('\0').any(|word| word.starts_with(&mark));
-            if ours && !known.contains(&pid) {
-                tracing::warn!(pid, "a machine without a record is ended");
-                supervise::kill(pid);
-            }
+    fn watch_adopted(&self, record: &Record, process: &Process, inbox: mpsc::Receiver<Order>) -> Result<()> {
+        let opened = supervise::pidfd(process.pid).context("watching a machine");
+        // Only now that the descriptor names a process for good is it sure which one it is.
+        if !process.is_alive() {
+            let exit = Exit::Crashed("the machine ended while its host was away".into());
+            self.shared.note(&record.id, record.run, |record| record.exit = Some(exit));
+            return Ok(());
         }
+        tracing::info!(instance = %record.id, run = record.run, pid = process.pid, "adopted");
+        let supervisor = Supervisor::new(self.shared.clone(), record, self.folder(&record.id), self.config.grace);
+        supervisor.spawn(opened?, None, inbox)
     }
 
     fn folder(&self, id: &InstanceId) -> PathBuf {
         self.config.run_dir.join("vm").join(id.as_str())
     }
 
-    fn free_uid(&self) -> u32 {
-        let vms = self.shared.vms();
-        let taken: std::collections::BTreeSet<u32> = vms.values().map(|vm| vm.record.uid).collect();
-        (self.config.uid_base..).find(|uid| !taken.contains(uid)).unwrap_or(self.config.uid_base)
+    /// Writes down the intent to start a run, with a user id that no other machine has.
+    fn intend(&self, vm: &VmPlan) -> Result<(Record, mpsc::Receiver<Order>)> {
+        let (record, inbox) = {
+            let mut vms = self.shared.vms();
+            if vms.get(&vm.id).is_some_and(|old| old.record.exit.is_none()) {
+                bail!("{} has a machine already", vm.id);
+            }
+            let taken: BTreeSet<u32> = vms.values().map(|vm| vm.record.uid).collect();
+            let uid = (self.config.uid_base..).take(UIDS).find(|uid| !taken.contains(uid));
+            let uid = uid.context("all user ids for machines are taken")?;
+            let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
+            let record = Record { id, run, reboots, uid, process: None, begun: false, exit: None };
+            let (new, inbox) = Vm::new(record.clone());
+            vms.insert(vm.id.clone(), new);
+            (record, inbox)
+        };
+        self.shared.records.write(&record).inspect_err(|_| drop(self.shared.vms().remove(&vm.id)))?;
+        Ok((record, inbox))
     }
 
     fn begin(&self, vm: &VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Result<()> {
-        let alive = self.shared.vms().get(&vm.id).is_some_and(|old| old.record.exit.is_none());
-        if alive {
-            bail!("{} has a machine already", vm.id);
-        }
-        let uid = self.free_uid();
-        let mut record = Record { id: vm.id.clone(), run: vm.run, reboots: vm.reboots, uid, process: None, exit: None };
-        self.shared.records.write(&record)?;
-        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        self.shared.vms().insert(vm.id.clone(), Vm { record: record.clone(), running: false, orders });
+        let (record, inbox) = self.intend(vm)?;
+        self.launch(vm, record, inbox, disks, taps).inspect_err(|_| {
+            // It never began: whoever asked may say so, or try again.
+            self.shared.vms().remove(&vm.id);
+            let _ = self.shared.records.remove(&vm.id);
+        })
+    }
+
+    fn launch(
+        &self,
+        vm: &VmPlan,
+        mut record: Record,
+        inbox: mpsc::Receiver<Order>,
+        disks: Vec<BlockDevice>,
+        taps: Vec<Tap>,
+    ) -> Result<()> {
         let (folder, group) = (self.folder(&vm.id), self.groups.make(vm)?);
         let launch = Launch {
             vm,
@@ -172,23 +215,30 @@ impl QemuHypervisor {
             accelerator: &self.config.accelerator,
             folder: &folder,
             images: &self.config.images,
-            uid,
+            uid: record.uid,
             group: &group,
         };
-        let child = launch.start(disks, taps)?;
+        let mut child = launch.start(disks, taps)?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("QEMU ended at once")?;
+        let pidfd = supervise::pidfd(pid).inspect_err(|_| supervise::end_unwatched(Some(&mut child)));
+        let pidfd = pidfd.context("watching QEMU")?;
         record.process = Process::of(pid);
-        self.shared.note(&vm.id, vm.run, |vm| vm.record.process.clone_from(&record.process));
-        Supervisor::new(self.shared.clone(), &record, folder, self.config.grace).spawn(pid, Some(child), inbox)
+        self.shared.note(&vm.id, vm.run, |noted| noted.process.clone_from(&record.process));
+        Supervisor::new(self.shared.clone(), &record, folder, self.config.grace).spawn(pidfd, Some(child), inbox)
     }
 
     /// Sends an order and waits until the run is over.
     async fn end(&self, id: &InstanceId, how: Stop) -> Result<()> {
         let mut ended = self.shared.ended.subscribe();
-        let orders = self.shared.vms().get(id).filter(|vm| vm.record.exit.is_none()).map(|vm| vm.orders.clone());
-        let Some(orders) = orders else { return Ok(()) };
+        let alive = self
+            .shared
+            .vms()
+            .get(id)
+            .filter(|vm| vm.record.exit.is_none())
+            .map(|vm| (vm.orders.clone(), vm.record.run));
+        let Some((orders, run)) = alive else { return Ok(()) };
         let _ = orders.send(Order::Stop(how)).await;
-        let over = || self.shared.vms().get(id).is_none_or(|vm| vm.record.exit.is_some());
+        let over = || self.shared.vms().get(id).is_none_or(|vm| vm.record.run != run || vm.record.exit.is_some());
         let wait = async {
             while !over() {
                 if ended.changed().await.is_err() {
@@ -196,7 +246,7 @@ impl QemuHypervisor {
                 }
             }
         };
-        tokio::time::timeout(END_WITHIN, wait).await.context("the machine does not end")
+        tokio::time::timeout(self.config.grace + END_WITHIN, wait).await.context("the machine does not end")
     }
 
     fn over(&self, vm: &VmPlan, exit: Exit) -> Result<()> {
@@ -205,16 +255,18 @@ impl QemuHypervisor {
             bail!("{} lives; its end cannot be declared", vm.id);
         }
         let uid = old.as_ref().map_or(self.config.uid_base, |old| old.uid);
-        let record =
-            Record { id: vm.id.clone(), run: vm.run, reboots: vm.reboots, uid, process: None, exit: Some(exit) };
+        let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
+        let record = Record { id, run, reboots, uid, process: None, begun: false, exit: Some(exit) };
         self.shared.records.write(&record)?;
-        let (orders, _) = mpsc::channel(1);
-        self.shared.vms().insert(vm.id.clone(), Vm { record, running: false, orders });
+        self.shared.vms().insert(vm.id.clone(), Vm::new(record).0);
         self.shared.changed.notify_one();
         Ok(())
     }
 
     fn remove(&self, id: &InstanceId) -> Result<()> {
+        if self.shared.vms().get(id).is_some_and(|vm| vm.record.exit.is_none()) {
+            bail!("{id} lives; it cannot be forgotten");
+        }
         let folder = self.folder(id);
         if folder.exists() {
             std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -236,37 +288,11 @@ impl QemuHypervisor {
         let _ = std::fs::remove_dir_all(&self.config.run_dir);
         Ok(())
     }
-
-    fn output(&self, id: &InstanceId) -> Result<Vec<u8>> {
-        use std::io::{Read as _, Seek as _, SeekFrom};
-        let mut file = match std::fs::File::open(self.folder(id).join("console.log")) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e.into()),
-        };
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(CONSOLE_SHOWN)))?;
-        let mut output = Vec::new();
-        file.take(CONSOLE_SHOWN).read_to_end(&mut output)?;
-        Ok(output)
-    }
 }
 
-/// Keeps what guests write to their consoles from filling the disk. QEMU appends, so cutting from below is safe.
-async fn trim_consoles(folder: PathBuf) {
-    let mut round = tokio::time::interval(CONSOLE_ROUND);
-    loop {
-        round.tick().await;
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path().join("console.log");
-            if std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() > CONSOLE_KEPT) {
-                let kept = std::fs::read(&path).ok().map(|all| all[all.len().saturating_sub(64 * 1024)..].to_vec());
-                if let (Some(kept), Ok(file)) = (kept, std::fs::File::options().write(true).open(&path)) {
-                    use std::io::Write as _;
-                    let _ = file.set_len(0).and_then(|()| (&file).write_all(&kept));
-                }
-            }
-        }
+impl Drop for QemuHypervisor {
+    fn drop(&mut self) {
+        self.trimmer.abort();
     }
 }
 
@@ -275,7 +301,7 @@ impl Hypervisor for QemuHypervisor {
         let seen = |vm: &Vm| SeenVm {
             id: vm.record.id.clone(),
             run: vm.record.run,
-            phase: match (&vm.record.exit, vm.running) {
+            phase: match (&vm.record.exit, vm.record.begun) {
                 (Some(_), _) => Phase::Exited,
                 (None, true) => Phase::Running,
                 (None, false) => Phase::Starting,
@@ -288,7 +314,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Fut<'a, Result<()>> {
-        Box::pin(async move { self.begin(vm, disks, taps) })
+        Box::pin(async move { blocking(|| self.begin(vm, disks, taps)) })
     }
 
     fn stop<'a>(&'a self, id: &'a InstanceId, how: Stop) -> Fut<'a, Result<()>> {
@@ -300,21 +326,21 @@ impl Hypervisor for QemuHypervisor {
             let orders = self.shared.vms().get(id).map(|vm| (vm.orders.clone(), vm.record.run));
             let Some((orders, run)) = orders else { bail!("{id} has no machine") };
             orders.send(Order::Reset).await.context("its machine is gone")?;
-            self.shared.note(id, run, |vm| vm.record.reboots = reboots);
+            self.shared.note(id, run, |record| record.reboots = reboots);
             Ok(())
         })
     }
 
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {
-        Box::pin(async move { self.over(vm, exit) })
+        Box::pin(async move { blocking(|| self.over(vm, exit)) })
     }
 
     fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
-        Box::pin(async move { self.remove(id) })
+        Box::pin(async move { blocking(|| self.remove(id)) })
     }
 
     fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<Vec<u8>>> {
-        Box::pin(async move { self.output(id) })
+        Box::pin(async move { console::newest(&self.folder(id)) })
     }
 
     fn changed(&self) -> Arc<Notify> {

@@ -13,6 +13,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 const LINE_MAX: u64 = 1 << 20;
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
+/// A QEMU that does not read is not waited for.
+const SENT_WITHIN: Duration = Duration::from_secs(1);
 
 pub struct Qmp {
     reader: BufReader<OwnedReadHalf>,
@@ -79,8 +81,8 @@ impl Qmp {
 
     pub async fn execute(&mut self, command: &str) -> Result<()> {
         let line = format!("{}\n", json!({ "execute": command }));
-        self.writer.write_all(line.as_bytes()).await?;
-        Ok(())
+        let sent = tokio::time::timeout(SENT_WITHIN, self.writer.write_all(line.as_bytes()));
+        Ok(sent.await.context("QEMU does not read")??)
     }
 
     /// The next thing that QEMU says. Replies to commands count as nothing.
@@ -90,5 +92,82 @@ impl Qmp {
             Some("SHUTDOWN") => Event::Shutdown { guest: line["data"]["guest"].as_bool().unwrap_or(false) },
             _ => Event::Other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const HELLO: &str = "{\"QMP\": {}}\r\n{\"return\": {}}\r\n";
+
+    /// What a client makes of a QEMU that says this and hangs up, whatever it is told.
+    async fn said(pieces: &'static [&'static str]) -> (Result<String, String>, Vec<Event>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("qmp.sock");
+        let listener = UnixListener::bind(&path).expect("listens");
+        let speaker = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            for piece in pieces {
+                let _ = stream.write_all(piece.as_bytes()).await;
+                tokio::task::yield_now().await;
+            }
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let connected = Qmp::connect(&path).await;
+        let mut events = Vec::new();
+        let status = match connected {
+            Err(e) => Err(e.to_string()),
+            Ok((mut qmp, status)) => {
+                while events.last() != Some(&Event::Gone) {
+                    // Reading is given up now and again, as it is when something else happens first.
+                    if let Ok(event) = tokio::time::timeout(Duration::from_micros(50), qmp.event()).await {
+                        events.push(event);
+                    }
+                }
+                Ok(status)
+            }
+        };
+        speaker.abort();
+        (status, events)
+    }
+
+    #[tokio::test]
+    async fn events_are_read_whole_however_they_arrive() {
+        let shutdown = Event::Shutdown { guest: true };
+        let pieces: &[&str] = &[
+            HELLO,
+            "{\"event\": \"RESUME\"}\n{\"return\": {\"status\": \"running\"}}\n",
+            "{\"event\": \"SHUT",
+            "DOWN\", \"data\": {\"gue",
+            "st\": true}}\r\n{\"return\": {}}\r\n",
+        ];
+        assert_eq!(said(pieces).await, (Ok("running".into()), vec![shutdown, Event::Other, Event::Gone]));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_qemu_is_refused() {
+        assert_eq!(said(&["{}\n"]).await.0, Err("this is no QMP socket".into()));
+        assert_eq!(said(&["\u{1}\u{2}\n"]).await.0, Err("QEMU sent what is no JSON".into()));
+        assert_eq!(said(&[]).await.0, Err("QEMU closed the connection".into()));
+        let refused = said(&["{\"QMP\": {}}\n{\"error\": {\"desc\": \"no\"}}\n"]).await.0;
+        assert_eq!(refused, Err("QEMU refused: no".into()));
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("qmp.sock");
+        let listener = UnixListener::bind(&path).expect("listens");
+        let flood = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+        });
+        let given_up = tokio::time::timeout(Duration::from_secs(5), Qmp::connect(&path)).await;
+        assert!(given_up.expect("in time").is_err());
+        flood.abort();
     }
 }

@@ -15,6 +15,9 @@ pub struct Record {
     pub uid: u32,
     /// Absent between the intent to start and the start.
     pub process: Option<Process>,
+    /// It was seen to run. Until then a launch that is cut short by the end of this program is done again.
+    #[serde(default)]
+    pub begun: bool,
     /// Present once the run is over.
     pub exit: Option<Exit>,
 }
@@ -108,9 +111,9 @@ mod tests {
         let records = Records::open(folder.path().join("r")).expect("opens");
         let id: InstanceId = "i-00000000000000001".parse().expect("an id");
         let own = Process::of(i32::try_from(std::process::id()).expect("a pid"));
-        let record = Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process: own, exit: None };
+        let record = Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process: own, begun: true, exit: None };
         records.write(&record).expect("writes");
-        assert_eq!(records.all().expect("reads"), [record.clone()]);
+        assert_eq!(records.all().expect("reads"), std::slice::from_ref(&record));
         assert!(record.process.clone().expect("lives").is_alive());
         let later = Process { started: 1, ..record.process.expect("lives") };
         assert!(!later.is_alive(), "another process with the same number");

@@ -1,6 +1,6 @@
 //! Watches one machine from its first moment, or from its adoption, to its end.
 
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::launch::{COMPLAINTS, QMP_SOCKET};
 use super::qmp::{Event, Qmp};
 use super::record::Record;
 use crate::driver::Stop;
@@ -40,22 +41,19 @@ pub struct Supervisor {
     /// When patience ends, once the machine was told to end.
     deadline: Option<Instant>,
     press: Option<Instant>,
+    /// The guest is to be reset as soon as QEMU listens.
+    reset: bool,
 }
 
-/// Ends a process for good.
-pub fn kill(pid: i32) {
-    if let Ok(fd) = pidfd(pid) {
-        signal(&fd);
-    }
-}
-
-fn pidfd(pid: i32) -> Result<OwnedFd> {
+/// A process by a name that no other process ever gets.
+pub fn pidfd(pid: i32) -> std::io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "a system call without a safe form")]
     // SAFETY: the call takes plain numbers; the descriptor it returns is new and ours.
     unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).with_context(|| format!("process {pid} is gone"))?;
-        Ok(OwnedFd::from_raw_fd(fd))
+        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+            fd @ 0.. => Ok(OwnedFd::from_raw_fd(fd as RawFd)),
+            _ => Err(std::io::Error::last_os_error()),
+        }
     }
 }
 
@@ -67,7 +65,8 @@ fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     }
 }
 
-fn signal(pidfd: &OwnedFd) {
+/// Ends a process for good.
+pub fn kill(pidfd: &OwnedFd) {
     use std::os::fd::AsRawFd as _;
     #[expect(unsafe_code, reason = "a system call without a safe form")]
     // SAFETY: the descriptor lives, and no information is passed.
@@ -82,22 +81,23 @@ fn signal(pidfd: &OwnedFd) {
     }
 }
 
+/// A machine that this program began and cannot watch may not live: nobody would know when it ends.
+pub fn end_unwatched(child: Option<&mut Child>) {
+    if let Some(child) = child {
+        let _ = child.start_kill();
+    }
+}
+
 impl Supervisor {
     pub fn new(shared: Arc<Shared>, record: &Record, folder: PathBuf, grace: Duration) -> Self {
         let (id, run) = (record.id.clone(), record.run);
-        Self { shared, id, run, folder, grace, exit: None, deadline: None, press: None }
+        Self { shared, id, run, folder, grace, exit: None, deadline: None, press: None, reset: false }
     }
 
     /// `child`: the process is this program's own and must be buried.
-    pub fn spawn(self, pid: i32, child: Option<Child>, orders: mpsc::Receiver<Order>) -> Result<()> {
-        let pidfd = match pidfd(pid).and_then(watched) {
-            Ok(fd) => fd,
-            Err(e) => {
-                self.shared.note(&self.id, self.run, |vm| vm.record.exit = Some(Exit::Crashed(format!("{e:#}"))));
-                return Ok(());
-            }
-        };
-        tokio::spawn(self.watch(pidfd, child, orders));
+    pub fn spawn(self, pidfd: OwnedFd, mut child: Option<Child>, orders: mpsc::Receiver<Order>) -> Result<()> {
+        let watched = watched(pidfd).inspect_err(|_| end_unwatched(child.as_mut()))?;
+        tokio::spawn(self.watch(watched, child, orders));
         Ok(())
     }
 
@@ -108,8 +108,8 @@ impl Supervisor {
             let press = self.press.unwrap_or_else(far);
             tokio::select! {
                 _ = pidfd.readable() => break,
-                order = orders.recv(), if !orders.is_closed() => if let Some(order) = order { self.obey(order, qmp.as_mut()).await },
-                connected = connect(self.folder.join("qmp.sock")), if qmp.is_none() => {
+                order = orders.recv(), if !orders.is_closed() => if let Some(order) = order { self.obey(order, pidfd.get_ref(), qmp.as_mut()).await },
+                connected = connect(self.folder.join(QMP_SOCKET)), if qmp.is_none() => {
                     let (connection, status) = connected;
                     qmp = Some(connection);
                     self.connected(&status, qmp.as_mut()).await;
@@ -130,14 +130,20 @@ impl Supervisor {
         if status == "shutdown" {
             // The guest powered off while nobody listened.
             self.shut_down(true, qmp).await;
-        } else {
-            self.shared.note(&self.id, self.run, |vm| vm.running = true);
+            return;
+        }
+        self.shared.note(&self.id, self.run, |record| record.begun = true);
+        if std::mem::take(&mut self.reset) {
+            self.obey_reset(qmp).await;
         }
     }
 
     async fn shut_down(&mut self, guest: bool, qmp: Option<&mut Qmp>) {
         // What was asked for stays asked for, though the guest pulls the lever.
-        self.exit.get_or_insert(if guest { Exit::Guest } else { Exit::Asked });
+        self.exit.get_or_insert_with(|| match guest {
+            true => Exit::Guest,
+            false => Exit::Crashed("somebody else told the hypervisor to end".into()),
+        });
         self.quit(qmp).await;
     }
 
@@ -149,15 +155,14 @@ impl Supervisor {
         self.deadline = Some(Instant::now() + QUIT_WITHIN);
     }
 
-    async fn obey(&mut self, order: Order, qmp: Option<&mut Qmp>) {
+    async fn obey(&mut self, order: Order, pidfd: &OwnedFd, qmp: Option<&mut Qmp>) {
         match order {
-            Order::Reset => {
-                if let Some(qmp) = qmp {
-                    let _ = qmp.execute("system_reset").await;
-                }
-            }
+            Order::Reset => self.obey_reset(qmp).await,
             Order::Stop(Stop::Force) => {
                 self.exit = Some(Exit::Asked);
+                if qmp.is_none() {
+                    kill(pidfd);
+                }
                 self.quit(qmp).await;
             }
             Order::Stop(Stop::Graceful) if self.deadline.is_none() => {
@@ -166,6 +171,13 @@ impl Supervisor {
                 self.press(qmp).await;
             }
             Order::Stop(Stop::Graceful) => {}
+        }
+    }
+
+    async fn obey_reset(&mut self, qmp: Option<&mut Qmp>) {
+        match qmp {
+            Some(qmp) => self.reset = qmp.execute("system_reset").await.is_err(),
+            None => self.reset = true,
         }
     }
 
@@ -181,7 +193,7 @@ impl Supervisor {
         if self.press.is_some() && qmp.is_some() {
             self.quit(qmp).await;
         } else {
-            signal(pidfd);
+            kill(pidfd);
             self.deadline = Some(Instant::now() + QUIT_WITHIN);
         }
     }
@@ -193,17 +205,16 @@ impl Supervisor {
         {
             how = format!("the hypervisor ended: {status}{}", last_words(&self.folder));
         }
-        let exit = self.exit.unwrap_or(Exit::Crashed(how));
-        tracing::info!(instance = %self.id, run = self.run, ?exit, "the machine is over");
-        self.shared.note(&self.id, self.run, |vm| {
-            vm.record.exit = Some(exit);
-            vm.running = false;
+        self.shared.note(&self.id, self.run, |record| {
+            let exit = self.exit.unwrap_or(if record.begun { Exit::Crashed(how) } else { Exit::Failed(how) });
+            tracing::info!(instance = %record.id, run = record.run, ?exit, "the machine is over");
+            record.exit = Some(exit);
         });
     }
 }
 
 fn last_words(folder: &std::path::Path) -> String {
-    let said = std::fs::read(folder.join("qemu.log")).unwrap_or_default();
+    let said = std::fs::read(folder.join(COMPLAINTS)).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     said.lines().last().map(|line| format!(": {}", line.chars().take(200).collect::<String>())).unwrap_or_default()
 }

@@ -1,0 +1,106 @@
+//! Which store this host follows, and how far it has followed it.
+//!
+//! **Invariant:** a plan of another store, or one older than any that was followed before, is not followed: not even by
+//! the next life of this program. An empty cloud that somebody started by mistake can therefore end nothing.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use awan_model::plan::HostPlan;
+
+type Revision = u64;
+
+/// `None`: nothing is remembered beyond this life.
+pub struct Allegiance {
+    path: Option<PathBuf>,
+    follows: Option<(String, Revision)>,
+}
+
+impl Allegiance {
+    pub fn new(path: Option<PathBuf>) -> Self {
+        Self { path, follows: None }
+    }
+
+    /// Whether a plan is to be followed; if so, that is remembered. The first plan ever decides which store it is.
+    pub fn accept(&mut self, plan: &HostPlan) -> Result<bool> {
+        if self.follows.is_none()
+            && let Some(path) = &self.path
+        {
+            self.follows = read(path)?;
+        }
+        if self.follows.as_ref().is_some_and(|(store, at)| *store != plan.store || *at > plan.revision) {
+            return Ok(false);
+        }
+        if let Some(path) = &self.path {
+            if self.follows.is_none() {
+                write(path, &plan.store, true)?;
+            }
+            write(&at(path), &plan.revision.to_string(), false)?;
+        }
+        self.follows = Some((plan.store.clone(), plan.revision));
+        Ok(true)
+    }
+
+    pub fn shown(&self) -> String {
+        self.follows.as_ref().map_or_else(|| "no store".into(), |(store, at)| format!("{store} at revision {at}"))
+    }
+}
+
+/// Where the revision is noted: beside the store's name, because it changes often.
+fn at(path: &Path) -> PathBuf {
+    path.with_extension("at")
+}
+
+fn read(path: &Path) -> Result<Option<(String, Revision)>> {
+    let store = match std::fs::read_to_string(path) {
+        Ok(store) => store,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
+    };
+    // A revision that a power failure took leaves the store's name to go by.
+    let revision = std::fs::read_to_string(at(path)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Ok(Some((store.trim().to_owned(), revision)))
+}
+
+fn write(path: &Path, text: &str, durable: bool) -> Result<()> {
+    use std::io::Write as _;
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        if durable {
+            file.sync_all()?;
+        }
+        std::fs::rename(&new, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::testing::plan;
+
+    fn of(store: &str, revision: Revision) -> HostPlan {
+        HostPlan { store: store.into(), revision, ..plan(Vec::new()) }
+    }
+
+    #[test]
+    fn only_the_first_store_is_followed_and_only_forwards_in_this_life_and_the_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("follows");
+        let mut first = Allegiance::new(Some(path.clone()));
+        let plans = [("a", 5), ("a", 5), ("b", 9), ("a", 4), ("a", 7)];
+        let taken = plans.map(|(store, at)| first.accept(&of(store, at)).expect("reads"));
+        assert_eq!(taken, [true, true, false, false, true]);
+        let mut next = Allegiance::new(Some(path.clone()));
+        let taken = [("a", 6), ("b", 9), ("a", 7)].map(|(store, at)| next.accept(&of(store, at)).expect("reads"));
+        assert_eq!(taken, [false, false, true]);
+        assert_eq!(next.shown(), "a at revision 7");
+        std::fs::write(at(&path), "").expect("writes");
+        let mut after_power_failure = Allegiance::new(Some(path));
+        let taken = [("b", 9), ("a", 1)].map(|(s, at)| after_power_failure.accept(&of(s, at)).expect("reads"));
+        assert_eq!(taken, [false, true]);
+    }
+}

@@ -1,0 +1,231 @@
+//! The loop over drivers that note what they are told and do it when the test lets them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use awan_model::id::{InstanceId, InterfaceId, VpcId};
+use awan_model::instance::{Exit, Health, Wish};
+use awan_model::plan::{VmPlan, VolumePlan};
+use tokio::sync::watch;
+
+use super::*;
+use crate::driver::{BlockDevice, Fut, NetworkDifference, Stop, Tap};
+use crate::hypervisor::simulated::SimulatedHypervisor;
+use crate::hypervisor::testing::{plan, vm};
+use crate::link::{Peer, pair};
+use crate::volume::simulated::SimulatedVolumes;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const A: &str = "i-00000000000000001";
+const B: &str = "i-00000000000000002";
+
+/// A hypervisor whose guests do not hear the power button.
+struct Deaf {
+    inner: Arc<SimulatedHypervisor>,
+    pressed: watch::Sender<BTreeSet<InstanceId>>,
+}
+
+impl Hypervisor for Deaf {
+    fn observe(&self) -> Fut<'_, Result<Vec<SeenVm>>> {
+        self.inner.observe()
+    }
+
+    fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Fut<'a, Result<()>> {
+        self.inner.start(vm, disks, taps)
+    }
+
+    fn stop<'a>(&'a self, id: &'a InstanceId, how: Stop) -> Fut<'a, Result<()>> {
+        if how == Stop::Force {
+            return self.inner.stop(id, how);
+        }
+        self.pressed.send_if_modified(|pressed| pressed.insert(id.clone()));
+        Box::pin(std::future::pending())
+    }
+
+    fn reboot<'a>(&'a self, id: &'a InstanceId, reboots: u32) -> Fut<'a, Result<()>> {
+        self.inner.reboot(id, reboots)
+    }
+
+    fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {
+        self.inner.declare(vm, exit)
+    }
+
+    fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
+        self.inner.forget(id)
+    }
+
+    fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<Vec<u8>>> {
+        self.inner.console(id)
+    }
+
+    fn changed(&self) -> Arc<Notify> {
+        self.inner.changed()
+    }
+}
+
+/// Networks that cannot be made while they are broken.
+#[derive(Default)]
+struct Fragile {
+    broken: AtomicBool,
+    applied: Mutex<Vec<u64>>,
+}
+
+impl Network for Fragile {
+    fn apply<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<()>> {
+        let broken = self.broken.load(Ordering::SeqCst);
+        if !broken {
+            self.applied.lock().unwrap_or_else(PoisonError::into_inner).push(plan.revision);
+        }
+        Box::pin(async move { if broken { anyhow::bail!("broken") } else { Ok(()) } })
+    }
+
+    fn open(&self, _: &VpcId, _: &InterfaceId) -> Result<std::os::fd::OwnedFd> {
+        Ok(std::fs::File::open("/dev/null")?.into())
+    }
+
+    fn health<'a>(&'a self, _: &'a InterfaceId) -> Fut<'a, Health> {
+        Box::pin(async { Health::Ok })
+    }
+
+    fn compare<'a>(&'a self, _: &'a HostPlan) -> Fut<'a, Result<NetworkDifference>> {
+        Box::pin(async { Ok(NetworkDifference::default()) })
+    }
+}
+
+struct Bench {
+    peer: Peer,
+    network: Arc<Fragile>,
+    pressed: watch::Receiver<BTreeSet<InstanceId>>,
+    volumes: Arc<SimulatedVolumes>,
+    revision: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (link, peer) = pair();
+        let (pressed_in, pressed) = watch::channel(BTreeSet::new());
+        let inner = SimulatedHypervisor::new(Duration::from_millis(1));
+        let (network, volumes) = (Arc::new(Fragile::default()), SimulatedVolumes::new());
+        let hypervisor = Arc::new(Deaf { inner, pressed: pressed_in });
+        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone() };
+        let about = About {
+            host: HostId::new("host").expect("a name"),
+            zone: "*".into(),
+            region: "*".into(),
+            capacity: Capacity { vcpus: 1, memory_mib: 1, disk_gib: 1 },
+            accelerator: "simulated".into(),
+            note: String::new(),
+            address: String::new(),
+            allegiance: None,
+            launches: 2,
+        };
+        tokio::spawn(Agent::new(about, drivers, link).run());
+        Self { peer, network, pressed, volumes, revision: 0 }
+    }
+
+    fn plan(&mut self, vms: Vec<VmPlan>) {
+        self.revision += 1;
+        let of = |vm: &VmPlan| {
+            let (home, id) = (vm.home.clone(), vm.disks[0].volume.clone());
+            VolumePlan { home, id, size_gib: 1, image: None }
+        };
+        let volumes = vms.iter().map(of).collect();
+        let revision = self.revision;
+        self.peer.plans.send_replace(Some(Arc::new(HostPlan { revision, volumes, ..plan(vms) })));
+    }
+
+    /// Waits for a report of this: instance, run and phase.
+    async fn until(&mut self, wanted: &[(&str, u32, Phase)]) {
+        let same = |report: &Option<Arc<Report>>| {
+            report.as_ref().is_some_and(|report| {
+                let seen: Vec<_> = report.vms.iter().map(|vm| (vm.id.as_str(), vm.run, vm.phase)).collect();
+                seen == wanted
+            })
+        };
+        let waited = tokio::time::timeout(PATIENCE, self.peer.reports.wait_for(same)).await.is_ok();
+        assert!(waited, "expected {wanted:?}; the last report is {:?}", self.peer.reports.borrow());
+    }
+
+    async fn until_pressed(&mut self, id: &str) {
+        let wanted = |pressed: &BTreeSet<InstanceId>| pressed.iter().any(|p| p.as_str() == id);
+        let waited = tokio::time::timeout(PATIENCE, self.pressed.wait_for(wanted)).await;
+        assert!(waited.is_ok_and(|w| w.is_ok()), "nobody pressed the button of {id}");
+    }
+}
+
+fn on(id: &str, run: u32) -> VmPlan {
+    VmPlan { interfaces: Vec::new(), ..vm(id, Wish::On, run) }
+}
+
+fn off(id: &str, run: u32, force: bool) -> VmPlan {
+    VmPlan { interfaces: Vec::new(), force, ..vm(id, Wish::Off, run) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_guest_keeps_no_other_waiting() {
+    let mut bench = Bench::new();
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    bench.plan(vec![off(A, 1, false), on(B, 1)]);
+    bench.until_pressed(A).await;
+    bench.until(&[(A, 1, Phase::Running), (B, 1, Phase::Running)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_overtakes_patience() {
+    let mut bench = Bench::new();
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    bench.plan(vec![off(A, 1, false)]);
+    bench.until_pressed(A).await;
+    bench.plan(vec![off(A, 1, true)]);
+    bench.until(&[(A, 1, Phase::Exited)]).await;
+    // It is over, so the next run may begin, although nobody ever answered the button.
+    bench.plan(vec![on(A, 2)]);
+    bench.until(&[(A, 2, Phase::Running)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_networks_nothing_starts_but_everything_stops_and_is_reported() {
+    let mut bench = Bench::new();
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    bench.network.broken.store(true, Ordering::SeqCst);
+    bench.plan(vec![off(A, 1, true), on(B, 1)]);
+    bench.until(&[(A, 1, Phase::Exited)]).await;
+    bench.network.broken.store(false, Ordering::SeqCst);
+    bench.until(&[(A, 1, Phase::Exited), (B, 1, Phase::Running)]).await;
+    assert_eq!(bench.network.applied.lock().expect("whole").last(), Some(&2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_or_foreign_plan_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.plan(vec![on(A, 1)]);
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    let empty = HostPlan { revision: 1, ..plan(Vec::new()) };
+    for foreign in [empty.clone(), HostPlan { store: "other".into(), revision: 9, ..empty }] {
+        bench.peer.plans.send_replace(Some(Arc::new(foreign)));
+        // The next heartbeat says what there is, after the plan was looked at.
+        tokio::time::sleep(HEARTBEAT * 2).await;
+        bench.until(&[(A, 1, Phase::Running)]).await;
+    }
+    assert_eq!(bench.volumes.observe().await.expect("observes").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_plan_has_any_more_goes_with_its_disk() {
+    let mut bench = Bench::new();
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    bench.plan(Vec::new());
+    bench.until(&[]).await;
+    let gone = tokio::time::timeout(PATIENCE, async {
+        while !bench.volumes.observe().await.expect("observes").is_empty() {
+            let _ = bench.peer.reports.changed().await;
+        }
+    });
+    gone.await.expect("its volume goes too");
+}
