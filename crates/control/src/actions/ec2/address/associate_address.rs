@@ -10,7 +10,10 @@ use awan_wire::ec2;
 use super::describe_addresses::by_ip;
 use crate::error::{Code, Result, invalid, missing, refuse};
 
-pub fn associate_address(tx: &mut Tx<Tenant>, req: ec2::AssociateAddressRequest) -> Result<ec2::AssociateAddressResult> {
+pub fn associate_address(
+    tx: &mut Tx<Tenant>,
+    req: ec2::AssociateAddressRequest,
+) -> Result<ec2::AssociateAddressResult> {
     let ec2::AssociateAddressRequest {
         allocation_id,
         instance_id,
@@ -49,7 +52,8 @@ pub fn associate_address(tx: &mut Tx<Tenant>, req: ec2::AssociateAddressRequest)
     }
     free(tx, &eni, allow_reassociation != Some(false))?;
     let id = AssociationId::made(tx.new_id(AssociationId::PREFIX));
-    let association = Association { id: id.clone(), interface: eni.id.clone(), private_ip: eni.private_ip, at: tx.now() };
+    let association =
+        Association { id: id.clone(), interface: eni.id.clone(), private_ip: eni.private_ip, at: tx.now() };
     tx.put(Address { association: Some(association), ..(*address).clone() });
     Ok(ec2::AssociateAddressResult { association_id: Some(id.to_string()) })
 }

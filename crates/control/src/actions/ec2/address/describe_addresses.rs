@@ -13,8 +13,16 @@ use crate::error::{Code, Error, Result, refuse};
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "allocation-id", "association-id", "domain", "instance-id", "network-border-group", "network-interface-id",
-    "network-interface-owner-id", "private-ip-address", "public-ip",
+    "tag:*",
+    "allocation-id",
+    "association-id",
+    "domain",
+    "instance-id",
+    "network-border-group",
+    "network-interface-id",
+    "network-interface-owner-id",
+    "private-ip-address",
+    "public-ip",
 ];
 
 /// The allocation of this home that holds a public address.
@@ -27,7 +35,10 @@ pub fn by_ip(tx: &mut Tx<Tenant>, ip: &str) -> Result<Arc<Address>> {
     tx.list::<Address>().into_iter().find(|a| a.public_ip == ip).ok_or_else(missing)
 }
 
-pub fn describe_addresses(tx: &mut Tx<Tenant>, req: ec2::DescribeAddressesRequest) -> Result<ec2::DescribeAddressesResult> {
+pub fn describe_addresses(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DescribeAddressesRequest,
+) -> Result<ec2::DescribeAddressesResult> {
     let ec2::DescribeAddressesRequest { public_ips, dry_run: _, filters, allocation_ids } = req;
     let filters = Filters::new(&filters, FILTERS)?;
     let mut found = Vec::new();

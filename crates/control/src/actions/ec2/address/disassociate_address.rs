@@ -13,7 +13,8 @@ pub fn disassociate_address(tx: &mut Tx<Tenant>, req: ec2::DisassociateAddressRe
     let address = match (association_id, public_ip) {
         (Some(id), _) => {
             let id: AssociationId = id.parse()?;
-            let found = tx.lookup(Address::BY_ASSOCIATION, id.as_str()).and_then(|a| tx.find::<Address>(&a.parse().ok()?));
+            let found =
+                tx.lookup(Address::BY_ASSOCIATION, id.as_str()).and_then(|a| tx.find::<Address>(&a.parse().ok()?));
             let message = format!("The association ID '{id}' does not exist");
             found.ok_or_else(|| refuse(Code::InvalidAssociationIdNotFound, message))?
         }
@@ -31,7 +32,8 @@ mod tests {
     #[test]
     fn an_association_that_is_not_there_is_refused() {
         let mut cloud = Cloud::new();
-        let refusal = cloud.tenant("acme").call("DisassociateAddress", &[("AssociationId", "eipassoc-00000000000000000")]);
+        let refusal =
+            cloud.tenant("acme").call("DisassociateAddress", &[("AssociationId", "eipassoc-00000000000000000")]);
         let expected = "InvalidAssociationID.NotFound: The association ID 'eipassoc-00000000000000000' does not exist";
         assert_eq!(refusal.expect_err("absent"), expected);
     }

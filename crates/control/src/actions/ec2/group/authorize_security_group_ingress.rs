@@ -49,7 +49,10 @@ mod tests {
         let made = cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &ssh).expect("adds");
         assert_eq!(Cloud::ids(&made, "cidrIpv4"), ["203.0.113.0/24"], "the network, not the address");
         let refusal = cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &ssh).expect_err("twice");
-        assert_eq!(refusal, "InvalidPermission.Duplicate: the specified rule \"peer: 203.0.113.0/24, TCP, from port: 22, to port: 22, ALLOW\" already exists");
+        assert_eq!(
+            refusal,
+            "InvalidPermission.Duplicate: the specified rule \"peer: 203.0.113.0/24, TCP, from port: 22, to port: 22, ALLOW\" already exists"
+        );
         cloud.tenant("acme").call("RevokeSecurityGroupIngress", &ssh).expect("removes");
         let refusal = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &ssh).expect_err("gone");
         assert_eq!(refusal, "InvalidPermission.NotFound: The specified rule does not exist in this security group.");
@@ -69,7 +72,13 @@ mod tests {
             ("xyz", "22", "22", "0.0.0.0/0", "InvalidParameterValue"),
             ("icmp", "-1", "3", "0.0.0.0/0", "InvalidParameterValue"),
         ] {
-            let ask = [("GroupId", id.as_str()), ("IpProtocol", protocol), ("FromPort", from), ("ToPort", to), ("CidrIp", cidr)];
+            let ask = [
+                ("GroupId", id.as_str()),
+                ("IpProtocol", protocol),
+                ("FromPort", from),
+                ("ToPort", to),
+                ("CidrIp", cidr),
+            ];
             let refusal = cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &ask).expect_err(protocol);
             assert!(refusal.starts_with(code), "{ask:?}: {refusal}");
         }

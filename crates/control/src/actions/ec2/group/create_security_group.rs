@@ -15,7 +15,10 @@ const TEXT_MAX: usize = 255;
 /// EC2's default quota per region.
 const GROUPS_MAX: usize = 2_500;
 
-pub fn create_security_group(tx: &mut Tx<Tenant>, req: ec2::CreateSecurityGroupRequest) -> Result<ec2::CreateSecurityGroupResult> {
+pub fn create_security_group(
+    tx: &mut Tx<Tenant>,
+    req: ec2::CreateSecurityGroupRequest,
+) -> Result<ec2::CreateSecurityGroupResult> {
     let ec2::CreateSecurityGroupRequest { description, group_name, vpc_id, tag_specifications, dry_run: _ } = req;
     let name = text(group_name.ok_or_else(|| missing("GroupName"))?, "GroupName")?;
     let description = text(description.ok_or_else(|| missing("GroupDescription"))?, "GroupDescription")?;
@@ -34,13 +37,17 @@ pub fn create_security_group(tx: &mut Tx<Tenant>, req: ec2::CreateSecurityGroupR
         return Err(refuse(Code::InvalidGroupDuplicate, message));
     }
     if tx.list::<SecurityGroup>().len() >= GROUPS_MAX {
-        return Err(refuse(Code::SecurityGroupLimitExceeded, "The maximum number of security groups has been reached."));
+        return Err(refuse(
+            Code::SecurityGroupLimitExceeded,
+            "The maximum number of security groups has been reached.",
+        ));
     }
     let tags = tagging::specified(&tag_specifications, "security-group", &["security-group"])?;
     let (home, created) = (tx.home().clone(), tx.now());
     let id = GroupId::made(tx.new_id(GroupId::PREFIX));
     let out = RuleId::made(tx.new_id(RuleId::PREFIX));
-    let out = Rule { id: out, egress: true, traffic: Traffic::All, peer: Peer::Ipv4(Ipv4Net::default()), description: None };
+    let out =
+        Rule { id: out, egress: true, traffic: Traffic::All, peer: Peer::Ipv4(Ipv4Net::default()), description: None };
     let arn = format!("arn:aws:ec2:{}:{}:security-group/{id}", home.region(), home.account());
     let vpc = vpc.id.clone();
     tx.put(SecurityGroup { home, id: id.clone(), vpc, name, description, rules: vec![out], created });
@@ -72,6 +79,9 @@ mod tests {
         let ask = [("GroupName", "web"), ("GroupDescription", "web servers")];
         cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect("makes a group");
         let refusal = cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect_err("taken");
-        assert!(refusal.starts_with("InvalidGroup.Duplicate: The security group 'web' already exists for VPC 'vpc-"), "{refusal}");
+        assert!(
+            refusal.starts_with("InvalidGroup.Duplicate: The security group 'web' already exists for VPC 'vpc-"),
+            "{refusal}"
+        );
     }
 }

@@ -9,12 +9,18 @@ use awan_wire::ec2;
 use super::rules;
 use crate::error::{Code, Result, dependency, refuse};
 
-pub fn delete_security_group(tx: &mut Tx<Tenant>, req: ec2::DeleteSecurityGroupRequest) -> Result<ec2::DeleteSecurityGroupResult> {
+pub fn delete_security_group(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DeleteSecurityGroupRequest,
+) -> Result<ec2::DeleteSecurityGroupResult> {
     let ec2::DeleteSecurityGroupRequest { group_id, group_name, dry_run: _ } = req;
     let group = rules::group(tx, group_id, group_name)?;
     let id = group.id.clone();
     if group.name == SecurityGroup::DEFAULT {
-        return Err(refuse(Code::CannotDelete, format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user")));
+        return Err(refuse(
+            Code::CannotDelete,
+            format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
+        ));
     }
     let used = tx.list::<NetworkInterface>().iter().any(|eni| eni.groups.contains(&id));
     let named = |g: &SecurityGroup| g.id != id && g.rules.iter().any(|r| r.peer == Peer::Group(id.clone()));
@@ -36,7 +42,10 @@ mod tests {
     #[test]
     fn a_group_in_use_stays() {
         let mut cloud = Cloud::new();
-        let made = cloud.tenant("acme").call("CreateSecurityGroup", &[("GroupName", "web"), ("GroupDescription", "d")]).expect("makes");
+        let made = cloud
+            .tenant("acme")
+            .call("CreateSecurityGroup", &[("GroupName", "web"), ("GroupDescription", "d")])
+            .expect("makes");
         let group = Cloud::ids(&made, "groupId").remove(0);
         let ids = cloud.tenant("acme").run_with(&[("SecurityGroupId.1", &group)]).expect("launches");
         cloud.settle();

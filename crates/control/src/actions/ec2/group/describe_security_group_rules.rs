@@ -16,7 +16,13 @@ pub fn describe_security_group_rules(
     tx: &mut Tx<Tenant>,
     req: ec2::DescribeSecurityGroupRulesRequest,
 ) -> Result<ec2::DescribeSecurityGroupRulesResult> {
-    let ec2::DescribeSecurityGroupRulesRequest { filters, security_group_rule_ids, dry_run: _, next_token, max_results } = req;
+    let ec2::DescribeSecurityGroupRulesRequest {
+        filters,
+        security_group_rule_ids,
+        dry_run: _,
+        next_token,
+        max_results,
+    } = req;
     let filters = Filters::new(&filters, &["tag:*", "group-id", "security-group-rule-id"])?;
     let named = !security_group_rule_ids.is_empty();
     let page = Page::new(tx, "DescribeSecurityGroupRules", (max_results, next_token.as_deref()), (5, 1000), named)?;

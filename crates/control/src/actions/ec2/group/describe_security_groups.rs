@@ -13,16 +13,38 @@ use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "description", "egress.ip-permission.cidr", "egress.ip-permission.from-port", "egress.ip-permission.group-id",
-    "egress.ip-permission.group-name", "egress.ip-permission.ipv6-cidr", "egress.ip-permission.prefix-list-id",
-    "egress.ip-permission.protocol", "egress.ip-permission.to-port", "egress.ip-permission.user-id", "group-id", "group-name",
-    "ip-permission.cidr", "ip-permission.from-port", "ip-permission.group-id", "ip-permission.group-name",
-    "ip-permission.ipv6-cidr", "ip-permission.prefix-list-id", "ip-permission.protocol", "ip-permission.to-port",
-    "ip-permission.user-id", "owner-id", "vpc-id",
+    "tag:*",
+    "description",
+    "egress.ip-permission.cidr",
+    "egress.ip-permission.from-port",
+    "egress.ip-permission.group-id",
+    "egress.ip-permission.group-name",
+    "egress.ip-permission.ipv6-cidr",
+    "egress.ip-permission.prefix-list-id",
+    "egress.ip-permission.protocol",
+    "egress.ip-permission.to-port",
+    "egress.ip-permission.user-id",
+    "group-id",
+    "group-name",
+    "ip-permission.cidr",
+    "ip-permission.from-port",
+    "ip-permission.group-id",
+    "ip-permission.group-name",
+    "ip-permission.ipv6-cidr",
+    "ip-permission.prefix-list-id",
+    "ip-permission.protocol",
+    "ip-permission.to-port",
+    "ip-permission.user-id",
+    "owner-id",
+    "vpc-id",
 ];
 
-pub fn describe_security_groups(tx: &mut Tx<Tenant>, req: ec2::DescribeSecurityGroupsRequest) -> Result<ec2::DescribeSecurityGroupsResult> {
-    let ec2::DescribeSecurityGroupsRequest { group_ids, group_names, next_token, max_results, dry_run: _, filters } = req;
+pub fn describe_security_groups(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DescribeSecurityGroupsRequest,
+) -> Result<ec2::DescribeSecurityGroupsResult> {
+    let ec2::DescribeSecurityGroupsRequest { group_ids, group_names, next_token, max_results, dry_run: _, filters } =
+        req;
     let filters = Filters::new(&filters, FILTERS)?;
     let named = !group_ids.is_empty() || !group_names.is_empty();
     let page = Page::new(tx, "DescribeSecurityGroups", (max_results, next_token.as_deref()), (5, 1000), named)?;
@@ -106,7 +128,8 @@ mod tests {
     #[test]
     fn the_default_group_lets_its_members_in_and_all_out() {
         let mut cloud = Cloud::new();
-        let shown = cloud.tenant("acme").call("DescribeSecurityGroups", &[("GroupName.1", "default")]).expect("answers");
+        let shown =
+            cloud.tenant("acme").call("DescribeSecurityGroups", &[("GroupName.1", "default")]).expect("answers");
         let ids = Cloud::ids(&shown, "groupId");
         assert_eq!(ids[0], ids[1], "a group that names itself: {shown}");
         assert_eq!(Cloud::ids(&shown, "cidrIp"), ["0.0.0.0/0"]);

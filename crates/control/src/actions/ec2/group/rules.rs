@@ -69,7 +69,12 @@ impl Flat {
 }
 
 /// Reads the permissions of a request, in either way.
-pub fn drafts(tx: &mut Tx<Tenant>, group: &SecurityGroup, mut permissions: Vec<ec2::IpPermission>, flat: Flat) -> Result<Vec<Draft>> {
+pub fn drafts(
+    tx: &mut Tx<Tenant>,
+    group: &SecurityGroup,
+    mut permissions: Vec<ec2::IpPermission>,
+    flat: Flat,
+) -> Result<Vec<Draft>> {
     if !flat.is_empty() {
         if !permissions.is_empty() {
             return Err(combination("The parameter 'ipPermissions' may not be used in combination with 'ipProtocol'"));
@@ -78,7 +83,15 @@ pub fn drafts(tx: &mut Tx<Tenant>, group: &SecurityGroup, mut permissions: Vec<e
     }
     let mut out = Vec::new();
     for permission in permissions {
-        let ec2::IpPermission { ip_protocol, from_port, to_port, user_id_group_pairs, ip_ranges, ipv6_ranges, prefix_list_ids } = permission;
+        let ec2::IpPermission {
+            ip_protocol,
+            from_port,
+            to_port,
+            user_id_group_pairs,
+            ip_ranges,
+            ipv6_ranges,
+            prefix_list_ids,
+        } = permission;
         refuse_if(!prefix_list_ids.is_empty(), "IpPermissions.PrefixListIds")?;
         let protocol = ip_protocol.ok_or_else(|| missing("IpPermissions.IpProtocol"))?;
         let traffic = traffic(&protocol, from_port, to_port)?;
@@ -105,9 +118,9 @@ pub fn drafts(tx: &mut Tx<Tenant>, group: &SecurityGroup, mut permissions: Vec<e
 fn described(text: Option<String>) -> Result<Option<String>> {
     let fine = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
     match text {
-        Some(text) if text.chars().count() > 255 || !text.chars().all(fine) => {
-            Err(invalid("Invalid rule description. Valid descriptions are strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"))
-        }
+        Some(text) if text.chars().count() > 255 || !text.chars().all(fine) => Err(invalid(
+            "Invalid rule description. Valid descriptions are strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*",
+        )),
         other => Ok(other.filter(|t| !t.is_empty())),
     }
 }
@@ -133,12 +146,25 @@ fn not_a_block(text: &str) -> Error {
 }
 
 fn peer_group(tx: &mut Tx<Tenant>, group: &SecurityGroup, pair: ec2::UserIdGroupPair) -> Result<GroupId> {
-    let ec2::UserIdGroupPair { description: _, user_id, group_name, group_id, vpc_id, vpc_peering_connection_id, peering_status: _ } = pair;
+    let ec2::UserIdGroupPair {
+        description: _,
+        user_id,
+        group_name,
+        group_id,
+        vpc_id,
+        vpc_peering_connection_id,
+        peering_status: _,
+    } = pair;
     refuse_if(vpc_peering_connection_id.is_some(), "UserIdGroupPair.VpcPeeringConnectionId")?;
-    let absent = |id: &str| Error::from(awan_state::Missing {
-        code: "InvalidGroup.NotFound",
-        message: format!("The security group '{}' does not exist", id.chars().take(255).collect::<String>().escape_debug()),
-    });
+    let absent = |id: &str| {
+        Error::from(awan_state::Missing {
+            code: "InvalidGroup.NotFound",
+            message: format!(
+                "The security group '{}' does not exist",
+                id.chars().take(255).collect::<String>().escape_debug()
+            ),
+        })
+    };
     if user_id.is_some_and(|user| user != tx.home().account()) {
         return Err(absent(group_id.or(group_name).as_deref().unwrap_or_default()));
     }
@@ -261,14 +287,17 @@ pub fn revoke(
     };
     for id in ids {
         let id: RuleId = id.parse()?;
-        let missing = || Error::from(awan_state::Missing {
-            code: "InvalidSecurityGroupRuleId.NotFound",
-            message: format!("The security group rule ID '{id}' does not exist"),
-        });
+        let missing = || {
+            Error::from(awan_state::Missing {
+                code: "InvalidSecurityGroupRuleId.NotFound",
+                message: format!("The security group rule ID '{id}' does not exist"),
+            })
+        };
         take(&mut group, &|r| r.id == id).ok_or_else(missing)?;
     }
     for Draft { traffic, peer, .. } in drafts {
-        let missing = || refuse(Code::InvalidPermissionNotFound, "The specified rule does not exist in this security group.");
+        let missing =
+            || refuse(Code::InvalidPermissionNotFound, "The specified rule does not exist in this security group.");
         take(&mut group, &|r| r.traffic == traffic && r.peer == peer).ok_or_else(missing)?;
     }
     for rule in &gone {
@@ -320,8 +349,18 @@ pub fn shown(group: &SecurityGroup, rule: &Rule, tags: Vec<ec2::Tag>) -> ec2::Se
 }
 
 fn revoked(group: &SecurityGroup, rule: &Rule) -> ec2::RevokedSecurityGroupRule {
-    let ec2::SecurityGroupRule { security_group_rule_id, group_id, is_egress, ip_protocol, from_port, to_port, cidr_ipv4, cidr_ipv6, description, .. } =
-        shown(group, rule, Vec::new());
+    let ec2::SecurityGroupRule {
+        security_group_rule_id,
+        group_id,
+        is_egress,
+        ip_protocol,
+        from_port,
+        to_port,
+        cidr_ipv4,
+        cidr_ipv6,
+        description,
+        ..
+    } = shown(group, rule, Vec::new());
     let referenced_group_id = if let Peer::Group(id) = &rule.peer { Some(id.to_string()) } else { None };
     ec2::RevokedSecurityGroupRule {
         security_group_rule_id,
@@ -349,7 +388,9 @@ pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission
         let description = rule.description.clone();
         match &rule.peer {
             Peer::Ipv4(net) => permission.ip_ranges.push(ec2::IpRange { description, cidr_ip: Some(net.to_string()) }),
-            Peer::Ipv6(net) => permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) }),
+            Peer::Ipv6(net) => {
+                permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) })
+            }
             Peer::Group(id) => permission.user_id_group_pairs.push(ec2::UserIdGroupPair {
                 description,
                 user_id: Some(group.home.account().into()),

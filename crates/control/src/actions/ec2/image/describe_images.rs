@@ -13,12 +13,38 @@ use crate::error::{Result, invalid_value};
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "architecture", "block-device-mapping.delete-on-termination", "block-device-mapping.device-name",
-    "block-device-mapping.snapshot-id", "block-device-mapping.volume-size", "block-device-mapping.volume-type",
-    "block-device-mapping.encrypted", "creation-date", "description", "ena-support", "hypervisor", "image-id",
-    "image-type", "is-public", "kernel-id", "manifest-location", "name", "owner-alias", "owner-id", "platform",
-    "product-code", "product-code.type", "ramdisk-id", "root-device-name", "root-device-type", "source-instance-id",
-    "state", "state-reason-code", "state-reason-message", "sriov-net-support", "virtualization-type",
+    "tag:*",
+    "architecture",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.snapshot-id",
+    "block-device-mapping.volume-size",
+    "block-device-mapping.volume-type",
+    "block-device-mapping.encrypted",
+    "creation-date",
+    "description",
+    "ena-support",
+    "hypervisor",
+    "image-id",
+    "image-type",
+    "is-public",
+    "kernel-id",
+    "manifest-location",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform",
+    "product-code",
+    "product-code.type",
+    "ramdisk-id",
+    "root-device-name",
+    "root-device-type",
+    "source-instance-id",
+    "state",
+    "state-reason-code",
+    "state-reason-message",
+    "sriov-net-support",
+    "virtualization-type",
 ];
 
 pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> Result<ec2::DescribeImagesResult> {
@@ -45,7 +71,8 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
     }
     let own = tx.home().account().to_owned();
     for owner in &owners {
-        let known = matches!(owner.as_str(), "self" | "amazon" | "aws-marketplace") || awan_model::account::Account::is_id(owner);
+        let known = matches!(owner.as_str(), "self" | "amazon" | "aws-marketplace")
+            || awan_model::account::Account::is_id(owner);
         if !known {
             return Err(invalid_value(owner.chars().take(64).collect::<String>().escape_debug(), "owner"));
         }
@@ -56,7 +83,9 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
         id => image.home.account() == id,
     };
     found.retain(|i| owners.is_empty() || owners.iter().any(|who| of(i, who)));
-    let may_run = |i: &Image, user: &str| if user == "all" { i.public } else { user == "self" && i.home.account() != own && !i.public };
+    let may_run = |i: &Image, user: &str| {
+        if user == "all" { i.public } else { user == "self" && i.home.account() != own && !i.public }
+    };
     found.retain(|i| executable_users.is_empty() || executable_users.iter().any(|user| may_run(i, user)));
     let mut kept = Vec::new();
     for image in found {
@@ -120,7 +149,8 @@ fn shown(image: &Image, tags: &Tags) -> ec2::Image {
         encrypted: Some(false),
         ..Default::default()
     };
-    let device = ec2::BlockDeviceMapping { ebs: Some(ebs), device_name: Some(image.root_device.clone()), ..Default::default() };
+    let device =
+        ec2::BlockDeviceMapping { ebs: Some(ebs), device_name: Some(image.root_device.clone()), ..Default::default() };
     ec2::Image {
         platform_details: Some("Linux/UNIX".into()),
         usage_operation: Some("RunInstances".into()),

@@ -1,7 +1,7 @@
 //! DescribeInstanceAttribute.
 
-use awan_model::interface::NetworkInterface;
 use awan_model::instance::Instance;
+use awan_model::interface::NetworkInterface;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use base64::Engine as _;
@@ -66,7 +66,9 @@ mod tests {
     fn each_attribute_is_shown_alone() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
-        let ask = |cloud: &mut Cloud, name| cloud.tenant("acme").call("DescribeInstanceAttribute", &[("InstanceId", id.as_str()), ("Attribute", name)]);
+        let ask = |cloud: &mut Cloud, name| {
+            cloud.tenant("acme").call("DescribeInstanceAttribute", &[("InstanceId", id.as_str()), ("Attribute", name)])
+        };
         let shown = ask(&mut cloud, "instanceType").expect("answers");
         assert!(shown.contains("<instanceType><value>t3.micro</value></instanceType>"), "{shown}");
         assert!(!shown.contains("disableApiTermination"), "{shown}");

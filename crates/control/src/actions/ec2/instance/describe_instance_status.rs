@@ -10,8 +10,14 @@ use crate::error::Result;
 use crate::schedule;
 
 const FILTERS: &[&str] = &[
-    "availability-zone", "instance-state-code", "instance-state-name", "instance-status.status",
-    "instance-status.reachability", "system-status.status", "system-status.reachability", "event.code",
+    "availability-zone",
+    "instance-state-code",
+    "instance-state-name",
+    "instance-status.status",
+    "instance-status.reachability",
+    "system-status.status",
+    "system-status.reachability",
+    "event.code",
 ];
 
 pub fn describe_instance_status(
@@ -29,7 +35,13 @@ pub fn describe_instance_status(
         include_all_instances,
     } = req;
     let filters = Filters::new(&filters, FILTERS)?;
-    let page = Page::new(tx, "DescribeInstanceStatus", (max_results, next_token.as_deref()), (5, 1000), !instance_ids.is_empty())?;
+    let page = Page::new(
+        tx,
+        "DescribeInstanceStatus",
+        (max_results, next_token.as_deref()),
+        (5, 1000),
+        !instance_ids.is_empty(),
+    )?;
     let found = if instance_ids.is_empty() { tx.list::<Instance>() } else { view::by_ids(tx, &instance_ids)? };
     let all = include_all_instances.unwrap_or(false);
     let mut kept = Vec::new();
@@ -103,7 +115,6 @@ impl Checks {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use crate::testing::Cloud;
@@ -112,7 +123,9 @@ mod tests {
     fn only_running_instances_are_shown_unless_all_are_asked_for() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").launch();
-        let shown = |cloud: &mut Cloud, ask: &[(&str, &str)]| cloud.tenant("acme").call("DescribeInstanceStatus", ask).expect("answers");
+        let shown = |cloud: &mut Cloud, ask: &[(&str, &str)]| {
+            cloud.tenant("acme").call("DescribeInstanceStatus", ask).expect("answers")
+        };
         assert!(!shown(&mut cloud, &[]).contains(&id));
         assert!(shown(&mut cloud, &[("IncludeAllInstances", "true")]).contains("<status>not-applicable</status>"));
         cloud.settle();

@@ -11,24 +11,74 @@ use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "architecture", "availability-zone", "block-device-mapping.delete-on-termination",
-    "block-device-mapping.device-name", "block-device-mapping.status", "block-device-mapping.volume-id", "client-token",
-    "dns-name", "group-id", "group-name", "hypervisor", "image-id", "instance-id", "instance-lifecycle",
-    "instance-state-code", "instance-state-name", "instance-type", "instance.group-id", "instance.group-name",
-    "ip-address", "key-name", "launch-index", "launch-time", "metadata-options.http-tokens", "monitoring-state",
-    "network-interface.addresses.private-ip-address", "network-interface.group-id", "network-interface.mac-address",
-    "network-interface.network-interface-id", "network-interface.private-dns-name", "network-interface.subnet-id",
-    "network-interface.vpc-id", "owner-id", "placement-group-name", "private-dns-name", "private-ip-address",
-    "reason", "requester-id", "reservation-id", "root-device-name", "root-device-type", "source-dest-check",
-    "spot-instance-request-id", "state-reason-code", "state-reason-message", "subnet-id", "tenancy",
-    "virtualization-type", "vpc-id",
+    "tag:*",
+    "architecture",
+    "availability-zone",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.status",
+    "block-device-mapping.volume-id",
+    "client-token",
+    "dns-name",
+    "group-id",
+    "group-name",
+    "hypervisor",
+    "image-id",
+    "instance-id",
+    "instance-lifecycle",
+    "instance-state-code",
+    "instance-state-name",
+    "instance-type",
+    "instance.group-id",
+    "instance.group-name",
+    "ip-address",
+    "key-name",
+    "launch-index",
+    "launch-time",
+    "metadata-options.http-tokens",
+    "monitoring-state",
+    "network-interface.addresses.private-ip-address",
+    "network-interface.group-id",
+    "network-interface.mac-address",
+    "network-interface.network-interface-id",
+    "network-interface.private-dns-name",
+    "network-interface.subnet-id",
+    "network-interface.vpc-id",
+    "owner-id",
+    "placement-group-name",
+    "private-dns-name",
+    "private-ip-address",
+    "reason",
+    "requester-id",
+    "reservation-id",
+    "root-device-name",
+    "root-device-type",
+    "source-dest-check",
+    "spot-instance-request-id",
+    "state-reason-code",
+    "state-reason-message",
+    "subnet-id",
+    "tenancy",
+    "virtualization-type",
+    "vpc-id",
 ];
 
-pub fn describe_instances(tx: &mut Tx<Tenant>, req: ec2::DescribeInstancesRequest) -> Result<ec2::DescribeInstancesResult> {
+pub fn describe_instances(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DescribeInstancesRequest,
+) -> Result<ec2::DescribeInstancesResult> {
     // There are no resources that another service manages.
-    let ec2::DescribeInstancesRequest { instance_ids, include_managed_resources: _, dry_run: _, filters, next_token, max_results } = req;
+    let ec2::DescribeInstancesRequest {
+        instance_ids,
+        include_managed_resources: _,
+        dry_run: _,
+        filters,
+        next_token,
+        max_results,
+    } = req;
     let filters = Filters::new(&filters, FILTERS)?;
-    let page = Page::new(tx, "DescribeInstances", (max_results, next_token.as_deref()), (5, 1000), !instance_ids.is_empty())?;
+    let page =
+        Page::new(tx, "DescribeInstances", (max_results, next_token.as_deref()), (5, 1000), !instance_ids.is_empty())?;
     let found = if instance_ids.is_empty() { tx.list::<Instance>() } else { view::by_ids(tx, &instance_ids)? };
     let (instances, next_token) = if filters.is_empty() {
         page.cut(found, |i| i.id.clone())
@@ -40,7 +90,11 @@ pub fn describe_instances(tx: &mut Tx<Tenant>, req: ec2::DescribeInstancesReques
     Ok(ec2::DescribeInstancesResult { reservations: view::reservations(tx, &seen), next_token })
 }
 
-fn filtered(tx: &mut Tx<Tenant>, found: Vec<std::sync::Arc<Instance>>, filters: &Filters<'_>) -> Vec<std::sync::Arc<Instance>> {
+fn filtered(
+    tx: &mut Tx<Tenant>,
+    found: Vec<std::sync::Arc<Instance>>,
+    filters: &Filters<'_>,
+) -> Vec<std::sync::Arc<Instance>> {
     let mut names = GroupNames::default();
     let mut kept = Vec::new();
     for instance in found {
@@ -86,10 +140,14 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "launch-time" => some(launch_time(i)),
         "metadata-options.http-tokens" => one(if i.metadata.tokens_required { "required" } else { "optional" }),
         "monitoring-state" => one(if i.monitoring { "enabled" } else { "disabled" }),
-        "private-ip-address" | "network-interface.addresses.private-ip-address" => some(eni.map(|e| e.private_ip.to_string())),
+        "private-ip-address" | "network-interface.addresses.private-ip-address" => {
+            some(eni.map(|e| e.private_ip.to_string()))
+        }
         "network-interface.mac-address" => some(eni.map(|e| e.mac.to_string())),
         "network-interface.network-interface-id" => one(i.interface.as_str()),
-        "private-dns-name" | "network-interface.private-dns-name" => some(eni.map(|e| private_dns(e.private_ip, region))),
+        "private-dns-name" | "network-interface.private-dns-name" => {
+            some(eni.map(|e| private_dns(e.private_ip, region)))
+        }
         "subnet-id" | "network-interface.subnet-id" => one(i.subnet.as_str()),
         "vpc-id" | "network-interface.vpc-id" => one(i.vpc.as_str()),
         "owner-id" => one(i.home.account()),
@@ -121,7 +179,8 @@ mod tests {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
         let absent = "i-00000000000000000";
-        let foreign = cloud.tenant("other").call("DescribeInstances", &[("InstanceId.1", id.as_str())]).expect_err("foreign");
+        let foreign =
+            cloud.tenant("other").call("DescribeInstances", &[("InstanceId.1", id.as_str())]).expect_err("foreign");
         let missing = cloud.tenant("other").call("DescribeInstances", &[("InstanceId.1", absent)]).expect_err("absent");
         assert_eq!(foreign.replace(id.as_str(), absent), missing);
         assert_eq!(cloud.tenant("other").instances().len(), 0);
@@ -135,7 +194,8 @@ mod tests {
         let mut shown = Vec::new();
         let mut token = String::new();
         loop {
-            let mut ask = vec![("MaxResults", "5"), ("Filter.1.Name", "instance-state-name"), ("Filter.1.Value.1", "run*")];
+            let mut ask =
+                vec![("MaxResults", "5"), ("Filter.1.Name", "instance-state-name"), ("Filter.1.Value.1", "run*")];
             if !token.is_empty() {
                 ask.push(("NextToken", token.as_str()));
             }
@@ -149,7 +209,8 @@ mod tests {
         let mut made = made;
         made.sort();
         assert_eq!(shown, made);
-        let unknown = cloud.tenant("acme").call("DescribeInstances", &[("Filter.1.Name", "colour"), ("Filter.1.Value.1", "red")]);
+        let unknown =
+            cloud.tenant("acme").call("DescribeInstances", &[("Filter.1.Name", "colour"), ("Filter.1.Value.1", "red")]);
         assert_eq!(unknown.expect_err("unknown"), "InvalidParameterValue: The filter 'colour' is invalid");
     }
 }

@@ -76,10 +76,14 @@ pub fn network(tx: &mut Tx<Tenant>, asked: Asked) -> Result<Network> {
     }
     let spec = specs.pop();
     if spec.is_some() && !(asked.security_group_ids.is_empty() && asked.security_groups.is_empty()) {
-        return Err(combination("Network interfaces and an instance-level security groups may not be specified on the same request"));
+        return Err(combination(
+            "Network interfaces and an instance-level security groups may not be specified on the same request",
+        ));
     }
     if spec.is_some() && asked.subnet_id.is_some() {
-        return Err(combination("Network interfaces and an instance-level subnet ID may not be specified on the same request"));
+        return Err(combination(
+            "Network interfaces and an instance-level subnet ID may not be specified on the same request",
+        ));
     }
     let spec = checked(spec.unwrap_or_default())?;
     let subnet = subnet(tx, asked.subnet_id.or(spec.subnet_id).as_deref(), asked.zone.as_deref())?;
@@ -159,7 +163,10 @@ fn subnet(tx: &mut Tx<Tenant>, id: Option<&str>, zone: Option<&str>) -> Result<A
     let mut defaults = tx.list::<Subnet>();
     defaults.retain(|s| s.default_for_zone);
     if defaults.is_empty() {
-        return Err(refuse(Code::VpcIdNotSpecified, "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC."));
+        return Err(refuse(
+            Code::VpcIdNotSpecified,
+            "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+        ));
     }
     defaults.sort_by(|a, b| a.zone.cmp(&b.zone));
     defaults.into_iter().find(|s| zone.is_none_or(|zone| zone == s.zone)).ok_or_else(|| {
@@ -174,7 +181,10 @@ pub fn groups(tx: &mut Tx<Tenant>, vpc: &VpcId, ids: &[String], names: &[String]
     for id in ids {
         let group = tx.get::<SecurityGroup>(&id.parse()?)?;
         if group.vpc != *vpc {
-            return Err(refuse(Code::InvalidParameter, format!("Security group {id} and subnet belong to different networks.")));
+            return Err(refuse(
+                Code::InvalidParameter,
+                format!("Security group {id} and subnet belong to different networks."),
+            ));
         }
         found.push(group.id.clone());
     }
@@ -205,9 +215,10 @@ pub fn by_name(tx: &mut Tx<Tenant>, vpc: &VpcId, name: &str) -> Result<GroupId> 
 
 /// The default VPC, for requests that name none.
 pub fn default_vpc(tx: &mut Tx<Tenant>) -> Result<Arc<Vpc>> {
-    tx.list::<Vpc>().into_iter().find(|v| v.is_default).ok_or_else(|| {
-        refuse(Code::VpcIdNotSpecified, "No default VPC for this user")
-    })
+    tx.list::<Vpc>()
+        .into_iter()
+        .find(|v| v.is_default)
+        .ok_or_else(|| refuse(Code::VpcIdNotSpecified, "No default VPC for this user"))
 }
 
 fn private_address(subnet: &Subnet, text: &str) -> Result<Ipv4Addr> {
@@ -300,7 +311,10 @@ pub fn metadata(options: Option<ec2::InstanceMetadataOptionsRequest>) -> Result<
     let default = MetadataOptions::default();
     let hop_limit = match http_put_response_hop_limit {
         None => default.hop_limit,
-        Some(n) => u8::try_from(n).ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| invalid_value(n, "HttpPutResponseHopLimit"))?,
+        Some(n) => u8::try_from(n)
+            .ok()
+            .filter(|n| (1..=64).contains(n))
+            .ok_or_else(|| invalid_value(n, "HttpPutResponseHopLimit"))?,
     };
     Ok(MetadataOptions {
         tokens_required: one_of(http_tokens, "required", "optional", default.tokens_required, "HttpTokens")?,

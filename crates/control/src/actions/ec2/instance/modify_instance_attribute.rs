@@ -29,7 +29,9 @@ pub fn modify_instance_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifyInstanceAt
     match (changes.pop(), changes.is_empty()) {
         (Some(change), true) => apply(tx, instance, change),
         (None, _) => Err(combination("No attributes specified.")),
-        (Some(_), false) => Err(combination("Fields for multiple attribute types specified; please specify only one attribute.")),
+        (Some(_), false) => {
+            Err(combination("Fields for multiple attribute types specified; please specify only one attribute."))
+        }
     }
 }
 
@@ -142,7 +144,8 @@ fn must_be_stopped(tx: &mut Tx<Tenant>, instance: &Instance, attribute: &str) ->
     if state(instance, report.as_deref()) == State::Stopped {
         return Ok(());
     }
-    let message = format!("The instance '{}' is not in the 'stopped' state; {attribute} cannot be changed.", instance.id);
+    let message =
+        format!("The instance '{}' is not in the 'stopped' state; {attribute} cannot be changed.", instance.id);
     Err(refuse(Code::IncorrectInstanceState, message))
 }
 
@@ -155,7 +158,9 @@ fn delete_on_termination(
         refuse_if(virtual_name.is_some() || no_device.is_some(), "BlockDeviceMapping")?;
         let device = device_name.unwrap_or_default();
         let volume = tx.find::<Volume>(&instance.root_volume);
-        let volume = volume.filter(|v| v.attachment.as_ref().is_some_and(|a| a.device == device)).ok_or_else(|| no_device_here(&device))?;
+        let volume = volume
+            .filter(|v| v.attachment.as_ref().is_some_and(|a| a.device == device))
+            .ok_or_else(|| no_device_here(&device))?;
         let mut changed = (*volume).clone();
         if let (Some(attachment), Some(flag)) = (&mut changed.attachment, ebs.and_then(|e| e.delete_on_termination)) {
             attachment.delete_on_termination = flag;

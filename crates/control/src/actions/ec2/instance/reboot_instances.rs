@@ -16,7 +16,8 @@ pub fn reboot_instances(tx: &mut Tx<Tenant>, req: ec2::RebootInstancesRequest) -
         let report = tx.find::<VmReport>(&instance.id);
         let now = state(&instance, report.as_deref());
         if !matches!(now, State::Running | State::Pending) {
-            let message = format!("The instance '{}' is not in a state from which it can be rebooted. It is {now}.", instance.id);
+            let message =
+                format!("The instance '{}' is not in a state from which it can be rebooted. It is {now}.", instance.id);
             return Err(refuse(Code::IncorrectInstanceState, message));
         }
         tx.put(Instance { reboots: instance.reboots + 1, ..(*instance).clone() });

@@ -182,7 +182,8 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<Launch> {
     let image = tx.shared::<Image>(&image_id.ok_or_else(|| missing("ImageId"))?.parse()?)?;
     let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
     let zone = launch::zone(placement)?;
-    let asked = launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
+    let asked =
+        launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
     let network = launch::network(tx, asked)?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
@@ -249,7 +250,10 @@ fn create(tx: &mut Tx<Tenant>, launch: &Launch, least: u32, most: u32) -> Result
     let count = u64::from(most).min(fits).min(free.addresses.len() as u64);
     if count < u64::from(least) {
         if (free.addresses.len() as u64) < u64::from(least) {
-            let message = format!("There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.", launch.network.subnet.id);
+            let message = format!(
+                "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
+                launch.network.subnet.id
+            );
             return Err(refuse(Code::InsufficientFreeAddressesInSubnet, message));
         }
         return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
@@ -290,7 +294,13 @@ impl Free {
     }
 }
 
-fn one(tx: &mut Tx<Tenant>, launch: &Launch, reservation: &ReservationId, launch_index: u32, ip: Ipv4Addr) -> Result<Instance> {
+fn one(
+    tx: &mut Tx<Tenant>,
+    launch: &Launch,
+    reservation: &ReservationId,
+    launch_index: u32,
+    ip: Ipv4Addr,
+) -> Result<Instance> {
     let (home, now) = (tx.home().clone(), tx.now());
     let id = InstanceId::made(tx.new_id(InstanceId::PREFIX));
     let interface = interface(tx, launch, &id, ip);
@@ -417,7 +427,12 @@ mod tests {
         assert_eq!(cloud.tenant("acme").instances().len(), 2);
         let other = [("MinCount", "1"), ("MaxCount", "2"), ("ClientToken", "once")];
         let refusal = cloud.tenant("acme").run_with(&other).expect_err("another request");
-        check(&refusal, expect![[r#"IdempotentParameterMismatch: The request uses the same client token as a previous, but non-identical request."#]]);
+        check(
+            &refusal,
+            expect![[
+                r#"IdempotentParameterMismatch: The request uses the same client token as a previous, but non-identical request."#
+            ]],
+        );
         assert!(cloud.tenant("other").run_with(&launch).is_ok(), "tokens are the account's own");
     }
 

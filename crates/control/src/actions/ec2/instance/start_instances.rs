@@ -47,7 +47,10 @@ fn start(tx: &mut Tx<Tenant>, room: &mut Room, instance: &Instance) -> Result<ec
 
 fn incorrect_state(instance: &Instance, state: State) -> Error {
     let id = &instance.id;
-    refuse(Code::IncorrectInstanceState, format!("The instance '{id}' is not in a state from which it can be started. It is {state}."))
+    refuse(
+        Code::IncorrectInstanceState,
+        format!("The instance '{id}' is not in a state from which it can be started. It is {state}."),
+    )
 }
 
 #[cfg(test)]
@@ -69,7 +72,12 @@ mod tests {
         assert_eq!(cloud.state("acme", &id), "running");
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
         let refusal = cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &id)]).expect_err("too late");
-        check(&refusal.replace(&*id, "i-1"), expect![[r#"IncorrectInstanceState: The instance 'i-1' is not in a state from which it can be started. It is shutting-down."#]]);
+        check(
+            &refusal.replace(&*id, "i-1"),
+            expect![[
+                r#"IncorrectInstanceState: The instance 'i-1' is not in a state from which it can be started. It is shutting-down."#
+            ]],
+        );
         cloud.settle();
         cloud.audit();
     }

@@ -41,7 +41,8 @@ impl GroupNames {
     }
 
     pub fn shown(&mut self, tx: &mut Tx<Tenant>, ids: &[GroupId]) -> Vec<ec2::GroupIdentifier> {
-        let shown = |id: &GroupId| ec2::GroupIdentifier { group_id: Some(id.to_string()), group_name: Some(self.of(tx, id)) };
+        let shown =
+            |id: &GroupId| ec2::GroupIdentifier { group_id: Some(id.to_string()), group_name: Some(self.of(tx, id)) };
         ids.iter().map(shown).collect()
     }
 }
@@ -267,9 +268,10 @@ pub fn reason(seen: &Seen) -> Option<Reason> {
         State::Pending => Some(pending()),
         _ => {
             let failed = seen.report.as_ref().and_then(|r| match &r.exit {
-                Some(Exit::Failed(_) | Exit::Crashed(_)) if r.run == seen.instance.run => {
-                    Some(Reason { code: "Server.InternalError".into(), message: "Server.InternalError: Internal error on launch".into() })
-                }
+                Some(Exit::Failed(_) | Exit::Crashed(_)) if r.run == seen.instance.run => Some(Reason {
+                    code: "Server.InternalError".into(),
+                    message: "Server.InternalError: Internal error on launch".into(),
+                }),
                 _ => None,
             });
             seen.instance.reason.clone().or(failed)

@@ -51,7 +51,11 @@ mod tests {
     #[test]
     fn each_zone_offers_each_type() {
         let mut cloud = Cloud::new();
-        let ask = [("LocationType", "availability-zone"), ("Filter.1.Name", "instance-type"), ("Filter.1.Value.1", "t3.micro")];
+        let ask = [
+            ("LocationType", "availability-zone"),
+            ("Filter.1.Name", "instance-type"),
+            ("Filter.1.Value.1", "t3.micro"),
+        ];
         let shown = cloud.tenant("acme").call("DescribeInstanceTypeOfferings", &ask).expect("answers");
         assert_eq!(Cloud::ids(&shown, "location"), ["us-east-1a", "us-east-1b", "us-east-1c"]);
     }

@@ -9,20 +9,54 @@ use crate::describe::{Filters, Page};
 use crate::error::Result;
 
 const FILTERS: &[&str] = &[
-    "auto-recovery-supported", "bare-metal", "burstable-performance-supported", "current-generation",
-    "dedicated-hosts-supported", "free-tier-eligible", "hibernation-supported", "hypervisor", "instance-storage-supported",
-    "instance-type", "memory-info.size-in-mib", "network-info.ena-support", "network-info.ipv4-addresses-per-interface",
-    "network-info.ipv6-supported", "network-info.maximum-network-interfaces", "network-info.network-performance",
-    "processor-info.supported-architecture", "processor-info.sustained-clock-speed-in-ghz", "supported-boot-mode",
-    "supported-root-device-type", "supported-usage-class", "supported-virtualization-type", "vcpu-info.default-cores",
-    "vcpu-info.default-threads-per-core", "vcpu-info.default-vcpus",
+    "auto-recovery-supported",
+    "bare-metal",
+    "burstable-performance-supported",
+    "current-generation",
+    "dedicated-hosts-supported",
+    "free-tier-eligible",
+    "hibernation-supported",
+    "hypervisor",
+    "instance-storage-supported",
+    "instance-type",
+    "memory-info.size-in-mib",
+    "network-info.ena-support",
+    "network-info.ipv4-addresses-per-interface",
+    "network-info.ipv6-supported",
+    "network-info.maximum-network-interfaces",
+    "network-info.network-performance",
+    "processor-info.supported-architecture",
+    "processor-info.sustained-clock-speed-in-ghz",
+    "supported-boot-mode",
+    "supported-root-device-type",
+    "supported-usage-class",
+    "supported-virtualization-type",
+    "vcpu-info.default-cores",
+    "vcpu-info.default-threads-per-core",
+    "vcpu-info.default-vcpus",
 ];
 
-pub fn describe_instance_types(tx: &mut Tx<Tenant>, req: ec2::DescribeInstanceTypesRequest) -> Result<ec2::DescribeInstanceTypesResult> {
+pub fn describe_instance_types(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DescribeInstanceTypesRequest,
+) -> Result<ec2::DescribeInstanceTypesResult> {
     // Every type is there in every region.
-    let ec2::DescribeInstanceTypesRequest { dry_run: _, instance_types, filters, max_results, next_token, include_unsupported_in_region: _ } = req;
+    let ec2::DescribeInstanceTypesRequest {
+        dry_run: _,
+        instance_types,
+        filters,
+        max_results,
+        next_token,
+        include_unsupported_in_region: _,
+    } = req;
     let filters = Filters::new(&filters, FILTERS)?;
-    let page = Page::new(tx, "DescribeInstanceTypes", (max_results, next_token.as_deref()), (5, 100), !instance_types.is_empty())?;
+    let page = Page::new(
+        tx,
+        "DescribeInstanceTypes",
+        (max_results, next_token.as_deref()),
+        (5, 100),
+        !instance_types.is_empty(),
+    )?;
     let mut found = Vec::new();
     for name in &instance_types {
         found.push(instance_kind(tx, name)?);
@@ -47,7 +81,9 @@ fn value(kind: &InstanceType, name: &str) -> Vec<String> {
     let value = match name {
         "instance-type" => kind.id.clone(),
         "auto-recovery-supported" | "current-generation" => "true".into(),
-        "bare-metal" | "dedicated-hosts-supported" | "hibernation-supported" | "network-info.ipv6-supported" => "false".into(),
+        "bare-metal" | "dedicated-hosts-supported" | "hibernation-supported" | "network-info.ipv6-supported" => {
+            "false".into()
+        }
         "burstable-performance-supported" => kind.burstable.to_string(),
         "free-tier-eligible" => kind.free_tier.to_string(),
         "hypervisor" => "nitro".into(),
@@ -146,7 +182,8 @@ mod tests {
     #[test]
     fn sizes_are_ec2s() {
         let mut cloud = Cloud::new();
-        let shown = cloud.tenant("acme").call("DescribeInstanceTypes", &[("InstanceType.1", "m5.xlarge")]).expect("answers");
+        let shown =
+            cloud.tenant("acme").call("DescribeInstanceTypes", &[("InstanceType.1", "m5.xlarge")]).expect("answers");
         assert_eq!(Cloud::ids(&shown, "sizeInMiB"), ["16384"]);
         assert_eq!(Cloud::ids(&shown, "defaultVCpus"), ["4"]);
     }

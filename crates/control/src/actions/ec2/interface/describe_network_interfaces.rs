@@ -16,13 +16,40 @@ use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "association.allocation-id", "association.association-id", "addresses.association.owner-id",
-    "addresses.association.public-ip", "addresses.primary", "addresses.private-ip-address", "association.ip-owner-id",
-    "association.public-dns-name", "association.public-ip", "attachment.attach-time", "attachment.attachment-id",
-    "attachment.delete-on-termination", "attachment.device-index", "attachment.instance-id",
-    "attachment.instance-owner-id", "attachment.status", "availability-zone", "availability-zone-id", "description",
-    "group-id", "group-name", "interface-type", "mac-address", "network-interface-id", "owner-id", "private-dns-name",
-    "private-ip-address", "requester-id", "requester-managed", "source-dest-check", "status", "subnet-id", "vpc-id",
+    "tag:*",
+    "association.allocation-id",
+    "association.association-id",
+    "addresses.association.owner-id",
+    "addresses.association.public-ip",
+    "addresses.primary",
+    "addresses.private-ip-address",
+    "association.ip-owner-id",
+    "association.public-dns-name",
+    "association.public-ip",
+    "attachment.attach-time",
+    "attachment.attachment-id",
+    "attachment.delete-on-termination",
+    "attachment.device-index",
+    "attachment.instance-id",
+    "attachment.instance-owner-id",
+    "attachment.status",
+    "availability-zone",
+    "availability-zone-id",
+    "description",
+    "group-id",
+    "group-name",
+    "interface-type",
+    "mac-address",
+    "network-interface-id",
+    "owner-id",
+    "private-dns-name",
+    "private-ip-address",
+    "requester-id",
+    "requester-managed",
+    "source-dest-check",
+    "status",
+    "subnet-id",
+    "vpc-id",
 ];
 
 pub fn describe_network_interfaces(
@@ -95,8 +122,12 @@ impl Seen {
         match name {
             "association.allocation-id" => some(self.elastic.as_ref().map(|a| a.id.to_string())),
             "association.association-id" => some(association.map(|a| a.id.to_string())),
-            "addresses.association.owner-id" | "association.ip-owner-id" => some(self.public_ip.map(|_| self.ip_owner())),
-            "addresses.association.public-ip" | "association.public-ip" => some(self.public_ip.map(|ip| ip.to_string())),
+            "addresses.association.owner-id" | "association.ip-owner-id" => {
+                some(self.public_ip.map(|_| self.ip_owner()))
+            }
+            "addresses.association.public-ip" | "association.public-ip" => {
+                some(self.public_ip.map(|ip| ip.to_string()))
+            }
             "association.public-dns-name" => some(self.public_ip.map(|ip| public_dns(ip, region))),
             "addresses.primary" => vec!["true".into()],
             "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],

@@ -13,14 +13,18 @@ use crate::tagging;
 
 const FILTERS: &[&str] = &["tag:*", "key-pair-id", "key-name", "fingerprint", "key-type"];
 
-pub fn describe_key_pairs(tx: &mut Tx<Tenant>, req: ec2::DescribeKeyPairsRequest) -> Result<ec2::DescribeKeyPairsResult> {
+pub fn describe_key_pairs(
+    tx: &mut Tx<Tenant>,
+    req: ec2::DescribeKeyPairsRequest,
+) -> Result<ec2::DescribeKeyPairsResult> {
     let ec2::DescribeKeyPairsRequest { key_names, key_pair_ids, include_public_key, dry_run: _, filters } = req;
     let filters = Filters::new(&filters, FILTERS)?;
     let mut found: Vec<Arc<KeyPair>> = Vec::new();
     for name in &key_names {
         let key = tx.lookup(KeyPair::BY_NAME, name).and_then(|id| tx.find::<KeyPair>(&id.parse().ok()?));
         let shown: String = name.chars().take(255).collect();
-        let missing = || refuse(Code::InvalidKeyPairNotFound, format!("The key pair '{}' does not exist", shown.escape_debug()));
+        let missing =
+            || refuse(Code::InvalidKeyPairNotFound, format!("The key pair '{}' does not exist", shown.escape_debug()));
         found.push(key.ok_or_else(missing)?);
     }
     for id in &key_pair_ids {

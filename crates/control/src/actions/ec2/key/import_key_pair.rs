@@ -32,7 +32,8 @@ mod tests {
     fn what_is_no_key_is_refused() {
         let mut cloud = Cloud::new();
         // "hello" in base64
-        let refusal = cloud.tenant("acme").call("ImportKeyPair", &[("KeyName", "k"), ("PublicKeyMaterial", "aGVsbG8=")]);
+        let refusal =
+            cloud.tenant("acme").call("ImportKeyPair", &[("KeyName", "k"), ("PublicKeyMaterial", "aGVsbG8=")]);
         assert_eq!(refusal.expect_err("no key"), "InvalidKey.Format: Key is not in valid OpenSSH public key format");
     }
 }

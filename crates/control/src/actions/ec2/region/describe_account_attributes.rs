@@ -21,7 +21,8 @@ pub fn describe_account_attributes(
     if let Some(unknown) = attribute_names.iter().find(|name| !all.iter().any(|(known, _)| known == *name)) {
         return Err(invalid_value(unknown.chars().take(64).collect::<String>().escape_debug(), "attributeName"));
     }
-    let wanted = all.into_iter().filter(|(name, _)| attribute_names.is_empty() || attribute_names.iter().any(|n| n == name));
+    let wanted =
+        all.into_iter().filter(|(name, _)| attribute_names.is_empty() || attribute_names.iter().any(|n| n == name));
     let shown = |(name, value): (&str, String)| ec2::AccountAttribute {
         attribute_name: Some(name.into()),
         attribute_values: vec![ec2::AccountAttributeValue { attribute_value: Some(value) }],
@@ -37,7 +38,10 @@ mod tests {
     fn the_default_vpc_is_named() {
         let mut cloud = Cloud::new();
         let vpc = Cloud::ids(&cloud.tenant("acme").call("DescribeVpcs", &[]).expect("answers"), "vpcId").remove(0);
-        let shown = cloud.tenant("acme").call("DescribeAccountAttributes", &[("AttributeName.1", "default-vpc")]).expect("answers");
+        let shown = cloud
+            .tenant("acme")
+            .call("DescribeAccountAttributes", &[("AttributeName.1", "default-vpc")])
+            .expect("answers");
         assert_eq!(Cloud::ids(&shown, "attributeValue"), [vpc]);
     }
 }

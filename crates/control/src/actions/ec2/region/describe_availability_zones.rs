@@ -8,8 +8,16 @@ use crate::describe::Filters;
 use crate::error::{Result, invalid};
 
 const FILTERS: &[&str] = &[
-    "group-name", "message", "opt-in-status", "parent-zone-id", "parent-zone-name", "region-name", "state", "zone-id",
-    "zone-name", "zone-type",
+    "group-name",
+    "message",
+    "opt-in-status",
+    "parent-zone-id",
+    "parent-zone-name",
+    "region-name",
+    "state",
+    "zone-id",
+    "zone-name",
+    "zone-type",
 ];
 
 /// `us-east-1a` → `use1-az1`: the id that EC2 gives the zone, for names of EC2's form.
@@ -38,7 +46,8 @@ pub fn describe_availability_zones(
     req: ec2::DescribeAvailabilityZonesRequest,
 ) -> Result<ec2::DescribeAvailabilityZonesResult> {
     // All zones are enabled.
-    let ec2::DescribeAvailabilityZonesRequest { zone_names, zone_ids, all_availability_zones: _, dry_run: _, filters } = req;
+    let ec2::DescribeAvailabilityZonesRequest { zone_names, zone_ids, all_availability_zones: _, dry_run: _, filters } =
+        req;
     let filters = Filters::new(&filters, FILTERS)?;
     let region = tx.home().region().to_owned();
     let zones = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.zones(&region)).unwrap_or_default();

@@ -21,11 +21,14 @@ pub fn describe_regions(tx: &mut Tx<Tenant>, req: ec2::DescribeRegionsRequest) -
     let endpoint = |region: &str| format!("ec2.{region}.amazonaws.com");
     let wanted = |region: &&String| {
         let named = region_names.is_empty() || region_names.contains(region);
-        named && filters.match_all(|name| vec![match name {
-            "endpoint" => endpoint(region),
-            "opt-in-status" => OPT_IN.into(),
-            _ => (*region).clone(),
-        }])
+        named
+            && filters.match_all(|name| {
+                vec![match name {
+                    "endpoint" => endpoint(region),
+                    "opt-in-status" => OPT_IN.into(),
+                    _ => (*region).clone(),
+                }]
+            })
     };
     let shown = |region: &String| ec2::Region {
         opt_in_status: Some(OPT_IN.into()),

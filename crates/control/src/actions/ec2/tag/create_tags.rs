@@ -29,7 +29,12 @@ mod tests {
     fn one_wrong_id_tags_nothing_and_fifty_tags_are_enough() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
-        let both = [("ResourceId.1", id.as_str()), ("ResourceId.2", "i-00000000000000000"), ("Tag.1.Key", "a"), ("Tag.1.Value", "b")];
+        let both = [
+            ("ResourceId.1", id.as_str()),
+            ("ResourceId.2", "i-00000000000000000"),
+            ("Tag.1.Key", "a"),
+            ("Tag.1.Value", "b"),
+        ];
         assert!(cloud.tenant("acme").call("CreateTags", &both).is_err());
         let shown = cloud.tenant("acme").call("DescribeTags", &[]).expect("answers");
         assert!(Cloud::ids(&shown, "key").is_empty(), "{shown}");
@@ -37,9 +42,15 @@ mod tests {
             let ask = [("ResourceId.1", id.as_str()), ("Tag.1.Key", &format!("k{n}")), ("Tag.1.Value", "v")];
             cloud.tenant("acme").call("CreateTags", &ask).expect("tags");
         }
-        let refusal = cloud.tenant("acme").call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "one more")]).expect_err("51");
+        let refusal = cloud
+            .tenant("acme")
+            .call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "one more")])
+            .expect_err("51");
         assert!(refusal.starts_with("TagLimitExceeded"), "{refusal}");
-        let refusal = cloud.tenant("acme").call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "AWS:x")]).expect_err("reserved");
+        let refusal = cloud
+            .tenant("acme")
+            .call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "AWS:x")])
+            .expect_err("reserved");
         assert!(refusal.starts_with("InvalidParameterValue"), "{refusal}");
     }
 }

@@ -38,9 +38,13 @@ mod tests {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
         let id = id.as_str();
-        let two = [("ResourceId.1", id), ("Tag.1.Key", "a"), ("Tag.1.Value", "1"), ("Tag.2.Key", "b"), ("Tag.2.Value", "2")];
+        let two =
+            [("ResourceId.1", id), ("Tag.1.Key", "a"), ("Tag.1.Value", "1"), ("Tag.2.Key", "b"), ("Tag.2.Value", "2")];
         cloud.tenant("acme").call("CreateTags", &two).expect("tags");
-        cloud.tenant("acme").call("DeleteTags", &[("ResourceId.1", id), ("Tag.1.Key", "a"), ("Tag.1.Value", "other")]).expect("no such value");
+        cloud
+            .tenant("acme")
+            .call("DeleteTags", &[("ResourceId.1", id), ("Tag.1.Key", "a"), ("Tag.1.Value", "other")])
+            .expect("no such value");
         cloud.tenant("acme").call("DeleteTags", &[("ResourceId.1", id), ("Tag.1.Key", "b")]).expect("deletes");
         let shown = cloud.tenant("acme").call("DescribeTags", &[]).expect("answers");
         assert_eq!(Cloud::ids(&shown, "key"), ["a"]);

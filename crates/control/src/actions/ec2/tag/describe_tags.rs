@@ -46,8 +46,14 @@ mod tests {
     fn tags_of_others_are_not_shown() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
-        cloud.tenant("acme").call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "a"), ("Tag.1.Value", "b")]).expect("tags");
-        let own = cloud.tenant("acme").call("DescribeTags", &[("Filter.1.Name", "resource-type"), ("Filter.1.Value.1", "instance")]).expect("answers");
+        cloud
+            .tenant("acme")
+            .call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "a"), ("Tag.1.Value", "b")])
+            .expect("tags");
+        let own = cloud
+            .tenant("acme")
+            .call("DescribeTags", &[("Filter.1.Name", "resource-type"), ("Filter.1.Value.1", "instance")])
+            .expect("answers");
         assert_eq!(Cloud::ids(&own, "resourceId"), [id]);
         let other = cloud.tenant("other").call("DescribeTags", &[]).expect("answers");
         assert!(Cloud::ids(&other, "resourceId").is_empty());

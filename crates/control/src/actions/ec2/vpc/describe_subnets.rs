@@ -13,16 +13,33 @@ use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "availability-zone", "availabilityZone", "availability-zone-id", "available-ip-address-count", "cidr-block",
-    "cidr", "cidrBlock", "customer-owned-ipv4-pool", "default-for-az", "defaultForAz", "ipv6-native",
-    "map-public-ip-on-launch", "map-customer-owned-ip-on-launch", "outpost-arn", "owner-id", "state", "subnet-arn",
-    "subnet-id", "vpc-id",
+    "tag:*",
+    "availability-zone",
+    "availabilityZone",
+    "availability-zone-id",
+    "available-ip-address-count",
+    "cidr-block",
+    "cidr",
+    "cidrBlock",
+    "customer-owned-ipv4-pool",
+    "default-for-az",
+    "defaultForAz",
+    "ipv6-native",
+    "map-public-ip-on-launch",
+    "map-customer-owned-ip-on-launch",
+    "outpost-arn",
+    "owner-id",
+    "state",
+    "subnet-arn",
+    "subnet-id",
+    "vpc-id",
 ];
 
 pub fn describe_subnets(tx: &mut Tx<Tenant>, req: ec2::DescribeSubnetsRequest) -> Result<ec2::DescribeSubnetsResult> {
     let ec2::DescribeSubnetsRequest { filters, subnet_ids, next_token, max_results, dry_run: _ } = req;
     let filters = Filters::new(&filters, FILTERS)?;
-    let page = Page::new(tx, "DescribeSubnets", (max_results, next_token.as_deref()), (5, 1000), !subnet_ids.is_empty())?;
+    let page =
+        Page::new(tx, "DescribeSubnets", (max_results, next_token.as_deref()), (5, 1000), !subnet_ids.is_empty())?;
     let mut found = Vec::new();
     for id in &subnet_ids {
         found.push(tx.get::<Subnet>(&id.parse()?)?);

@@ -9,10 +9,21 @@ use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
-    "tag:*", "cidr", "cidr-block-association.association-id", "cidr-block-association.cidr-block",
-    "cidr-block-association.state", "dhcp-options-id", "is-default", "isDefault",
-    "ipv6-cidr-block-association.association-id", "ipv6-cidr-block-association.ipv6-cidr-block",
-    "ipv6-cidr-block-association.ipv6-pool", "ipv6-cidr-block-association.state", "owner-id", "state", "vpc-id",
+    "tag:*",
+    "cidr",
+    "cidr-block-association.association-id",
+    "cidr-block-association.cidr-block",
+    "cidr-block-association.state",
+    "dhcp-options-id",
+    "is-default",
+    "isDefault",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.ipv6-pool",
+    "ipv6-cidr-block-association.state",
+    "owner-id",
+    "state",
+    "vpc-id",
 ];
 
 pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Result<ec2::DescribeVpcsResult> {
@@ -45,7 +56,10 @@ pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Resu
         }
     }
     let (kept, next_token) = page.cut(kept, |(vpc, _)| vpc.id.clone());
-    Ok(ec2::DescribeVpcsResult { next_token, vpcs: kept.iter().map(|(vpc, tags)| shown(vpc, tagging::shown(tags))).collect() })
+    Ok(ec2::DescribeVpcsResult {
+        next_token,
+        vpcs: kept.iter().map(|(vpc, tags)| shown(vpc, tagging::shown(tags))).collect(),
+    })
 }
 
 /// The primary range is associated for as long as the VPC is there: its id follows from the VPC's.
@@ -80,7 +94,10 @@ mod tests {
     #[test]
     fn a_new_account_has_its_default_vpc() {
         let mut cloud = Cloud::new();
-        let shown = cloud.tenant("acme").call("DescribeVpcs", &[("Filter.1.Name", "is-default"), ("Filter.1.Value.1", "true")]).expect("answers");
+        let shown = cloud
+            .tenant("acme")
+            .call("DescribeVpcs", &[("Filter.1.Name", "is-default"), ("Filter.1.Value.1", "true")])
+            .expect("answers");
         assert_eq!(Cloud::ids(&shown, "vpcId").len(), 1, "{shown}");
         assert!(shown.contains("172.31.0.0/16"), "{shown}");
     }

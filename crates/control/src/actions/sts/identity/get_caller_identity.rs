@@ -5,11 +5,18 @@ use awan_wire::sts;
 
 use crate::error::Result;
 
-pub fn get_caller_identity(tx: &mut Tx<Tenant>, req: sts::GetCallerIdentityRequest) -> Result<sts::GetCallerIdentityResponse> {
+pub fn get_caller_identity(
+    tx: &mut Tx<Tenant>,
+    req: sts::GetCallerIdentityRequest,
+) -> Result<sts::GetCallerIdentityResponse> {
     let sts::GetCallerIdentityRequest {} = req;
     let account = tx.home().account().to_owned();
     // The root user's id is its account's.
-    Ok(sts::GetCallerIdentityResponse { user_id: Some(account.clone()), account: Some(account), arn: Some(tx.principal().to_owned()) })
+    Ok(sts::GetCallerIdentityResponse {
+        user_id: Some(account.clone()),
+        account: Some(account),
+        arn: Some(tx.principal().to_owned()),
+    })
 }
 
 #[cfg(test)]
