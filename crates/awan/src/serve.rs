@@ -135,6 +135,7 @@ pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&new, path).with_context(|| format!("writing {}", path.display()))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub fn told(e: awan_control::error::Error) -> anyhow::Error {
     anyhow::anyhow!("{e}")
 }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** nothing here touches a machine. What is to happen is committed as records; hosts do it.
 
+// An action takes its request whole, so that every member is taken apart.
+#[allow(clippy::needless_pass_by_value)]
 #[rustfmt::skip]
 pub mod actions;
 pub mod audit;

@@ -112,7 +112,7 @@ impl World {
     }
 
     fn instances(&self) -> Vec<Arc<Instance>> {
-        self.control.db.read(System, |tx| tx.all::<Instance>())
+        self.control.db.read(System, awan_state::Tx::all)
     }
 
     fn request(&mut self) -> &'static str {

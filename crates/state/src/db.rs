@@ -36,6 +36,7 @@ pub struct WallClock;
 
 impl Clock for WallClock {
     fn now(&self) -> Millis {
+        #[expect(clippy::disallowed_methods, reason = "the clock itself")]
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
@@ -226,6 +227,7 @@ impl Db {
     }
 
     /// [`Db::transact`] for callers that have no executor.
+    #[expect(clippy::needless_pass_by_value, reason = "called as transact is")]
     pub fn transact_blocking<S: Scope, T, E: From<DbError>>(
         &self,
         scope: S,

@@ -192,6 +192,7 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     drop(db);
     // The committer holds the file until it has ended.
     let again = (0..200).find_map(|_| {
+        #[expect(clippy::disallowed_methods, reason = "a flush takes a while")]
         std::thread::sleep(std::time::Duration::from_millis(5));
         SqliteStore::open(&path).ok()
     });

@@ -160,6 +160,9 @@ fn encode_text(shared: &Shared) -> Bytes {
     Bytes::copy_from_slice(typed::<Arc<str>>(shared).as_bytes())
 }
 
+/// A record before and after a transaction; absent if it was or is not there.
+pub type Change<R> = (Option<Arc<R>>, Option<Arc<R>>);
+
 pub struct Tx<S: Scope> {
     scope: S,
     /// Absent only while lent to another scope.
@@ -359,7 +362,7 @@ impl Tx<System> {
     }
 
     /// What this transaction changed of one kind: before and after.
-    pub fn changed<R: Record>(&mut self) -> Vec<(Option<Arc<R>>, Option<Arc<R>>)> {
+    pub fn changed<R: Record>(&mut self) -> Vec<Change<R>> {
         let prefix = format!("{}/", R::KIND);
         let core = self.core();
         let written =

@@ -110,7 +110,7 @@ impl NetworkDriver {
                 vpc.interfaces.iter().filter_map(|i| i.public_ip.map(|ip| (edge::link_name(&vpc.id), ip)))
             });
         let public: Vec<_> = public.collect();
-        edge::apply(&self.config, &self.edge_name(), pool, public)
+        edge::apply(&self.config, &self.edge_name(), pool, &public)
     }
 
     /// Removes namespaces that no plan has.

@@ -73,12 +73,12 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
 }
 
 /// Routes and rules for the public addresses in use.
-pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: Vec<(String, Ipv4Addr)>) -> Result<()> {
+pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(String, Ipv4Addr)]) -> Result<()> {
     let outbound = config.outbound && has_default_route()?;
     if outbound {
         masquerade(&config.tag, pool)?;
     }
-    let rules = Edge { public: public.clone(), host_addresses: host_addresses()?, outbound };
+    let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, outbound };
     netns::inside(name, || {
         netns::feed("nft", &["-f", "-"], &render::edge(&rules)).context("loading the edge's rules")?;
         let wanted: BTreeSet<String> = public.iter().map(|(_, ip)| ip.to_string()).collect();

@@ -28,3 +28,28 @@ pub fn authorize_security_group_egress(
     let security_group_rules = rules::authorize(tx, group, true, drafts, &tag_specifications)?;
     Ok(ec2::AuthorizeSecurityGroupEgressResult { r#return: Some(true), security_group_rules })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn an_egress_rule_is_no_ingress_rule() {
+        let mut cloud = Cloud::new();
+        let group = cloud.tenant("acme").default_group();
+        let rule = [
+            ("GroupId", group.as_str()),
+            ("IpPermissions.1.IpProtocol", "tcp"),
+            ("IpPermissions.1.FromPort", "25"),
+            ("IpPermissions.1.ToPort", "25"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
+        ];
+        let made = cloud.tenant("acme").call("AuthorizeSecurityGroupEgress", &rule).expect("adds");
+        assert_eq!(Cloud::ids(&made, "isEgress"), ["true"]);
+        let twice = cloud.tenant("acme").call("AuthorizeSecurityGroupEgress", &rule).expect_err("twice");
+        assert!(twice.starts_with("InvalidPermission.Duplicate"), "{twice}");
+        cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &rule).expect("the other direction is free");
+        let foreign = cloud.tenant("other").call("AuthorizeSecurityGroupEgress", &rule).expect_err("foreign");
+        assert!(foreign.starts_with("InvalidGroup.NotFound"), "{foreign}");
+    }
+}

@@ -33,3 +33,33 @@ pub fn revoke_security_group_egress(
         revoked_security_group_rules: revoked,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn the_rule_that_allows_everything_out_can_go() {
+        let mut cloud = Cloud::new();
+        let group = cloud.tenant("acme").default_group();
+        let rule = [
+            ("GroupId", group.as_str()),
+            ("IpPermissions.1.IpProtocol", "tcp"),
+            ("IpPermissions.1.FromPort", "25"),
+            ("IpPermissions.1.ToPort", "25"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
+        ];
+        let gone = cloud.tenant("acme").call("RevokeSecurityGroupEgress", &rule).expect_err("was never there");
+        assert!(gone.starts_with("InvalidPermission.NotFound"), "{gone}");
+        let all = [
+            ("GroupId", group.as_str()),
+            ("IpPermissions.1.IpProtocol", "-1"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "0.0.0.0/0"),
+        ];
+        cloud.tenant("acme").call("RevokeSecurityGroupEgress", &all).expect("removes");
+        let left = cloud
+            .tenant("acme")
+            .call("DescribeSecurityGroupRules", &[("Filter.1.Name", "group-id"), ("Filter.1.Value.1", &group)]);
+        assert_eq!(Cloud::ids(&left.expect("answers"), "isEgress"), ["false"], "the rule among members stays");
+    }
+}

@@ -34,3 +34,31 @@ pub fn revoke_security_group_ingress(
         revoked_security_group_rules: revoked,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_rule_goes_by_its_id_and_only_with_its_own_group() {
+        let mut cloud = Cloud::new();
+        let group = cloud.tenant("acme").default_group();
+        let rule = [
+            ("GroupId", group.as_str()),
+            ("IpPermissions.1.IpProtocol", "tcp"),
+            ("IpPermissions.1.FromPort", "25"),
+            ("IpPermissions.1.ToPort", "25"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
+        ];
+        let made = cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &rule).expect("adds");
+        let id = Cloud::ids(&made, "securityGroupRuleId").remove(0);
+        let by_id = [("GroupId", group.as_str()), ("SecurityGroupRuleId.1", id.as_str())];
+        let foreign = cloud.tenant("other").call("RevokeSecurityGroupIngress", &by_id).expect_err("foreign");
+        assert!(foreign.starts_with("InvalidGroup.NotFound"), "{foreign}");
+        let other = cloud.tenant("acme").call("RevokeSecurityGroupEgress", &by_id).expect_err("an ingress rule");
+        assert!(other.starts_with("InvalidSecurityGroupRuleId.NotFound"), "{other}");
+        cloud.tenant("acme").call("RevokeSecurityGroupIngress", &by_id).expect("removes");
+        let twice = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &by_id).expect_err("gone");
+        assert!(twice.starts_with("InvalidSecurityGroupRuleId.NotFound"), "{twice}");
+    }
+}

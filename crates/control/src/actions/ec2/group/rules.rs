@@ -389,7 +389,7 @@ pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission
         match &rule.peer {
             Peer::Ipv4(net) => permission.ip_ranges.push(ec2::IpRange { description, cidr_ip: Some(net.to_string()) }),
             Peer::Ipv6(net) => {
-                permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) })
+                permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) });
             }
             Peer::Group(id) => permission.user_id_group_pairs.push(ec2::UserIdGroupPair {
                 description,
