@@ -1,0 +1,167 @@
+#!/bin/sh
+# Every test, on a fresh machine too. The last line is `N passed, N failed, N skipped`; the exit status is the result.
+#
+#   ./test.sh           all that a change must pass
+#   ./test.sh --fast    without what boots virtual machines
+#   ./test.sh --long    all, and the heavy variants: more kills, more steps, more requests
+#
+# What needs networks runs in namespaces of its own, so that nothing stays on the machine and nothing leaves it.
+set -u
+export LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
+cd "$(dirname "$0")" || exit 1
+root=$(pwd)
+
+guests=1 long=
+for a in "$@"; do
+  case $a in
+    --fast) guests= ;;
+    --long) long=1 ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  esac
+done
+if [ -n "$long" ]; then
+  export AWAN_SIM_STEPS=1000000 AWAN_FUZZ_COUNT=10000000 AWAN_KILL_ROUNDS=200
+fi
+
+passed=0 failed=0 skipped=0 failures=''
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+trap 'exit 130' INT TERM HUP
+
+# log NAME: where a stage's words go
+log() { echo "$out/$(echo "$1" | tr -c 'a-z0-9\n' '-')"; }
+
+fails() {
+  failed=$((failed + ${2:-1}))
+  failures="$failures$1
+"
+}
+
+# within SECONDS NAME COMMAND...: runs one stage; its words are shown as they come and kept
+within() {
+  limit=$1 name=$2
+  shift 2
+  printf '\n==> %s\n' "$name"
+  began=$(date +%s)
+  file=$(log "$name")
+  { timeout -k 30 "$limit" "$@" 2>&1 </dev/null; echo $? >"$file.status"; } | tee "$file"
+  status=$(cat "$file.status" 2>/dev/null || echo 1)
+  [ "$status" != 124 ] || echo "not done within $limit s"
+  echo "    $name: status $status, $(($(date +%s) - began)) s"
+  return "$status"
+}
+
+# one SECONDS NAME COMMAND...: a stage that counts as one test
+one() {
+  if within "$@"; then passed=$((passed + 1)); else fails "$2"; fi
+}
+
+# number PATTERN FILE: the last number that stands before a word
+number() { sed -n "s/.*[^0-9]\([0-9][0-9]*\) $1.*/\1/p" "$2" | tail -n 1 | grep . || echo 0; }
+
+# counted SECONDS NAME COMMAND...: a stage whose runner counts its tests (nextest, cargo test, pytest)
+counted() {
+  within "$@"
+  status=$? file=$(log "$2")
+  grep -aE '^ *Summary \[|^test result: |^=* ?[0-9]+ (passed|failed|skipped|error).* in ' "$file" | sed 's/^/ /' >"$file.sum"
+  ok=0 bad=0 left=0
+  while read -r line; do
+    echo " $line" >"$file.line"
+    ok=$((ok + $(number passed "$file.line")))
+    bad=$((bad + $(number failed "$file.line") + $(number 'errors\{0,1\}' "$file.line")))
+    left=$((left + $(number skipped "$file.line")))
+  done <"$file.sum"
+  # A Rust test that lacks something says so and passes; it is counted as what it is.
+  said=$(grep -ac '^ *skipped: ' "$file")
+  [ "$said" -gt "$ok" ] && said=$ok
+  passed=$((passed + ok - said)) skipped=$((skipped + left + said))
+  if [ "$status" != 0 ] || [ "$bad" != 0 ] || [ $((ok + bad + left)) = 0 ]; then
+    [ "$bad" != 0 ] || bad=1
+    fails "$2" "$bad"
+  fi
+}
+
+skip() {
+  printf '\n==> %s\nskipped: %s\n' "$1" "$2"
+  skipped=$((skipped + 1))
+}
+
+isolated() { # SECONDS NAME COMMAND...: counted, in namespaces of its own
+  limit=$1 name=$2
+  shift 2
+  counted "$limit" "$name" sh "$root/tests/isolated.sh" "$@"
+}
+
+finish() {
+  [ -z "$failures" ] || printf '\nfailed:\n%s' "$failures"
+  printf '\n%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" = 0 ]
+  exit
+}
+
+# ---- what the tests use ----------------------------------------------------------------------------------------------
+
+if [ "$(id -u)" != 0 ]; then
+  echo "test.sh needs root: guests have networks, control groups and user ids of their own. Run: sudo $0 $*" >&2
+  exit 1
+fi
+within 1200 'set up the machine' scripts/setup-host.sh --with-tests || { fails 'set up the machine'; finish; }
+within 900 'set up Rust' scripts/setup-rust.sh || { fails 'set up Rust'; finish; }
+PATH="$(dirname "$(tail -n 1 "$(log 'set up Rust')")"):$PATH"
+within 900 'set up the clients' scripts/setup-test.sh || { fails 'set up the clients'; finish; }
+venv=$(tail -n 1 "$(log 'set up the clients')")
+PATH="$PATH:$venv/bin"
+export PATH
+
+# ---- the tree --------------------------------------------------------------------------------------------------------
+
+# The table of actions is written by codegen; cargo fmt would not look below it.
+one 60 'format' sh -c 'git ls-files "*.rs" | xargs grep -L "^// @generated" | xargs rustfmt --check --edition 2024 --config-path rustfmt.toml'
+one 1500 'clippy' cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+if cargo deny --version >/dev/null 2>&1; then
+  one 120 'deny' cargo deny --offline --locked check licenses bans sources
+else
+  skip 'deny' 'cargo-deny cannot be had here'
+fi
+one 30 'the probe is its source assembled' scripts/assemble-probe.sh --check
+
+# ---- Rust: units, actions, stores, simulator, fuzzed requests, compile-fail ------------------------------------------
+
+build() { # what the tests of clients run
+  cargo build --locked --package awan && cp target/debug/awan "$out/awan"
+}
+if [ -n "$guests" ]; then
+  mkdir -p "$out/images"
+  image=$out/images/new
+  one 600 'the tiny image is built' images/tiny/build.sh "$image" "$out/debs"
+  one 200 'the tiny image keeps its promises' images/tiny/test.sh "$image"
+  export AWAN_TINY_DIR="$image"
+fi
+if cargo nextest --version >/dev/null 2>&1; then
+  isolated 2400 'units, stores, simulator, fuzz' cargo nextest run --locked --workspace --no-fail-fast --success-output final --status-level slow --final-status-level slow
+else
+  isolated 2400 'units, stores, simulator, fuzz' cargo test --locked --workspace --no-fail-fast -- --nocapture
+fi
+counted 600 'what must not compile' cargo test --locked --doc --package awan-state
+
+# ---- real clients ----------------------------------------------------------------------------------------------------
+
+if build >"$out/build" 2>&1; then
+  export AWAN_BINARY="$out/awan" PYTHONPATH="$root/tests"
+  isolated 900 'real clients' python -m pytest -q -rs -p no:cacheprovider tests/conformance
+  if [ -n "$guests" ]; then
+    id=ami-$(sed -n 's/.*"sha256": "\(.\{17\}\).*/\1/p' "$image/manifest.json")
+    mv "$image" "$out/images/$id"
+    export AWAN_TEST_IMAGES="$out/images" AWAN_TINY_DIR="$out/images/$id"
+    isolated 2400 'real guests' python -m pytest -q -rs -p no:cacheprovider tests/e2e
+    one 1800 'the release program is built' cargo build --locked --release --package awan
+    one 900 'quickstart' sh tests/isolated.sh sh tests/quickstart.sh
+  else
+    skip 'real guests' '--fast'
+    skip 'quickstart' '--fast'
+  fi
+else
+  cat "$out/build"
+  fails 'build'
+fi
+finish
