@@ -1,0 +1,122 @@
+"""Accounts as their owners use them: boto3, the aws CLI, and every answer as it came over the wire."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+
+import boto3
+import botocore.exceptions
+from awan import CONFIG, ROOT, tiny
+
+ABSENT = "0123456789abcdef0"
+ACTIONS = [line.split() for line in (ROOT / "crates/wire/model/actions.txt").read_text().splitlines() if line]
+OURS = sorted(name for service, name in ACTIONS if service == "ec2")
+QUICK = {"Delay": 0.1, "MaxAttempts": 100}
+
+
+@contextlib.contextmanager
+def refused(code, status=400, message=""):
+    """The call inside answers this error, and no other."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        answer = error.response
+        assert answer["Error"]["Code"] == code, answer
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == status, answer
+        assert message in answer["Error"]["Message"], answer
+        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer["ResponseMetadata"]["RequestId"]), answer
+    else:
+        raise AssertionError(f"was not refused: {code}")
+
+
+def without_request_id(body):
+    return re.sub(r"<(requestId|RequestID|RequestId)>[^<]*<", "<requestId><", body)
+
+
+def ids_in(text):
+    return set(re.findall(r"\b[a-z]+(?:-[a-z]+)*-[0-9a-f]{17}\b", text))
+
+
+class Tenant:
+    """An account with its clients. `said` holds every answer of its EC2 client."""
+
+    def __init__(self, awan, name):
+        self.awan = awan
+        self.keys = awan.account(name)
+        self.id = self.keys["AccountId"]
+        self.ec2 = awan.client(self.keys)
+        self.sts = awan.client(self.keys, "sts")
+        self.said = []
+        self.ec2.meta.events.register("after-call.ec2", self.hear)
+        self.image = tiny(self.ec2)
+
+    def hear(self, http_response, model, **_):
+        self.said.append((model.name, http_response.status_code, http_response.content.decode()))
+
+    def session(self):
+        return boto3.Session(self.keys["AccessKeyId"], self.keys["SecretAccessKey"], region_name="us-east-1")
+
+    def resource(self):
+        return self.session().resource("ec2", endpoint_url=f"http://127.0.0.1:{self.awan.api}", config=CONFIG)
+
+    def call(self, action, **parameters):
+        """By the action's name, as a client sends it."""
+        methods = {v: k for k, v in self.ec2.meta.method_to_api_mapping.items()}
+        return getattr(self.ec2, methods[action])(**parameters)
+
+    def answer(self, action, **parameters):
+        """Status and body, whether it is a refusal or not."""
+        with contextlib.suppress(botocore.exceptions.ClientError):
+            self.call(action, **parameters)
+        name, status, body = self.said[-1]
+        assert name == action
+        return status, without_request_id(body)
+
+    def aws(self, *words, code=0):
+        """The aws CLI: what it prints, read as JSON; for another exit status what it complains about."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.awan.data),
+            "AWS_ACCESS_KEY_ID": self.keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": self.keys["SecretAccessKey"],
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.awan.api}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        command = [str(ROOT / ".venv/bin/aws"), "--output", "json", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done
+        if code:
+            return done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def launch(self, count=1, **more):
+        asked = {"ImageId": self.image, "InstanceType": "t3.micro", "MinCount": count, "MaxCount": count}
+        return [i["InstanceId"] for i in self.ec2.run_instances(**{**asked, **more})["Instances"]]
+
+    def run(self, count=1, **more):
+        ids = self.launch(count, **more)
+        self.wait("instance_running", *ids)
+        return ids
+
+    def wait(self, name, *ids):
+        self.ec2.get_waiter(name).wait(InstanceIds=list(ids), WaiterConfig=QUICK)
+
+    def about(self, instance):
+        return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+
+    def default_group(self):
+        return self.ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
+
+    def everything(self):
+        """All that this account can see of itself, in bytes that change only if something does."""
+        lists = [name for name in OURS if name.startswith("Describe") and name not in NOT_LISTS]
+        return {name: self.answer(name, **LIST_PARAMETERS.get(name, {}))[1] for name in lists}
+
+
+# These tell about one thing, or about what nobody changes.
+NOT_LISTS = {"DescribeInstanceAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
+LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}
