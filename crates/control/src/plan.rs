@@ -197,8 +197,16 @@ impl Network {
                 Peer::Ipv4(_) | Peer::Ipv6(_) => None,
             }));
         }
-        wanted.into_iter().filter_map(|id| self.groups.get(id)).map(|group| group_plan(group)).collect()
+        let plan = |group: &Arc<SecurityGroup>| {
+            // Of a group that is only named, the members count; its own rules may name groups that are not here.
+            if own.contains(&group.id) { group_plan(group) } else { members_only(group) }
+        };
+        wanted.into_iter().filter_map(|id| self.groups.get(id)).map(plan).collect()
     }
+}
+
+fn members_only(group: &SecurityGroup) -> GroupPlan {
+    GroupPlan { id: group.id.clone(), name: group.name.clone(), ingress: Vec::new(), egress: Vec::new() }
 }
 
 fn group_plan(group: &SecurityGroup) -> GroupPlan {
@@ -233,4 +241,40 @@ fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
         SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, internet: own.is_some_and(|t| leads_out(t)) }
     };
     tx.all_in::<Subnet>(home).iter().filter(|s| s.vpc == *vpc).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Cloud;
+
+    #[test]
+    fn every_group_that_a_rule_of_the_plan_names_is_in_the_plan() {
+        let mut cloud = Cloud::new();
+        let vpc = Cloud::ids(&cloud.tenant("acme").call("DescribeVpcs", &[]).expect("answers"), "vpcId").remove(0);
+        let mut groups = Vec::new();
+        for name in ["a", "b", "c"] {
+            let ask = [("GroupName", name), ("GroupDescription", name), ("VpcId", vpc.as_str())];
+            let made = cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect("makes");
+            groups.push(Cloud::ids(&made, "groupId").remove(0));
+        }
+        for (group, names) in groups.iter().zip(&groups[1..]) {
+            let ask = [
+                ("GroupId", group.as_str()),
+                ("IpPermissions.1.IpProtocol", "-1"),
+                ("IpPermissions.1.Groups.1.GroupId", names.as_str()),
+            ];
+            cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &ask).expect("adds");
+        }
+        cloud.tenant("acme").run_with(&[("SecurityGroupId.1", &groups[0])]).expect("launches");
+        let plans = cloud.control.db.read(System, |tx| all(tx, 1));
+        let vpc = &plans.values().next().expect("a host").network.vpcs[0];
+        let there: BTreeSet<_> = vpc.groups.iter().map(|g| g.id.to_string()).collect();
+        assert_eq!(there, groups[..2].iter().cloned().collect());
+        let named = vpc.groups.iter().flat_map(|g| g.ingress.iter().chain(&g.egress)).filter_map(|r| match &r.peer {
+            Peer::Group(id) => Some(id.to_string()),
+            Peer::Ipv4(_) | Peer::Ipv6(_) => None,
+        });
+        assert_eq!(named.collect::<BTreeSet<_>>(), [groups[1].clone()].into());
+    }
 }

@@ -33,7 +33,7 @@ impl Clock for StandingClock {
 }
 
 pub struct Cloud {
-    control: Arc<Control>,
+    pub control: Arc<Control>,
     clock: Arc<StandingClock>,
     runtime: tokio::runtime::Runtime,
     capacity: Capacity,
