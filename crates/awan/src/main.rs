@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod images;
 mod join;
+mod lock;
 mod node;
 mod purge;
 mod serve;
@@ -39,6 +40,20 @@ enum Command {
     Launch(user::Launch),
     /// Logs in to an instance
     Ssh(user::Ssh),
+    /// Lists instances: id, state, type, public address, name
+    List(user::List),
+    /// Starts stopped instances
+    Start(user::Instances),
+    /// Stops instances
+    Stop(user::Instances),
+    /// Terminates instances: they and their disks are gone
+    Terminate(user::Instances),
+    /// Prints what an instance wrote to its serial console
+    Console(user::One),
+    /// Makes sure that there is a key pair of a name
+    Key(user::Key),
+    /// Opens a TCP port in the default security group
+    Open(user::Open),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +72,13 @@ fn main() -> ExitCode {
             Command::Env(place) => user::env(&place),
             Command::Launch(launch) => user::launch(launch).await,
             Command::Ssh(ssh) => user::ssh(ssh).await,
+            Command::List(list) => user::list(list).await,
+            Command::Start(these) => user::each("StartInstances", &these).await,
+            Command::Stop(these) => user::each("StopInstances", &these).await,
+            Command::Terminate(these) => user::each("TerminateInstances", &these).await,
+            Command::Console(one) => user::console(&one).await,
+            Command::Key(key) => user::key(key).await,
+            Command::Open(open) => user::open(open).await,
         }
         .map(|()| ExitCode::SUCCESS)
     });

@@ -1,28 +1,40 @@
 //! `awan purge`: ends every guest of a data directory and deletes all that it has on the machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use awan_host::driver::Stop;
 use awan_host::hypervisor::probe::Accelerator;
 use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::network::driver::NetworkDriver;
 use clap::Args;
 
-use crate::{config, node, serve};
+use crate::{config, lock, node, serve};
 
 #[derive(Debug, Args)]
 pub struct Purge {
     /// The data directory of a server that does not run
     #[arg(long, env = "AWAN_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// End guests and remove networks, but keep the data
+    /// End guests, which may power off first, and remove networks, but keep the data
     #[arg(long)]
     keep_data: bool,
 }
 
+/// With `--keep-data`: how long guests may take to power off.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Any of these says that a folder is ours.
+const OURS: [&str; 5] = [lock::CONTROL, lock::HOST, "tag", "endpoint", "credentials"];
+
 pub async fn run(purge: Purge) -> Result<()> {
     let data_dir = purge.data_dir.unwrap_or_else(config::default_data_dir);
+    if !data_dir.exists() {
+        return Ok(());
+    }
+    must_be_ours(&data_dir)?;
+    let _held = lock::take(&data_dir, &[lock::CONTROL, lock::HOST]).await?;
     if data_dir.join("tag").exists() {
         serve::must_be_root()?;
         let tag = node::tag(&data_dir)?;
@@ -34,13 +46,53 @@ pub async fn run(purge: Purge) -> Result<()> {
             uid_base: node::uid_base(&tag),
             tag: tag.clone(),
             accelerator,
-            grace: Duration::from_secs(1),
+            grace: GRACE,
         })?;
-        hypervisor.purge().await.context("ending guests")?;
+        let how = if purge.keep_data { Stop::Graceful } else { Stop::Force };
+        hypervisor.purge(how).await.context("ending guests")?;
         NetworkDriver::purge(&tag).context("removing networks")?;
     }
-    if !purge.keep_data && data_dir.exists() {
+    if !purge.keep_data {
         std::fs::remove_dir_all(&data_dir).with_context(|| format!("deleting {}", data_dir.display()))?;
     }
     Ok(())
+}
+
+/// Against a slip of the tongue: `awan purge --data-dir /home`.
+fn must_be_ours(data_dir: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(data_dir).with_context(|| format!("reading {}", data_dir.display()))?;
+    if entries.next().is_some() && !OURS.iter().any(|name| data_dir.join(name).exists()) {
+        bail!("{} is no data directory of Awan; nothing was deleted", data_dir.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_ours_is_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let purge = |name: &str| Purge { data_dir: Some(folder.path().join(name)), keep_data: false };
+        std::fs::create_dir_all(folder.path().join("home/photos")).expect("makes");
+        let refusal = run(purge("home")).await.expect_err("refuses").to_string();
+        assert!(refusal.ends_with("/home is no data directory of Awan; nothing was deleted"), "{refusal}");
+        std::fs::create_dir(folder.path().join("data")).expect("makes");
+        std::fs::write(folder.path().join("data/endpoint"), "").expect("writes");
+        run(purge("data")).await.expect("deletes");
+        run(purge("data")).await.expect("is gone already");
+        assert!(folder.path().join("home/photos").exists() && !folder.path().join("data").exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_use_is_not_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let held = lock::take(folder.path(), &[lock::CONTROL]).await.expect("takes");
+        let purge = || Purge { data_dir: Some(folder.path().into()), keep_data: false };
+        run(purge()).await.expect_err("in use");
+        drop(held);
+        run(purge()).await.expect("deletes");
+        assert!(!folder.path().exists());
+    }
 }

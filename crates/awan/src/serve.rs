@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Hypervisor, Options, Store};
-use crate::{admin, images, join, node};
+use crate::{admin, images, join, lock, node};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roles {
@@ -24,6 +24,12 @@ pub async fn run(roles: Roles, options: Options) -> Result<()> {
     let config = options.resolve()?;
     log(config.json_log);
     make_data_dir(&config.data_dir)?;
+    let used = match roles {
+        Roles::Both => &[lock::CONTROL, lock::HOST][..],
+        Roles::Control => &[lock::CONTROL],
+        Roles::Host => &[lock::HOST],
+    };
+    let _held = lock::take(&config.data_dir, used).await?;
     match roles {
         Roles::Host => {
             let url = config.join.clone().context("a host needs --join http://ADDR:PORT")?;

@@ -204,7 +204,7 @@ impl Drop for Host {
         }
         let purged =
             self.runtime.as_ref().zip(self.driver.as_ref()).map(|(runtime, driver)| {
-                runtime.block_on(async { tokio::time::timeout(PATIENCE, driver.purge()).await })
+                runtime.block_on(async { tokio::time::timeout(PATIENCE, driver.purge(Stop::Force)).await })
             });
         let left = self.processes();
         for pid in left.keys() {

@@ -278,10 +278,14 @@ impl QemuHypervisor {
     }
 
     /// Ends every machine and removes all that this driver ever made.
-    pub async fn purge(&self) -> Result<()> {
-        let all: Vec<InstanceId> = self.shared.vms().keys().cloned().collect();
-        for id in &all {
-            self.end(id, Stop::Force).await?;
+    pub async fn purge(&self, how: Stop) -> Result<()> {
+        let all: Vec<_> = self.shared.vms().iter().map(|(id, vm)| (id.clone(), vm.orders.clone())).collect();
+        // All are told before the first is waited for.
+        for (_, orders) in &all {
+            let _ = orders.send(Order::Stop(how)).await;
+        }
+        for (id, _) in &all {
+            self.end(id, how).await?;
             self.remove(id)?;
         }
         self.groups.purge();
