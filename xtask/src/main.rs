@@ -1,4 +1,4 @@
-//! The only automation: `cargo xtask codegen | new-action | tidy | bench`.
+//! The only automation: `cargo xtask codegen | new-action | tidy | ci | bench`.
 
 mod codegen;
 mod model;
@@ -28,15 +28,21 @@ fn run(words: &[&str]) -> Result<()> {
         ["codegen", "--check"] => codegen::write(&root(), true),
         ["new-action", service, noun, action] => scaffold::new_action(&root(), service, noun, action),
         ["tidy"] => tidy::check(&root()),
+        ["ci", which @ ..] => program(&root().join("test.sh"), which),
         ["bench", what @ ..] => bench(what),
-        _ => bail!("usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | bench api|launch"),
+        _ => bail!("usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch"),
     }
 }
 
 /// Benchmarks drive the built program from outside, as clients do; they are Python beside the clients' tests.
 fn bench(what: &[&str]) -> Result<()> {
-    let status = std::process::Command::new("python3").arg(root().join("tests/bench/bench.py")).args(what).status()?;
-    if status.success() { Ok(()) } else { bail!("the benchmark failed") }
+    let script = root().join("tests/bench/bench.py").display().to_string();
+    program(Path::new("python3"), &[&[script.as_str()], what].concat())
+}
+
+fn program(path: &Path, words: &[&str]) -> Result<()> {
+    let status = std::process::Command::new(path).args(words).status()?;
+    if status.success() { Ok(()) } else { bail!("{} failed", path.display()) }
 }
 
 fn root() -> PathBuf {

@@ -41,8 +41,10 @@ pub async fn run(control: Arc<Control>) {
         let worker = control.clone();
         let since = done;
         let turned = tokio::task::spawn_blocking(move || turn(&worker, since)).await;
-        log("turn", turned.map_err(Error::fault).flatten());
-        done = Some(at);
+        let turned = turned.map_err(Error::fault).flatten();
+        // What a failed turn left undone is looked for in everything, at the next one.
+        done = turned.is_ok().then_some(at);
+        log("turn", turned);
     }
 }
 
