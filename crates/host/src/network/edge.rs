@@ -33,12 +33,13 @@ fn ends(pool: Ipv4Net) -> (Ipv4Addr, Ipv4Addr) {
 
 pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
     let link = host_link(&config.tag);
-    if netns::path(name).exists() && nix::net::if_::if_nametoindex(link.as_str()).is_ok() {
+    netns::add(name)?;
+    let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex(netns::WHOLE).is_ok()))?;
+    if ready && nix::net::if_::if_nametoindex(link.as_str()).is_ok() {
         return Ok(());
     }
-    if !netns::path(name).exists() {
-        netns::ip(&[format!("netns add {name}")])?;
-    }
+    // Its other end goes with it.
+    let _ = netns::ip(&[format!("link del {link}")]);
     netns::inside(name, || {
         for (setting, value) in [
             ("net/ipv4/ip_forward", "1"),
@@ -68,6 +69,7 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
             "link set up0 up".to_owned(),
             format!("neigh replace {host} lladdr {HOST_MAC} dev up0 nud permanent"),
             format!("route replace default via {host} dev up0 onlink proto 77"),
+            format!("link property add dev up0 altname {}", netns::WHOLE),
         ])
     })
 }

@@ -11,6 +11,9 @@ use nix::sched::{CloneFlags, setns};
 /// Where iproute2 keeps namespaces by name.
 const FOLDER: &str = "/run/netns";
 
+/// Another name for a namespace's way out, given last: what was cut short in the making has none, and is made again.
+pub const WHOLE: &str = "whole";
+
 pub fn path(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
@@ -22,6 +25,14 @@ pub fn list(prefix: &str) -> Vec<String> {
     let mut names: Vec<_> = names.filter(|n| n.starts_with(prefix)).collect();
     names.sort();
     names
+}
+
+/// Makes a namespace, where it is not.
+pub fn add(name: &str) -> Result<()> {
+    if !path(name).exists() {
+        ip(&[format!("netns add {name}")])?;
+    }
+    Ok(())
 }
 
 /// Runs a function in a namespace. What it opens stays there; its thread does not come back.

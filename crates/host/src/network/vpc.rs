@@ -44,19 +44,19 @@ pub fn resolver(plan: &VpcPlan) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(plan.cidr.network()).saturating_add(2))
 }
 
-/// Makes the namespace and its way to the edge, where they are not.
+/// Makes the namespace and its way to the edge, where they are not, or not whole.
 pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<()> {
-    if !netns::path(name).exists() {
-        netns::ip(&[format!("netns add {name}")])?;
-    }
-    let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex("igw").is_ok()))?;
+    netns::add(name)?;
+    let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex(netns::WHOLE).is_ok()))?;
     if !ready {
         netns::inside(name, || {
             settings()?;
             netns::ip(&["link set lo up".to_owned()])
         })?;
         let peer = edge::link_name(&plan.id);
+        // Its other end goes with it.
         let _ = netns::inside(edge_name, || netns::ip(&[format!("link del {peer}")]));
+        let _ = netns::inside(name, || netns::ip(&["link del igw".to_owned()]));
         netns::ip(&[format!(
             "link add igw netns {name} address {VPC_MAC} type veth peer name {peer} netns {edge_name} address {EDGE_MAC}"
         )])?;
@@ -98,13 +98,14 @@ fn rules() -> Result<()> {
         "link set igw addrgenmode none".to_owned(),
         "link set igw up".to_owned(),
         format!("neigh replace {EDGE_IP} lladdr {EDGE_MAC} dev igw nud permanent"),
+        // All but the first, which finds the namespace's own addresses.
+        "rule flush".to_owned(),
         "rule add pref 100 lookup main".to_owned(),
-        "rule del pref 32766".to_owned(),
-        "rule del pref 32767".to_owned(),
         format!("rule add pref 201 fwmark {MARK_INTERNET} lookup {out}"),
         format!("rule add pref 202 fwmark {MARK_PRIVATE} lookup {nowhere}"),
         format!("route replace default via {EDGE_IP} dev igw onlink table {out} proto {PROTOCOL}"),
         format!("route replace blackhole default table {nowhere} proto {PROTOCOL}"),
+        format!("link property add dev igw altname {}", netns::WHOLE),
     ])
 }
 
@@ -230,4 +231,88 @@ pub fn compare(name: &str, plan: &VpcPlan, found: &mut NetworkDifference) -> Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::network::driver::NetworkConfig;
+    use crate::network::testing::vpc_plan;
+
+    /// Names that nobody else has; what has them goes when the test ends.
+    struct Names {
+        config: NetworkConfig,
+        vpc: String,
+        edge: String,
+    }
+
+    impl Names {
+        /// This thread moves to a network of its own, so that the machine's is not touched.
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        fn new() -> Option<Self> {
+            let able = nix::unistd::Uid::effective().is_root() && netns::feed("ip", &["-V"], "").is_ok();
+            if !able || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+                eprintln!("skipped: needs root and iproute2");
+                return None;
+            }
+            let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
+            let (vpc, edge) = (format!("awan-{tag}-00000000000000001"), format!("awan-{tag}-edge"));
+            Some(Self { config: NetworkConfig { tag, outbound: false }, vpc, edge })
+        }
+
+        fn ensure(&self) {
+            edge::ensure(&self.config, &self.edge, "198.18.0.0/16".parse().expect("a network"))
+                .expect("makes the edge");
+            ensure(&self.vpc, &self.edge, &vpc_plan()).expect("makes the namespace");
+        }
+
+        /// Rules and routes of the VPC, and addresses and routes of the edge.
+        fn made(&self) -> [String; 4] {
+            let show =
+                |name: &str, words: &[&str]| netns::inside(name, || netns::feed("ip", words, "")).expect("a namespace");
+            [
+                show(&self.vpc, &["rule", "show"]),
+                show(&self.vpc, &["route", "show", "table", "all", "proto", "77"]),
+                show(&self.edge, &["-4", "-brief", "addr", "show", "dev", "up0"])
+                    .split_once(' ')
+                    .expect("a name")
+                    .1
+                    .into(),
+                show(&self.edge, &["route", "show"]),
+            ]
+        }
+    }
+
+    impl Drop for Names {
+        fn drop(&mut self) {
+            for name in [&self.vpc, &self.edge] {
+                let _ = netns::ip(&[format!("netns del {name}")]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cut_short_in_the_making_is_made_again() {
+        let Some(names) = Names::new() else { return };
+        names.ensure();
+        let whole = names.made();
+        assert_eq!(whole[0].lines().count(), 4, "{}", whole[0]);
+        names.ensure();
+        assert_eq!(names.made(), whole, "doing it again changes nothing");
+        let Names { config, vpc, edge } = &names;
+        // A namespace that lost its name takes its links with it only later.
+        let host_link = format!("aw{}", config.tag);
+        let gone = [format!("link del {host_link}"), format!("netns del {vpc}"), format!("netns del {edge}")];
+        netns::ip(&gone).expect("removes");
+        // As a kill leaves it: links without what belongs to them.
+        netns::add(edge).expect("makes");
+        netns::ip(&[format!("link add {host_link} type veth peer name up0 netns {edge}")]).expect("makes");
+        netns::add(vpc).expect("makes");
+        let peer = edge::link_name(&vpc_plan().id);
+        netns::ip(&[format!("link add igw netns {vpc} type veth peer name {peer} netns {edge}")]).expect("makes");
+        names.ensure();
+        assert_eq!(names.made(), whole);
+    }
 }
