@@ -58,7 +58,8 @@ impl Launch<'_> {
         let inherited: Vec<RawFd> = keep.0.iter().map(AsRawFd::as_raw_fd).collect();
         let open: Vec<RawFd> = doors.iter().map(AsRawFd::as_raw_fd).collect();
         let (uid, jail_fd) = (self.uid, jail.as_ref().map(AsRawFd::as_raw_fd));
-        let confine = move || confine(uid, &open, &inherited, jail_fd);
+        let group = if self.accelerator.name == "kvm" { kvm_group(Path::new("/dev/kvm"))? } else { None };
+        let confine = move || confine((uid, group), &open, &inherited, jail_fd);
         #[expect(unsafe_code, reason = "the child drops its privileges between fork and exec")]
         // SAFETY: `confine` makes system calls only; it takes no lock and allocates nothing.
         unsafe {
@@ -169,8 +170,21 @@ fn jail(files: &[OwnedFd]) -> Result<Option<OwnedFd>> {
     Ok(jail)
 }
 
+/// The group that may open KVM's device, where not everybody may.
+fn kvm_group(device: &Path) -> Result<Option<libc::gid_t>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = std::fs::metadata(device).with_context(|| format!("looking at {}", device.display()))?;
+    let everybody = about.mode() & 0o006 == 0o006;
+    Ok((!everybody && about.gid() != 0).then(|| about.gid()))
+}
+
 /// Runs in the child, between fork and exec.
-fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) -> std::io::Result<()> {
+fn confine(
+    (uid, group): (u32, Option<libc::gid_t>),
+    doors: &[RawFd],
+    inherited: &[RawFd],
+    jail: Option<RawFd>,
+) -> std::io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
     #[expect(unsafe_code, reason = "system calls that have no safe form")]
     // SAFETY: each call takes plain numbers, or a pointer to something that outlives it.
@@ -186,7 +200,7 @@ fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) 
             // Those that the kernel does not know fail, which is fine.
             libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
         }
-        check(libc::setgroups(0, std::ptr::null()).into())?;
+        check(libc::setgroups(group.iter().len(), group.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)).into())?;
         check(libc::setresgid(uid, uid, uid).into())?;
         check(libc::setresuid(uid, uid, uid).into())?;
         // A change of user leaves the inheritable set as it was.
@@ -208,3 +222,23 @@ fn confine(uid: u32, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) 
 static CAPABILITY_VERSION_3: [u32; 2] = [0x2008_0522, 0];
 /// Effective, permitted and inheritable, twice 32 bits each.
 static NO_CAPABILITIES: [u32; 6] = [0; 6];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_device_that_is_not_everybodys_needs_its_group() {
+        let device = tempfile::NamedTempFile::new().expect("a file");
+        let set = |mode| device.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).expect("sets");
+        set(0o666);
+        assert_eq!(kvm_group(device.path()).expect("looks"), None);
+        set(0o660);
+        if nix::unistd::Uid::effective().is_root() {
+            nix::unistd::chown(device.path(), None, Some(nix::unistd::Gid::from_raw(104))).expect("gives");
+            assert_eq!(kvm_group(device.path()).expect("looks"), Some(104));
+        }
+    }
+}
