@@ -205,7 +205,7 @@ impl Db {
     }
 
     /// Runs a function until its reads still hold at its commit. It may run several times, so it must be pure.
-    /// An error commits nothing.
+    /// An error commits nothing, and is told when what it rests on is durable.
     pub async fn transact<S: Scope, T, E: From<DbError>>(
         &self,
         scope: S,
@@ -215,7 +215,7 @@ impl Db {
         for _ in 0..ATTEMPTS_MAX {
             let (out, done) = self.0.decide(scope.clone(), cause, &f)?;
             match done.await {
-                Ok(Outcome::Durable) => return Ok(out),
+                Ok(Outcome::Durable) => return out,
                 Ok(Outcome::Conflict) => {}
                 Ok(Outcome::Failed(e)) => return Err(DbError::from(e).into()),
                 Err(_) => {
@@ -237,7 +237,7 @@ impl Db {
         for _ in 0..ATTEMPTS_MAX {
             let (out, done) = self.0.decide(scope.clone(), cause, &f)?;
             match done.blocking_recv() {
-                Ok(Outcome::Durable) => return Ok(out),
+                Ok(Outcome::Durable) => return out,
                 Ok(Outcome::Conflict) => {}
                 Ok(Outcome::Failed(e)) => return Err(DbError::from(e).into()),
                 Err(_) => {
@@ -269,23 +269,34 @@ impl Shared {
         scope: S,
         cause: &str,
         f: &impl Fn(&mut Tx<S>) -> Result<T, E>,
-    ) -> Result<(T, oneshot::Receiver<Outcome>), E> {
+    ) -> Result<(Result<T, E>, oneshot::Receiver<Outcome>), DbError> {
         let mut head = self.head();
         if let Some(failed) = &head.failed {
-            return Err(DbError::from(failed.clone()).into());
+            return Err(failed.clone().into());
         }
         let mut tx = Tx::begin(scope, self.core(head.snapshot.clone(), cause.into(), true));
-        let out = f(&mut tx)?;
+        let out = f(&mut tx);
         let mut core = tx.into_core();
+        if out.is_err() {
+            core.drop_writes();
+        }
         if !core.writes.is_empty() {
             let mut tx = Tx::begin(System, core);
             (self.hook)(&mut tx);
             core = tx.into_core();
         }
         if let Some(broken) = core.broken {
-            return Err(DbError::Broken(broken).into());
+            return Err(DbError::Broken(broken));
         }
         let (done, receiver) = oneshot::channel();
+        if core.writes.is_empty()
+            && core.cold.is_empty()
+            && self.snapshot_of_durable().revision == head.snapshot.revision
+        {
+            // Nothing that it read can still be lost.
+            let _ = done.send(Outcome::Durable);
+            return Ok((out, receiver));
+        }
         let queued = queue(*core, &head.snapshot, done);
         head.snapshot = queued.after.clone();
         head.queue.push(queued);
@@ -318,7 +329,16 @@ impl Shared {
     fn flush(&self, batch: Vec<Queued>, head: Option<&mut Head>) {
         // A transaction that writes nothing needs no place in the store, only its turn: what it read came before it.
         let txns: Vec<Txn> = batch.iter().filter(|q| q.writes_something()).map(encode).collect();
-        let committed = if txns.is_empty() { Ok(0) } else { self.store.commit(&txns).map(|c| c.applied) };
+        let failed = match &head {
+            Some(head) => head.failed.clone(),
+            None => self.head().failed.clone(),
+        };
+        let committed = match failed {
+            // What this batch read may be lost, even if it wrote nothing itself.
+            Some(e) => Err(e),
+            None if txns.is_empty() => Ok(0),
+            None => self.store.commit(&txns).map(|c| c.applied),
+        };
         match committed {
             Ok(applied) => self.settle(batch, applied, txns.len(), head),
             Err(e) => {

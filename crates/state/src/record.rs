@@ -82,6 +82,10 @@ impl Index {
 
 pub(crate) fn index_key(name: &str, home: Option<&Home>, value: &str) -> Arc<str> {
     match home {
+        // Tenants choose these values. Each slash would be one more folder that the ledger remembers for ever.
+        Some(home) if value.contains(['/', '%']) => {
+            format!("by-{name}/{home}/{}", value.replace('%', "%25").replace('/', "%2F")).into()
+        }
         Some(home) => format!("by-{name}/{home}/{value}").into(),
         None => format!("by-{name}/{value}").into(),
     }
@@ -145,5 +149,19 @@ impl Missing {
     pub fn of<R: Record>(id: &R::Id) -> Self {
         let (code, message) = R::ABSENT;
         Self { code, message: message.replacen("{}", &id.to_string(), 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_a_tenant_chose_makes_no_folders() {
+        let home = Home::new("a", "r");
+        let key = |value| index_key("name", Some(&home), value).to_string();
+        assert_eq!(key("plain"), "by-name/a/r/plain");
+        assert_eq!(key("/dev/sda"), "by-name/a/r/%2Fdev%2Fsda");
+        assert_ne!(key("%2Fdev%2Fsda"), key("/dev/sda"), "no two values share a key");
     }
 }

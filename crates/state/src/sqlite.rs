@@ -73,13 +73,17 @@ impl Store for SqliteStore {
     fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let end = format!("{prefix}\u{10FFFF}");
-        let after = after.unwrap_or("");
+        // One lower bound: with two, SQLite would seek to the first and walk to the second at each page.
+        let (from, bound) = match after {
+            Some(after) if after >= prefix => (after, ">"),
+            _ => (prefix, ">="),
+        };
         let wanted = i64::try_from(limit).unwrap_or(i64::MAX - 1).saturating_add(1);
-        let mut some = inner.db.prepare_cached(
-            "SELECT key, value, revision, cause FROM kv WHERE key >= ?1 AND key < ?2 AND key > ?3 ORDER BY key LIMIT ?4",
-        )?;
+        let mut some = inner.db.prepare_cached(&format!(
+            "SELECT key, value, revision, cause FROM kv WHERE key {bound} ?1 AND key < ?2 ORDER BY key LIMIT ?3"
+        ))?;
         let mut rows = Vec::new();
-        let mut found = some.query(params![prefix, end, after, wanted])?;
+        let mut found = some.query(params![from, end, wanted])?;
         while let Some(row) = found.next()? {
             rows.push(Row {
                 key: row.get::<_, String>(0)?.into(),

@@ -256,3 +256,53 @@ fn after_a_failed_flush_nothing_more_is_accepted_and_nothing_lost_is_shown() {
         assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), 2);
     }
 }
+
+/// Tells when a commit has begun, and fails it when it is told to.
+struct Gated(MemoryStore, std::sync::mpsc::SyncSender<()>, std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Store for Gated {
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.range(prefix, after, limit)
+    }
+    fn commit(&self, _: &[Txn]) -> Result<Committed, StoreError> {
+        self.1.send(()).expect("somebody listens");
+        self.2.lock().expect("one committer").recv().expect("somebody tells");
+        Err(StoreError("the disk is gone".into()))
+    }
+}
+
+#[derive(Debug)]
+enum Told {
+    Refused,
+    Db(DbError),
+}
+
+impl From<DbError> for Told {
+    fn from(e: DbError) -> Self {
+        Self::Db(e)
+    }
+}
+
+#[test]
+fn a_refusal_waits_for_what_it_rests_on() {
+    let (began, begins) = std::sync::mpsc::sync_channel(1);
+    let (fail, fails) = std::sync::mpsc::sync_channel(1);
+    let db = open(Box::new(Gated(MemoryStore::default(), began, fails.into())), Mode::Group);
+    std::thread::scope(|scope| {
+        scope.spawn(|| put(&db, "a", "1", "x").expect_err("is lost"));
+        begins.recv().expect("the first is on its way to the disk");
+        let (decided, decides) = std::sync::mpsc::sync_channel(1);
+        let db = &db;
+        let second = scope.spawn(move || {
+            db.transact_blocking(tenant("a"), "test", |tx| {
+                let there = tx.find::<Thing>(&"1".to_owned()).is_some();
+                let _ = decided.try_send(());
+                if there { Err(Told::Refused) } else { Ok(()) }
+            })
+        });
+        decides.recv().expect("the second has seen the first");
+        fail.send(()).expect("the committer waits");
+        let told = second.join().expect("ends");
+        assert!(matches!(told, Err(Told::Db(DbError::Store(_)))), "told of what never was: {told:?}");
+    });
+}

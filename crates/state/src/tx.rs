@@ -19,15 +19,47 @@
 //! #   type Id = String; type Writer = Host; fn at(&self) -> Ref<Self> { Ref::new(&Home::installation(), &String::new()) } }
 //! fn report(tx: &mut Tx<Host>, report: Seen) { tx.put(report) }
 //! ```
+//! A host cannot write what a tenant asked for:
+//! ```compile_fail
+//! # use awan_state::*;
+//! fn meddle<R: Record<Writer = Tenant>>(tx: &mut Tx<Host>, intent: R) { tx.put(intent) }
+//! ```
+//! Nor can it remove it:
+//! ```compile_fail
+//! # use awan_state::*;
+//! fn meddle<R: Record<Writer = Tenant>>(tx: &mut Tx<Host>, at: &Ref<R>) { tx.remove(at) }
+//! ```
+//! The tenant can:
+//! ```
+//! # use awan_state::*;
+//! fn ask<R: Record<Writer = Tenant>>(tx: &mut Tx<Tenant>, intent: R) { tx.put(intent) }
+//! ```
 //! A tenant cannot name another account's record:
 //! ```compile_fail
 //! # use awan_state::*;
 //! fn peek<R: Record>(tx: &mut Tx<Tenant>, at: &Ref<R>) { tx.find_at(at); }
 //! ```
+//! Nor one in a foreign home:
+//! ```compile_fail
+//! # use awan_state::*;
+//! fn peek<R: Record>(tx: &mut Tx<Tenant>, id: &R::Id) { tx.find_in::<R>(&Home::new("another", "r"), id); }
+//! ```
+//! Nor all that a foreign home has:
+//! ```compile_fail
+//! # use awan_state::*;
+//! fn peek<R: Record>(tx: &mut Tx<Tenant>) { tx.all_in::<R>(&Home::new("another", "r")); }
+//! ```
+//! Nor who holds what of everybody's:
+//! ```compile_fail
+//! # use awan_state::*;
+//! fn peek(tx: &mut Tx<Tenant>) { tx.held("public-ip"); }
+//! ```
 //! The system can:
 //! ```
 //! # use awan_state::*;
-//! fn look<R: Record>(tx: &mut Tx<System>, at: &Ref<R>) { tx.find_at(at); }
+//! fn look<R: Record>(tx: &mut Tx<System>, at: &Ref<R>) { tx.find_at(at); tx.held("public-ip"); }
+//! fn in_home<R: Record>(tx: &mut Tx<System>, id: &R::Id) { tx.find_in::<R>(&Home::new("another", "r"), id); }
+//! fn all_of<R: Record>(tx: &mut Tx<System>) { tx.all_in::<R>(&Home::new("another", "r")); }
 //! ```
 
 use std::collections::{BTreeMap, HashSet};
@@ -41,7 +73,7 @@ use crate::db::Entropy;
 use crate::record::{
     Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Scope, Shareable, System, Tenant, index_key,
 };
-use crate::store::Check;
+use crate::store::{Check, Revision};
 use crate::world::{Entry, Shared, Snapshot, range};
 
 /// A value waiting for its commit; encoded by the committer, not while others wait for the head.
@@ -67,6 +99,13 @@ impl Core {
     pub fn new(snapshot: Snapshot, cause: Arc<str>, now: Millis, entropy: Arc<Entropy>, tracked: bool) -> Box<Self> {
         let (reads, writes) = (HashSet::new(), BTreeMap::new());
         Box::new(Self { snapshot, reads, writes, cold: Vec::new(), broken: None, cause, now, entropy, tracked })
+    }
+
+    /// What a refusal leaves: nothing but what it read.
+    pub fn drop_writes(&mut self) {
+        self.writes.clear();
+        self.cold.clear();
+        self.broken = None;
     }
 
     fn entry(&mut self, key: &Arc<str>) -> Option<Arc<Entry>> {
@@ -190,6 +229,11 @@ impl<S: Scope> Tx<S> {
     /// The request or reconciler that this transaction belongs to.
     pub fn cause(&self) -> Arc<str> {
         self.core.as_ref().map_or_else(|| "".into(), |c| c.cause.clone())
+    }
+
+    /// Orders what transactions append: no other has this number, and later ones have larger ones.
+    pub fn revision(&self) -> Revision {
+        self.core.as_ref().map_or(0, |c| c.snapshot.revision + 1)
     }
 
     pub fn random<const N: usize>(&mut self) -> [u8; N] {
