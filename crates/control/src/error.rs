@@ -127,6 +127,15 @@ pub fn combination(message: impl Into<String>) -> Error {
     refuse(Code::InvalidParameterCombination, message)
 }
 
+/// Refuses a request that names one thing in two ways, of which one would be ignored.
+pub fn refuse_both(first: (bool, &str), second: (bool, &str)) -> Result<()> {
+    if !(first.0 && second.0) {
+        return Ok(());
+    }
+    let (first, second) = (first.1, second.1);
+    Err(combination(format!("The parameter {second} cannot be used with the parameter {first}; give one of them")))
+}
+
 /// For parameters that EC2 has and Awan has not yet.
 pub fn unsupported(parameter: &str) -> Error {
     refuse(Code::UnsupportedOperation, format!("The parameter {parameter} is not supported"))

@@ -8,7 +8,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_addresses::by_ip;
-use crate::error::{Code, Result, invalid, missing, refuse};
+use crate::error::{Code, Result, invalid, missing, refuse, refuse_both};
 
 pub fn associate_address(
     tx: &mut Tx<Tenant>,
@@ -23,6 +23,8 @@ pub fn associate_address(
         private_ip_address,
         allow_reassociation,
     } = req;
+    refuse_both((allocation_id.is_some(), "AllocationId"), (public_ip.is_some(), "PublicIp"))?;
+    refuse_both((network_interface_id.is_some(), "NetworkInterfaceId"), (instance_id.is_some(), "InstanceId"))?;
     let address = match (allocation_id, public_ip) {
         (Some(id), _) => tx.get::<Address>(&id.parse()?)?,
         (None, Some(ip)) => by_ip(tx, &ip)?,

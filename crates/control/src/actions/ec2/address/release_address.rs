@@ -6,13 +6,14 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_addresses::by_ip;
-use crate::error::{Code, Result, invalid_value, missing, refuse};
+use crate::error::{Code, Result, invalid_value, missing, refuse, refuse_both};
 
 pub fn release_address(tx: &mut Tx<Tenant>, req: ec2::ReleaseAddressRequest) -> Result<()> {
     let ec2::ReleaseAddressRequest { allocation_id, public_ip, network_border_group, dry_run: _ } = req;
     if let Some(group) = network_border_group.filter(|g| g != tx.home().region()) {
         return Err(invalid_value(group.chars().take(64).collect::<String>().escape_debug(), "networkBorderGroup"));
     }
+    refuse_both((allocation_id.is_some(), "AllocationId"), (public_ip.is_some(), "PublicIp"))?;
     let address = match (allocation_id, public_ip) {
         (Some(id), _) => tx.get::<Address>(&id.parse()?)?,
         (None, Some(ip)) => by_ip(tx, &ip)?,

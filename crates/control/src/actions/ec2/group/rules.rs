@@ -8,7 +8,7 @@ use awan_wire::ec2;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::actions::ec2::instance::launch;
-use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_both, refuse_if};
 use crate::tagging;
 
 /// EC2's default quota: inbound or outbound rules per security group.
@@ -27,6 +27,7 @@ pub struct Flat {
 
 /// The group that a request names by id, or by name in the default VPC.
 pub fn group(tx: &mut Tx<Tenant>, id: Option<String>, name: Option<String>) -> Result<SecurityGroup> {
+    refuse_both((id.is_some(), "GroupId"), (name.is_some(), "GroupName"))?;
     let id = match (id, name) {
         (Some(id), _) => id.parse()?,
         (None, Some(name)) => {

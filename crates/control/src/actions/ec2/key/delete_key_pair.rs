@@ -6,10 +6,11 @@ use awan_model::tag::Tags;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Result, missing};
+use crate::error::{Result, missing, refuse_both};
 
 pub fn delete_key_pair(tx: &mut Tx<Tenant>, req: ec2::DeleteKeyPairRequest) -> Result<ec2::DeleteKeyPairResult> {
     let ec2::DeleteKeyPairRequest { key_name, key_pair_id, dry_run: _ } = req;
+    refuse_both((key_pair_id.is_some(), "KeyPairId"), (key_name.is_some(), "KeyName"))?;
     let id: Option<KeyPairId> = match (key_pair_id, key_name) {
         (Some(id), _) => Some(tx.get::<KeyPair>(&id.parse()?)?.id.clone()),
         (None, Some(name)) => tx.lookup(KeyPair::BY_NAME, &name).and_then(|id| id.parse().ok()),
