@@ -6,15 +6,18 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::time::Instant;
 
 pub const CONTROL: &str = "control.lock";
 pub const HOST: &str = "host.lock";
 
-/// A process that was killed a moment ago may still be on its way out.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A process that was killed a moment ago may still be on its way out. So may be programs that it was about to start:
+/// until they are themselves they hold what it held, this lock and its ports too. A machine that is being started in
+/// such a moment is seen, and taken over, only if it is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Held for as long as it is kept.
@@ -57,7 +60,7 @@ async fn take_one(path: &Path) -> Result<Held> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_directory_has_one_user_and_is_free_when_that_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = take(folder.path(), &[CONTROL, HOST]).await.expect("takes");

@@ -1,0 +1,167 @@
+"""Killed at any moment of a launch: all of it happened or nothing, nothing is left over, and a bystander never notices.
+
+`AWAN_KILL_SEED` replays a run, `AWAN_KILL_ROUNDS` says how many kills.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import botocore.exceptions
+from awan import Awan, states, tiny, until
+from test_guests import Tenant
+
+ROUNDS = int(os.environ.get("AWAN_KILL_ROUNDS", "50"))
+SEED = int(os.environ.get("AWAN_KILL_SEED", random.randrange(1 << 32)))
+COUNT = 20
+
+# Seconds from the moment the launch is asked for until the kill. A request takes some 50 ms; then machines start, a few
+# at a time, for some seconds.
+MOMENTS = {"before": (0, 0.01), "during": (0.01, 0.08), "starting": (0.08, 3)}
+# From the request to terminate them until another kill; not each round has one.
+ENDING = (0, 1)
+
+
+class Launch(threading.Thread):
+    """One RunInstances whose answer may never come."""
+
+    def __init__(self, crowd, token):
+        super().__init__()
+        self.crowd, self.token, self.answer = crowd, token, None
+
+    def run(self):
+        try:
+            self.answer = self.crowd.launch(self.token)
+        except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError):
+            pass  # The server died first.
+
+
+class Crowd:
+    """A tenant whose networks and machines come and go with each round."""
+
+    def __init__(self, awan):
+        self.ec2 = awan.client(awan.account("crowd"))
+        self.image = tiny(self.ec2)
+
+    def launch(self, token):
+        asked = {"ImageId": self.image, "InstanceType": "t3.nano", "MinCount": COUNT, "MaxCount": COUNT}
+        made = self.ec2.run_instances(ClientToken=token, **asked)
+        return sorted(i["InstanceId"] for i in made["Instances"])
+
+    def of(self, token):
+        found = self.ec2.describe_instances(Filters=[{"Name": "client-token", "Values": [token]}])
+        return sorted(i["InstanceId"] for r in found["Reservations"] for i in r["Instances"])
+
+    def terminated(self, ids):
+        return set(states(self.ec2, ids).values()) == {"terminated"}
+
+
+class Bystander:
+    """A guest that runs all the time, asked all the time whether it is there."""
+
+    def __init__(self, awan):
+        self.awan, self.tenant = awan, Tenant(awan, "bystander")
+        (self.id,) = self.tenant.launch()
+        self.boot = self.tenant.ssh(self.id, "cat /proc/sys/kernel/random/boot_id")
+        self.pid = awan.guests()[self.id]
+        self.address = self.tenant.about(self.id)["PublicIpAddress"]
+        echo = [{"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "IpRanges": [{"CidrIp": "198.18.0.0/16"}]}]
+        self.tenant.ec2.authorize_security_group_ingress(GroupId=self.tenant.group, IpPermissions=echo)
+        once = ["ping", "-c", "1", "-W", "1", self.address]
+        until("the rule", 5, lambda: subprocess.run(once, capture_output=True).returncode == 0)
+        self.ping = subprocess.Popen(["ping", "-i", "0.1", "-q", self.address], stdout=subprocess.PIPE, text=True)
+
+    def lives(self):
+        assert self.awan.guests().get(self.id) == self.pid, "another process, or none"
+        assert self.ping.poll() is None
+
+    def never_noticed(self):
+        self.lives()
+        assert self.tenant.ssh(self.id, "cat /proc/sys/kernel/random/boot_id") == self.boot
+        self.ping.send_signal(signal.SIGINT)
+        said = self.ping.communicate(timeout=10)[0]
+        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+        # The last may be on its way.
+        assert sent - received <= 1, said
+
+    def close(self):
+        self.ping.kill()
+        self.ping.wait(10)
+
+
+def leftovers(awan, keep):
+    """What this installation has on the machine beyond one instance, its volume and its network."""
+    mine, groups = f"awan-{awan.tag()}", Path("/sys/fs/cgroup")
+    found = [f"process of {id}" for id in awan.guests() if id != keep]
+    for folder in [awan.data / "vms", Path("/run", mine, "vm"), *groups.glob(mine), *groups.glob(f"*/{mine}")]:
+        # Control groups also hold the kernel's own files.
+        names = [name for name in os.listdir(folder) if name.startswith("i-") and not name.startswith(keep)]
+        found += [f"{folder}/{name}" for name in names]
+    volumes, spaces = os.listdir(awan.data / "volumes"), os.listdir("/run/netns")
+    spaces = [name for name in spaces if name.startswith(f"{mine}-") and not name.endswith("-edge")]
+    return found + (volumes if len(volumes) != 1 else []) + (spaces if len(spaces) != 1 else [])
+
+
+def clean(awan, keep):
+    awan.audit()
+    try:
+        until("nothing is left over", 10, lambda: not leftovers(awan, keep))
+    except AssertionError:
+        raise AssertionError(leftovers(awan, keep))
+
+
+def one_round(awan, crowd, token, delay, ending):
+    """Returns how many there were after the restart, and whether the answer had come."""
+    asked = Launch(crowd, token)
+    asked.start()
+    time.sleep(delay)
+    awan.kill()
+    asked.join(70)
+    assert not asked.is_alive()
+    awan.start()
+    there = crowd.of(token)
+    assert len(there) in (0, COUNT), f"{len(there)} of {COUNT}"
+    if asked.answer:
+        assert there == asked.answer, "what was answered is durable"
+    again = crowd.launch(token)
+    assert len(again) == COUNT and there in ([], again), "the token makes them once"
+    assert crowd.of(token) == again
+    crowd.ec2.terminate_instances(InstanceIds=again, SkipOsShutdown=True)
+    if ending is not None:
+        time.sleep(ending)
+        awan.kill()
+        awan.start()
+    until("all terminated", 60, lambda: crowd.terminated(again), 0.1)
+    return len(there), bool(asked.answer)
+
+
+def test_a_kill_at_any_moment_of_a_launch_leaves_all_or_nothing():
+    print(f"\nAWAN_KILL_SEED={SEED} AWAN_KILL_ROUNDS={ROUNDS} replays this")
+    dice = random.Random(SEED)
+    awan = Awan("auto", shutdown_grace=20)
+    bystander, seen = None, set()
+    try:
+        awan.start()
+        bystander, crowd = Bystander(awan), Crowd(awan)
+        for round in range(ROUNDS):
+            moment = list(MOMENTS)[round % len(MOMENTS)]
+            delay, ending = dice.uniform(*MOMENTS[moment]), dice.uniform(*ENDING)
+            began = time.monotonic()
+            there, answered = one_round(awan, crowd, f"{SEED}-{round}", delay, ending if round % 4 == 3 else None)
+            bystander.lives()
+            clean(awan, bystander.id)
+            seen.add(there)
+            took = time.monotonic() - began
+            print(f"round {round}: killed after {delay:.3f} s, {there} there, answered: {answered}; {took:.1f} s", flush=True)
+        bystander.never_noticed()
+        # The longest delays are far beyond a launch.
+        assert COUNT in seen or ROUNDS < len(MOMENTS)
+    finally:
+        if bystander:
+            bystander.close()
+        awan.close()
