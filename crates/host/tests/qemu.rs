@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awan_host::driver::{BlockDevice, Hypervisor, SeenVm, Stop, Tap, Volumes};
-use awan_host::hypervisor::probe::Accelerator;
+use awan_host::hypervisor::probe::{Accelerator, Wanted, probe};
 use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::volume::qcow2::FileVolumes;
 use awan_model::Home;
@@ -32,12 +32,17 @@ struct Host {
     folder: tempfile::TempDir,
     tag: String,
     direct: bool,
+    accelerator: Accelerator,
     runtime: Option<tokio::runtime::Runtime>,
     driver: Option<Arc<QemuHypervisor>>,
 }
 
 impl Host {
     fn new() -> Option<Self> {
+        Self::under(Accelerator { name: "tcg", cpu: "max", note: String::new() })
+    }
+
+    fn under(accelerator: Accelerator) -> Option<Self> {
         if !nix::unistd::Uid::effective().is_root() {
             eprintln!("skipped: needs root");
             return None;
@@ -48,7 +53,7 @@ impl Host {
         }
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut host = Self { folder, tag, direct: false, runtime: None, driver: None };
+        let mut host = Self { folder, tag, direct: false, accelerator, runtime: None, driver: None };
         host.open();
         Some(host)
     }
@@ -78,7 +83,7 @@ impl Host {
             images: self.folder.path().join("images"),
             tag: self.tag.clone(),
             uid_base: 1_900_000_000,
-            accelerator: Accelerator { name: "tcg", cpu: "max", note: String::new() },
+            accelerator: self.accelerator.clone(),
             grace: Duration::from_secs(20),
         };
         let opened = runtime.block_on(async { QemuHypervisor::open(config) });
@@ -202,10 +207,9 @@ impl Drop for Host {
         if self.driver.is_none() {
             self.open();
         }
-        let purged =
-            self.runtime.as_ref().zip(self.driver.as_ref()).map(|(runtime, driver)| {
-                runtime.block_on(async { tokio::time::timeout(PATIENCE, driver.purge(Stop::Force)).await })
-            });
+        let purged = self.runtime.as_ref().zip(self.driver.as_ref()).map(|(runtime, driver)| {
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, driver.purge(Stop::Force)).await })
+        });
         let left = self.processes();
         for pid in left.keys() {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::SIGKILL);
@@ -279,6 +283,23 @@ fn open_tap(name: &str) -> OwnedFd {
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     tun.into()
+}
+
+#[test]
+fn where_kvm_can_run_a_guest_it_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let accelerator = match runtime.block_on(probe(Wanted::Kvm)) {
+        Ok(accelerator) => accelerator,
+        Err(e) => {
+            eprintln!("skipped: {e:#}");
+            return;
+        }
+    };
+    let Some(host) = Host::under(accelerator) else { return };
+    let vm = host.vm(1, 1);
+    host.start(&vm);
+    host.wait(host.driver().stop(&vm.id, Stop::Force)).expect("stops");
+    assert_eq!(host.until(&vm, Phase::Exited).exit, Some(Exit::Asked));
 }
 
 #[test]
