@@ -24,8 +24,24 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub type Question = (Ask, oneshot::Sender<Answer>);
 type Plan = Option<Arc<HostPlan>>;
 
-#[derive(Default)]
-pub struct Hosts(Mutex<HashMap<HostId, Connected>>);
+pub struct Hosts {
+    connected: Mutex<HashMap<HostId, Connected>>,
+    since: Instant,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self { connected: Mutex::default(), since: Instant::now() }
+    }
+}
+
+/// Whom this process hears.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub hosts: HashMap<HostId, bool>,
+    /// It has been listening for long enough that whoever has not connected is away.
+    pub long_enough: bool,
+}
 
 struct Connected {
     plan: watch::Sender<Plan>,
@@ -42,7 +58,7 @@ pub struct Connection {
 
 impl Hosts {
     fn lock(&self) -> MutexGuard<'_, HashMap<HostId, Connected>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A host connects; an older connection of the same host ends.
@@ -88,8 +104,9 @@ impl Hosts {
     }
 
     /// Whom we hear and whom we do not.
-    pub fn heard(&self) -> HashMap<HostId, bool> {
-        self.lock().iter().map(|(id, c)| (id.clone(), c.heard.elapsed() < AWAY_AFTER)).collect()
+    pub fn heard(&self) -> Heard {
+        let hosts = self.lock().iter().map(|(id, c)| (id.clone(), c.heard.elapsed() < AWAY_AFTER)).collect();
+        Heard { hosts, long_enough: self.since.elapsed() >= AWAY_AFTER }
     }
 
     /// Takes in a report. One that says nothing new writes nothing.
@@ -107,12 +124,16 @@ impl Hosts {
             }
         }
         let scope = Host(report.host.as_str().into());
-        let cause = format!("report of {}", report.host);
-        db.transact(scope, &cause, |tx| {
-            take_in(tx, &report);
-            Ok::<_, Error>(())
-        })
-        .await?;
+        // Looks first: of a host's many machines few have changed, and nobody else may write meanwhile.
+        let news = db.read(scope.clone(), |tx| news(tx, &report));
+        if let Some(news) = news {
+            let cause = format!("report of {}", report.host);
+            db.transact(scope, &cause, |tx| {
+                take_in(tx, &news);
+                Ok::<_, Error>(())
+            })
+            .await?;
+        }
         if let Some(connected) = self.lock().get_mut(&report.host) {
             connected.reported = Some(report);
         }
@@ -125,12 +146,45 @@ fn same(old: &HostPlan, new: &HostPlan) -> bool {
     old.vms == new.vms && old.volumes == new.volumes && old.network == new.network && old.store == new.store
 }
 
+/// The part of a report that changes something; `None`: nothing does.
+fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
+    let vms: Vec<_> = report.vms.iter().filter(|seen| changed_vm(tx, &report.host, seen).is_some()).cloned().collect();
+    let quiet = vms.is_empty() && changed_host(tx, report).is_none();
+    // Taken apart, because a copy of the whole report is large.
+    let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan, vms: _, volumes: _ } =
+        report;
+    (!quiet).then(|| Report {
+        protocol: *protocol,
+        host: host.clone(),
+        zone: zone.clone(),
+        region: region.clone(),
+        capacity: *capacity,
+        accelerator: accelerator.clone(),
+        note: note.clone(),
+        address: address.clone(),
+        plan: *plan,
+        vms,
+        volumes: Vec::new(),
+    })
+}
+
 /// What a report changes in the records.
 pub fn take_in(tx: &mut Tx<Host>, report: &Report) {
+    if let Some(record) = changed_host(tx, report) {
+        tx.put(record);
+    }
+    for seen in &report.vms {
+        if let Some(report) = changed_vm(tx, &report.host, seen) {
+            tx.put(report);
+        }
+    }
+}
+
+fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
     let home = Home::installation();
     let old = tx.find_in::<HostRecord>(&home, &report.host);
     let record = HostRecord {
-        home: home.clone(),
+        home,
         id: report.host.clone(),
         zone: report.zone.clone(),
         region: report.region.clone(),
@@ -140,32 +194,32 @@ pub fn take_in(tx: &mut Tx<Host>, report: &Report) {
         address: report.address.clone(),
         joined: old.as_ref().map_or(tx.now(), |o| o.joined),
     };
-    if old.is_none_or(|old| *old != record) {
-        tx.put(record);
-    }
-    for seen in &report.vms {
-        take_in_vm(tx, &report.host, seen);
-    }
+    old.is_none_or(|old| *old != record).then_some(record)
 }
 
-fn take_in_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) {
-    let VmSeen { home, id, run, phase, reboots, health, exit } = seen.clone();
-    let Some(place) = tx.find_in::<Placement>(&home, &id) else { return };
-    let Some(instance) = tx.find_in::<Instance>(&home, &id) else { return };
+fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmReport> {
+    let VmSeen { home, id, run, phase, reboots, health, exit } = seen;
+    let (run, phase) = (*run, *phase);
+    let old = tx.find_in::<VmReport>(home, id);
+    let known = old.as_ref().filter(|o| o.run == run);
+    if known.is_some_and(|o| {
+        o.host == *host && o.phase == phase && o.reboots == *reboots && o.health == *health && o.exit == *exit
+    }) {
+        return None;
+    }
+    let place = tx.find_in::<Placement>(home, id)?;
+    let instance = tx.find_in::<Instance>(home, id)?;
     // Late words about an earlier run, or of a host that no longer has it, say nothing.
     if place.host != *host || place.run != run || instance.run < run {
-        return;
+        return None;
     }
-    let old = tx.find_in::<VmReport>(&home, &id);
     // A run goes one way, so what says otherwise is late. In particular, what has exited never lives again.
-    if old.as_ref().is_some_and(|o| o.run == run && order(phase) < order(o.phase)) {
-        return;
+    if known.is_some_and(|o| order(phase) < order(o.phase)) {
+        return None;
     }
-    let since = old.as_ref().filter(|o| o.run == run && o.phase == phase).map_or(tx.now(), |o| o.at);
-    let report = VmReport { home, id, host: host.clone(), run, phase, reboots, health, exit, at: since };
-    if old.is_none_or(|old| *old != report) {
-        tx.put(report);
-    }
+    let at = known.filter(|o| o.phase == phase).map_or(tx.now(), |o| o.at);
+    let (home, id, host, exit) = (home.clone(), id.clone(), host.clone(), exit.clone());
+    Some(VmReport { home, id, host, run, phase, reboots: *reboots, health: *health, exit, at })
 }
 
 fn order(phase: Phase) -> u8 {
@@ -177,9 +231,10 @@ fn order(phase: Phase) -> u8 {
 }
 
 /// Records who is away, when that changes.
-pub fn note_liveness(tx: &mut Tx<System>, heard: &HashMap<HostId, bool>) -> Result<()> {
+pub fn note_liveness(tx: &mut Tx<System>, heard: &Heard) -> Result<()> {
     for host in tx.all::<HostRecord>() {
-        let alive = heard.get(&host.id).copied().unwrap_or(false);
+        // After a restart a host is what it was until it had time to connect.
+        let Some(alive) = heard.hosts.get(&host.id).copied().or(heard.long_enough.then_some(false)) else { continue };
         let at: Ref<HostLiveness> = Ref::new(&host.at().home, &host.id);
         let old = tx.find_at(&at);
         if old.is_none_or(|o| o.alive != alive) {
@@ -188,4 +243,24 @@ pub fn note_liveness(tx: &mut Tx<System>, heard: &HashMap<HostId, bool>) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_restart_makes_no_host_away_before_it_had_time_to_connect() {
+        let mut cloud = Cloud::new();
+        let note = |cloud: &Cloud, long_enough| {
+            let heard = Heard { hosts: HashMap::new(), long_enough };
+            cloud.control.db.transact_blocking(System, "test", |tx| note_liveness(tx, &heard)).expect("notes");
+        };
+        note(&cloud, false);
+        cloud.tenant("acme").run();
+        note(&cloud, true);
+        let refusal = cloud.tenant("acme").run_with(&[]).expect_err("its only host is away");
+        assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
+    }
 }

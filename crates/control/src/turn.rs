@@ -16,11 +16,14 @@ use crate::{hosts, plan, reconcile};
 /// Everything is looked at again so often, whatever the subscriptions say.
 const SLOW_ROUND: Duration = Duration::from_secs(30);
 const LIVENESS_ROUND: Duration = Duration::from_secs(5);
+/// A turn over a large cloud is followed by a pause as long as itself, so that planning leaves a core to requests.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Kinds whose changes concern one instance.
 const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 5] = ["client-token/", "key-pair/", "access-key/", "account/", "host-liveness/"];
+const UNPLANNED_KINDS: [&str; 6] =
+    ["client-token/", "key-pair/", "access-key/", "account/", "host-liveness/", "vm-report/"];
 
 pub async fn run(control: Arc<Control>) {
     let mut revisions = control.db.watch();
@@ -38,13 +41,14 @@ pub async fn run(control: Arc<Control>) {
             }
         }
         let at = revisions.borrow_and_update().to_owned();
-        let worker = control.clone();
+        let (worker, began) = (control.clone(), tokio::time::Instant::now());
         let since = done;
         let turned = tokio::task::spawn_blocking(move || turn(&worker, since)).await;
         let turned = turned.map_err(Error::fault).flatten();
         // What a failed turn left undone is looked for in everything, at the next one.
         done = turned.is_ok().then_some(at);
         log("turn", turned);
+        tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
     }
 }
 
@@ -61,13 +65,13 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
         Some(keys) => keys.iter().filter_map(|key| instance_of(key)).collect(),
         None => every_instance(&control.db),
     };
-    reconcile_all(&control.db, &instances)?;
+    let reconciled = reconcile_all(&control.db, &instances);
     let planned = |key: &Arc<str>| !UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) && !key.starts_with("by-");
     if keys.is_none_or(|keys| keys.iter().any(planned)) {
         let revision = control.db.snapshot().revision();
         control.hosts.push(control.db.read(System, |tx| plan::all(tx, revision)));
     }
-    Ok(())
+    reconciled.map(drop)
 }
 
 /// The instance that a key is about.
@@ -81,9 +85,10 @@ fn every_instance(db: &Db) -> BTreeSet<(String, String)> {
     db.snapshot().keys("instance/").filter_map(|key| instance_of(&key)).collect()
 }
 
-/// Reconciles instances; returns the time at which one of them wants to be looked at again.
+/// Reconciles instances; returns the time at which one of them wants to be looked at again. One that fails keeps back
+/// no other; the first failure is told at the end.
 pub fn reconcile_all(db: &Db, instances: &BTreeSet<(String, String)>) -> Result<Option<Millis>> {
-    let mut soonest = None;
+    let (mut soonest, mut failed) = (None, None);
     for (home, id) in instances {
         let Some((account, region)) = home.split_once('/') else { continue };
         let Ok(id) = id.parse() else { continue };
@@ -91,18 +96,60 @@ pub fn reconcile_all(db: &Db, instances: &BTreeSet<(String, String)>) -> Result<
         // Looks first: most reports change nothing that has consequences.
         if !db.read(System, |tx| settled(tx, &at)) {
             let cause = format!("reconcile {id}");
-            if let reconcile::Next::At(time) =
-                db.transact_blocking(System, &cause, |tx| reconcile::instance(tx, &at))?
-            {
-                soonest = Some(soonest.map_or(time, |s: Millis| s.min(time)));
+            match db.transact_blocking(System, &cause, |tx| reconcile::instance(tx, &at)) {
+                Ok(reconcile::Next::At(time)) => soonest = Some(soonest.map_or(time, |s: Millis| s.min(time))),
+                Ok(reconcile::Next::OnChange) => {}
+                Err(e) => {
+                    tracing::error!(instance = %id, error = %e, "an instance was not reconciled; it is tried again");
+                    failed.get_or_insert(e);
+                }
             }
         }
     }
-    Ok(soonest)
+    failed.map_or(Ok(soonest), Err)
 }
 
 /// Nothing follows from what is known about it.
 fn settled(tx: &mut awan_state::Tx<System>, at: &Ref<Instance>) -> bool {
     use awan_model::instance::{Phase, VmReport};
     tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id)).is_none_or(|r| r.phase != Phase::Exited)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use awan_state::{Committed, MemoryStore, Page, Store, StoreError, Txn};
+
+    use super::*;
+    use crate::testing::Cloud;
+
+    /// Refuses whatever has this cause.
+    #[derive(Clone, Default)]
+    struct Stubborn(Arc<(MemoryStore, Mutex<String>)>);
+
+    impl Store for Stubborn {
+        fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+            self.0.0.range(prefix, after, limit)
+        }
+        fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
+            let refused = self.0.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let some = batch.iter().take_while(|txn| *txn.cause != *refused).count();
+            self.0.0.commit(&batch[..some])
+        }
+    }
+
+    #[test]
+    fn an_instance_that_cannot_be_reconciled_keeps_back_no_other() {
+        let store = Stubborn::default();
+        let mut cloud = Cloud::on(Box::new(store.clone()), 1_000, 1_000_000);
+        let ids = cloud.tenant("acme").run_with(&[("MinCount", "2"), ("MaxCount", "2")]).expect("launches");
+        cloud.settle();
+        let both = [("InstanceId.1", ids[0].as_str()), ("InstanceId.2", ids[1].as_str())];
+        cloud.tenant("acme").call("StopInstances", &both).expect("stops");
+        *store.0.1.lock().expect("unharmed") = format!("reconcile {}", ids[0]);
+        ids.iter().for_each(|id| cloud.declare_over(id, awan_model::instance::Exit::Asked));
+        turn(&cloud.control, None).expect_err("one cannot");
+        assert_eq!(cloud.counts(), (1, 2), "places, volumes");
+    }
 }
