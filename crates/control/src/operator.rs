@@ -283,12 +283,17 @@ fn end_instances(tx: &mut Tx<Operator>, home: &Home, force: bool) -> Result<usiz
 
 /// Removes every record of a home. Its instances are over.
 fn erase(tx: &mut Tx<Operator>, home: &Home) {
+    use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
     use awan_model::volume::{Volume, VolumePlacement};
     tx.as_system(|tx| {
+        // Of runs that are declared over, and not yet given back.
+        for place in tx.all_in::<Placement>(home) {
+            tx.remove(&place.at());
+        }
         for place in tx.all_in::<VolumePlacement>(home) {
             tx.remove(&place.at());
         }
@@ -356,4 +361,28 @@ pub fn hosts(db: &Db) -> Vec<HostView> {
 
 pub fn accounts(db: &Db) -> Vec<Account> {
     db.read(Operator, |tx| tx.all::<Account>().iter().map(|a| (**a).clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use awan_model::instance::Exit;
+
+    use super::*;
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_deleted_account_leaves_no_place_behind_even_before_a_turn() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        let account = cloud.instance(&id).0.home.account().to_owned();
+        let delete = |cloud: &Cloud| {
+            cloud.control.db.transact_blocking(Operator, "test", |tx| close_account(tx, &account, true))
+        };
+        assert!(!delete(&cloud).expect("begins"), "an instance lives");
+        cloud.declare_over(&id, Exit::Asked);
+        assert!(delete(&cloud).expect("ends"));
+        assert_eq!(cloud.counts(), (0, 0), "places, volumes");
+        cloud.audit();
+    }
 }

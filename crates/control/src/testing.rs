@@ -12,7 +12,7 @@ use awan_model::instance::{Exit, Health, Instance, Phase, Placement, VmReport, s
 use awan_model::plan::PROTOCOL;
 use awan_model::report::{Report, VmSeen};
 use awan_model::volume::Volume;
-use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, System, Tenant};
+use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
 use awan_wire::query::Params;
 use expect_test::Expect;
 
@@ -56,9 +56,12 @@ impl Cloud {
     }
 
     pub fn with_capacity(vcpus: u32, memory_mib: u64) -> Self {
+        Self::on(Box::<MemoryStore>::default(), vcpus, memory_mib)
+    }
+
+    pub fn on(store: Box<dyn Store>, vcpus: u32, memory_mib: u64) -> Self {
         let clock = Arc::new(StandingClock(AtomicU64::new(1_795_521_600_000)));
-        let control = Control::open(Box::<MemoryStore>::default(), Mode::Inline, clock.clone(), Entropy::seeded(1))
-            .expect("opens");
+        let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(1)).expect("opens");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let pool = "198.18.0.0/16".parse().expect("a network");
         let settings = Settings { regions: vec![REGION.into()], zones_per_region: 3, public_pool: pool };
@@ -125,6 +128,12 @@ impl Cloud {
 
     /// A run ends by itself.
     pub fn exit(&mut self, id: &str, exit: Exit) {
+        self.declare_over(id, exit);
+        turn::turn(&self.control, None).expect("a turn");
+    }
+
+    /// The host says that a run is over; nothing has followed yet.
+    pub fn declare_over(&mut self, id: &str, exit: Exit) {
         let instance = self.instance(id).0;
         let (home, run) = (instance.home, instance.run);
         let seen = VmSeen {
@@ -137,7 +146,6 @@ impl Cloud {
             exit: Some(exit),
         };
         self.report(vec![seen]);
-        turn::turn(&self.control, None).expect("a turn");
     }
 
     pub fn instance(&mut self, id: &str) -> (Instance, Option<VmReport>) {
