@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use awan_model::address::{Address, BY_PUBLIC_IP};
+use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::HostRecord;
 use awan_model::id::HostId;
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
@@ -12,6 +13,7 @@ use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
 use awan_model::plan::HostPlan;
 use awan_model::report::{Answer, Ask, Inventory};
+use awan_model::subnet::Subnet;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Db, System, Tx};
 
@@ -57,6 +59,7 @@ pub fn always(tx: &mut Tx<System>) -> Vec<String> {
         }
     }
     unique(tx, &mut out);
+    references(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
         if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {
             out.push(format!("volume placement {}: there is no such volume", volume.id));
@@ -151,43 +154,121 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
     out
 }
 
-/// Every instance that runs has an open meter and no other has: I8.
+/// Whatever costs money has one open meter and nothing else has: I8.
 pub fn meter(db: &Db) -> Result<Vec<String>> {
-    let mut open: BTreeSet<(String, u32)> = BTreeSet::new();
+    let mut open: BTreeSet<Meter> = BTreeSet::new();
     let mut out = Vec::new();
     let mut after: Option<String> = None;
-    let mut events: Vec<MeterEvent> = Vec::new();
     loop {
         let page = db.cold("meter/", after.as_deref(), METER_PAGE).map_err(Error::fault)?;
-        events.extend(page.rows.iter().filter_map(|row| serde_json::from_slice::<MeterEvent>(&row.value).ok()));
+        for row in &page.rows {
+            let event: MeterEvent = serde_json::from_slice(&row.value).map_err(Error::fault)?;
+            count(&mut open, event, &mut out);
+        }
         after = page.rows.last().map(|row| row.key.to_string());
         if !page.more {
             break;
         }
     }
-    // Of two events in one millisecond the beginning comes first.
-    events.sort_by_key(|e| (e.at, matches!(e.kind, MeterKind::InstanceEnded { .. })));
-    for MeterEvent { resource, generation, kind, .. } in events {
-        match kind {
-            MeterKind::InstanceBegan { .. } if !open.insert((resource.clone(), generation)) => {
-                out.push(format!("meter: {resource} began run {generation} twice"));
-            }
-            MeterKind::InstanceEnded { .. } if !open.remove(&(resource.clone(), generation)) => {
-                out.push(format!("meter: {resource} ended run {generation}, which had not begun"));
-            }
-            _ => {}
+    let due = db.read(System, due);
+    let named = |(id, generation, what): &Meter| format!("meter: {id} ({what} {generation})");
+    out.extend(open.difference(&due).map(|m| format!("{} is open, and there is nothing to measure", named(m))));
+    out.extend(due.difference(&open).map(|m| format!("{} is not open", named(m))));
+    Ok(out)
+}
+
+/// Resource, generation, and what is measured.
+type Meter = (String, u32, String);
+
+/// What one event does to the meters that are open.
+fn count(open: &mut BTreeSet<Meter>, event: MeterEvent, out: &mut Vec<String>) {
+    let MeterEvent { resource, generation, kind, .. } = event;
+    let (begins, what) = match kind {
+        MeterKind::InstanceBegan { instance_type } => (true, format!("run of {instance_type}")),
+        MeterKind::InstanceEnded { instance_type } => (false, format!("run of {instance_type}")),
+        MeterKind::VolumeBegan { gib, volume_type } => (true, format!("{gib} GiB of {volume_type}")),
+        MeterKind::VolumeEnded { gib, volume_type } => (false, format!("{gib} GiB of {volume_type}")),
+        MeterKind::AddressAllocated { public_ip } => (true, format!("allocation of {public_ip}")),
+        MeterKind::AddressReleased { public_ip } => (false, format!("allocation of {public_ip}")),
+        MeterKind::AddressAssociated { public_ip } => (true, format!("association of {public_ip}")),
+        MeterKind::AddressDisassociated { public_ip } => (false, format!("association of {public_ip}")),
+        MeterKind::PublicIpBegan { public_ip } => (true, format!("use of {public_ip}")),
+        MeterKind::PublicIpEnded { public_ip } => (false, format!("use of {public_ip}")),
+    };
+    let meter = (resource, generation, what);
+    if begins && open.contains(&meter) {
+        out.push(format!("meter: {} began twice ({} {})", meter.0, meter.2, meter.1));
+    } else if begins {
+        open.insert(meter);
+    } else if !open.remove(&meter) {
+        out.push(format!("meter: {} ended and had not begun ({} {})", meter.0, meter.2, meter.1));
+    }
+}
+
+/// The meters that the records ask for.
+fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
+    let mut due = BTreeSet::new();
+    for i in tx.all::<Instance>() {
+        if state(&i, tx.find_in::<VmReport>(&i.home, &i.id).as_deref()) == State::Running {
+            due.insert((i.id.to_string(), i.run, format!("run of {}", i.instance_type)));
         }
     }
-    let running = db.read(System, |tx| {
-        let all = tx.all::<Instance>();
-        let runs = |i: &Instance, tx: &mut Tx<System>| {
-            state(i, tx.find_in::<VmReport>(&i.home, &i.id).as_deref()) == State::Running
-        };
-        all.iter().filter(|i| runs(i, tx)).map(|i| (i.id.to_string(), i.run)).collect::<BTreeSet<_>>()
-    });
-    out.extend(
-        open.difference(&running).map(|(id, run)| format!("meter: {id} is metered for run {run} and does not run")),
-    );
-    out.extend(running.difference(&open).map(|(id, run)| format!("meter: {id} runs (run {run}) and is not metered")));
-    Ok(out)
+    for place in tx.all::<Placement>() {
+        due.extend(place.public_ip.map(|ip| (place.id.to_string(), place.run, format!("use of {ip}"))));
+    }
+    for v in tx.all::<Volume>() {
+        due.insert((v.id.to_string(), 0, format!("{} GiB of {}", v.size_gib, v.kind)));
+    }
+    for a in tx.all::<Address>() {
+        due.insert((a.id.to_string(), 0, format!("allocation of {}", a.public_ip)));
+        if a.association.is_some() {
+            due.insert((a.id.to_string(), 0, format!("association of {}", a.public_ip)));
+        }
+    }
+    due
+}
+
+/// What records say of each other: nothing names what is not there.
+fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
+    for report in tx.all::<VmReport>() {
+        if tx.find_in::<Instance>(&report.home, &report.id).is_none() {
+            out.push(format!("report about {}: there is no such instance", report.id));
+        }
+    }
+    for eni in tx.all::<NetworkInterface>() {
+        let (home, id) = (&eni.home, &eni.id);
+        let attached = eni.attachment.as_ref().map(|a| &a.instance);
+        if let Some(instance) = attached.filter(|i| tx.find_in::<Instance>(home, i).is_none()) {
+            out.push(format!("{id}: is attached to {instance}, which is not there"));
+        }
+        if tx.find_in::<Subnet>(home, &eni.subnet).is_none_or(|s| !s.is_usable(eni.private_ip)) {
+            out.push(format!("{id}: has the address {}, which its subnet has not", eni.private_ip));
+        }
+        for group in eni.groups.iter().filter(|g| tx.find_in::<SecurityGroup>(home, g).is_none()) {
+            out.push(format!("{id}: is in {group}, which is not there"));
+        }
+    }
+    for volume in tx.all::<Volume>() {
+        let attached = volume.attachment.as_ref().map(|a| &a.instance);
+        if let Some(instance) = attached.filter(|i| tx.find_in::<Instance>(&volume.home, i).is_none()) {
+            out.push(format!("{}: is attached to {instance}, which is not there", volume.id));
+        }
+    }
+    for address in tx.all::<Address>() {
+        let Some(held) = &address.association else { continue };
+        let eni = tx.find_in::<NetworkInterface>(&address.home, &held.interface);
+        if eni.is_none_or(|e| e.private_ip != held.private_ip) {
+            out.push(format!("{}: is associated with {}, which is not there", address.id, held.interface));
+        }
+    }
+    for group in tx.all::<SecurityGroup>() {
+        for rule in &group.rules {
+            if let Peer::Group(peer) = &rule.peer
+                && tx.find_in::<SecurityGroup>(&group.home, peer).is_none_or(|p| p.vpc != group.vpc)
+            {
+                out.push(format!("{}: names {peer}, which is not there", group.id));
+            }
+        }
+    }
+    out.extend(tx.dangling().into_iter().map(|index| format!("index {index}: what it names is not there")));
 }

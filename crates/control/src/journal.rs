@@ -4,7 +4,7 @@
 //! no action and no reconciler can forget it, and neither can exist without the other.
 
 use awan_model::address::Address;
-use awan_model::instance::{Instance, State, VmReport, state};
+use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::journal::{MeterEvent, MeterKind, Transition};
 use awan_model::volume::Volume;
 use awan_state::{Home, Record, Ref, System, Tx};
@@ -15,6 +15,7 @@ pub fn record(tx: &mut Tx<System>) {
     instances(tx, &mut entries);
     volumes(tx, &mut entries);
     addresses(tx, &mut entries);
+    places(tx, &mut entries);
     entries.append(tx);
 }
 
@@ -26,22 +27,19 @@ struct Entries {
 
 impl Entries {
     fn append(self, tx: &mut Tx<System>) {
-        let (at, cause) = (tx.now(), tx.cause().to_string());
-        for (home, resource, from, to) in self.transitions {
-            let name = format!("{resource}/{at:015}-{}", unique(tx));
+        let (at, cause, revision) = (tx.now(), tx.cause().to_string(), tx.revision());
+        // Many transactions share a millisecond: their revision and the place in theirs keep entries apart, in order.
+        let order = |n: usize| format!("{at:015}-{revision:015}-{n:04}");
+        for (n, (home, resource, from, to)) in self.transitions.into_iter().enumerate() {
+            let name = format!("{resource}/{}", order(n));
             let (from, to) = (from.to_owned(), to.to_owned());
             tx.append("journal", &home, &name, &Transition { resource, from, to, at, cause: cause.clone() });
         }
-        for (home, resource, generation, kind) in self.meter {
-            let name = format!("{at:015}-{}", unique(tx));
+        for (n, (home, resource, generation, kind)) in self.meter.into_iter().enumerate() {
+            let name = format!("{}-{resource}", order(n));
             tx.append("meter", &home, &name, &MeterEvent { resource, generation, kind, at, cause: cause.clone() });
         }
     }
-}
-
-/// Keeps two entries of one millisecond apart.
-fn unique(tx: &mut Tx<System>) -> String {
-    format!("{:016x}", u64::from_be_bytes(tx.random()))
 }
 
 const NOWHERE: &str = "";
@@ -131,5 +129,86 @@ fn addresses(tx: &mut Tx<System>, entries: &mut Entries) {
         if after.is_none() {
             push(MeterKind::AddressReleased { public_ip: ip });
         }
+    }
+}
+
+/// The automatic public addresses: of one run each.
+fn places(tx: &mut Tx<System>, entries: &mut Entries) {
+    for (before, after) in tx.changed::<Placement>() {
+        let held = |p: &Placement| p.public_ip.map(|ip| (p.run, ip.to_string()));
+        let place = after.as_ref().or(before.as_ref()).expect("a change has a side").clone();
+        let (then, now) = (before.and_then(|p| held(&p)), after.and_then(|p| held(&p)));
+        if then == now {
+            continue;
+        }
+        let mut push = |run, kind| entries.meter.push((place.home.clone(), place.id.to_string(), run, kind));
+        if let Some((run, public_ip)) = then {
+            push(run, MeterKind::PublicIpEnded { public_ip });
+        }
+        if let Some((run, public_ip)) = now {
+            push(run, MeterKind::PublicIpBegan { public_ip });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::testing::{Cloud, check};
+
+    /// The kinds of all meter events, in the order in which they are kept.
+    fn kinds(cloud: &Cloud) -> String {
+        let page = cloud.control.db.cold("meter/", None, 1_000).expect("reads");
+        let kind = |value: &[u8]| {
+            let event: MeterEvent = serde_json::from_slice(value).expect("an event");
+            let name = format!("{:?}", event.kind);
+            format!("{} {}", name.split(' ').next().unwrap_or_default(), event.generation)
+        };
+        page.rows.iter().map(|row| kind(&row.value)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn whatever_costs_is_metered_in_the_order_in_which_it_happened() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &id)]).expect("stops");
+        cloud.settle();
+        cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &id)]).expect("starts");
+        cloud.settle();
+        let made = cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        let address = Cloud::ids(&made, "allocationId").remove(0);
+        for _ in 0..2 {
+            let ask = [("AllocationId", address.as_str()), ("InstanceId", id.as_str())];
+            let made = cloud.tenant("acme").call("AssociateAddress", &ask).expect("associates");
+            let association = Cloud::ids(&made, "associationId").remove(0);
+            cloud
+                .tenant("acme")
+                .call("DisassociateAddress", &[("AssociationId", &association)])
+                .expect("disassociates");
+        }
+        cloud.tenant("acme").call("ReleaseAddress", &[("AllocationId", &address)]).expect("releases");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.settle();
+        // The clock of this cloud stands still: all of this is one millisecond.
+        check(&kinds(&cloud), expect![[r#"
+            VolumeBegan 0
+            PublicIpBegan 1
+            InstanceBegan 1
+            InstanceEnded 1
+            PublicIpEnded 1
+            PublicIpBegan 2
+            InstanceBegan 2
+            AddressAllocated 0
+            AddressAssociated 0
+            AddressDisassociated 0
+            AddressAssociated 0
+            AddressDisassociated 0
+            AddressReleased 0
+            InstanceEnded 2
+            VolumeEnded 0
+            PublicIpEnded 2"#]]);
+        cloud.audit();
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use awan_model::address::BY_PUBLIC_IP;
@@ -15,6 +16,7 @@ use awan_model::instance::{Instance, Placement};
 use awan_model::instance_type::InstanceType;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Home, System, Tenant, Tx};
+use ipnet::Ipv4Net;
 
 use crate::error::{Code, Error, Result, refuse};
 
@@ -109,7 +111,7 @@ impl Room {
         Ok(host.id.clone())
     }
 
-    /// The lowest public address that nobody holds.
+    /// A public address that nobody holds.
     fn public_address(&mut self, tx: &mut Tx<Tenant>) -> Result<Ipv4Addr> {
         if self.pool.is_none() {
             self.pool = Some(tx.as_system(Pool::count)?);
@@ -122,6 +124,12 @@ impl Room {
 /// The public addresses that nobody holds.
 struct Pool {
     free: std::vec::IntoIter<Ipv4Addr>,
+    all: RangeInclusive<u32>,
+}
+
+/// The addresses of a pool that can be given away: the first two are the routers' on the way in.
+fn usable(pool: &Ipv4Net) -> RangeInclusive<u32> {
+    u32::from(pool.network()).saturating_add(3)..=u32::from(pool.broadcast()).saturating_sub(1)
 }
 
 impl Pool {
@@ -129,9 +137,13 @@ impl Pool {
         let installation = tx.find_in::<Installation>(&Home::installation(), &Installation::ID.into());
         let pool = installation.ok_or_else(|| Error::fault("the installation has no record"))?.public_pool;
         let held: HashSet<Ipv4Addr> = tx.held(BY_PUBLIC_IP).iter().filter_map(|ip| ip.parse().ok()).collect();
-        // The first two are the routers' on the way in.
-        let free: Vec<_> = pool.hosts().skip(2).filter(|ip| !held.contains(ip)).take(POOL_LOOK_AHEAD).collect();
-        Ok(Self { free: free.into_iter() })
+        let all = usable(&pool);
+        let size = all.end().saturating_sub(*all.start()).saturating_add(1);
+        // From anywhere: an address that was given back is not at once another's, nor the same instance's again.
+        let from = all.start().saturating_add(u32::from_be_bytes(tx.random()) % size);
+        let round = (from..=*all.end()).chain(*all.start()..from).map(Ipv4Addr::from);
+        let free: Vec<_> = round.filter(|ip| !held.contains(ip)).take(POOL_LOOK_AHEAD).collect();
+        Ok(Self { free: free.into_iter(), all })
     }
 
     fn take(&mut self) -> Result<Ipv4Addr> {
@@ -153,14 +165,8 @@ pub fn public_address(tx: &mut Tx<Tenant>, wanted: Option<Ipv4Addr>) -> Result<I
             Some(ip) if tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_some() => {
                 Err(refuse(Code::AddressInUse, format!("The address {ip} is in use")))
             }
-            Some(ip) => {
-                let there = pool.free.any(|free| free == ip);
-                if there {
-                    Ok(ip)
-                } else {
-                    Err(refuse(Code::InvalidAddressNotFound, format!("Address '{ip}' not found.")))
-                }
-            }
+            Some(ip) if pool.all.contains(&u32::from(ip)) => Ok(ip),
+            Some(ip) => Err(refuse(Code::InvalidAddressNotFound, format!("Address '{ip}' not found."))),
         }
     })
 }
@@ -182,4 +188,54 @@ pub fn no_capacity(kind: &str, zone: &str) -> Error {
 /// Whether the control plane hears a host.
 pub fn is_alive(tx: &mut Tx<Tenant>, host: &HostId) -> bool {
     tx.as_system(|tx| tx.find_in::<HostLiveness>(&Home::installation(), host)).is_none_or(|l| l.alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_public_address_lasts_from_start_to_stop_and_an_elastic_one_stays() {
+        let mut cloud = Cloud::new();
+        let (a, b) = (cloud.tenant("acme").run(), cloud.tenant("acme").run());
+        let made = cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        let elastic = Cloud::ids(&made, "publicIp").remove(0);
+        cloud
+            .tenant("acme")
+            .call("AssociateAddress", &[("PublicIp", &elastic), ("InstanceId", &b)])
+            .expect("associates");
+        let public = |cloud: &mut Cloud, id: &str| {
+            let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", id)]).expect("answers");
+            Cloud::ids(&shown, "ipAddress").pop()
+        };
+        let first = public(&mut cloud, &a).expect("has one");
+        let both = [("InstanceId.1", a.as_str()), ("InstanceId.2", b.as_str())];
+        cloud.tenant("acme").call("StopInstances", &both).expect("stops");
+        cloud.settle();
+        assert_eq!((public(&mut cloud, &a), public(&mut cloud, &b)), (None, Some(elastic.clone())));
+        cloud.tenant("acme").call("StartInstances", &both).expect("starts");
+        let second = public(&mut cloud, &a).expect("has one again");
+        assert_ne!(first, second, "65,000 are free");
+        assert_eq!(public(&mut cloud, &b), Some(elastic));
+        cloud.settle();
+        cloud.audit();
+    }
+
+    #[test]
+    fn any_free_address_of_the_pool_can_be_asked_for() {
+        let mut cloud = Cloud::new();
+        let mut ask = |ip: &str| cloud.tenant("acme").call("AllocateAddress", &[("Address", ip)]);
+        for ip in ["198.18.0.3", "198.18.255.254", "198.18.128.1"] {
+            assert_eq!(Cloud::ids(&ask(ip).expect("is free"), "publicIp"), [ip]);
+        }
+        for (ip, code) in [
+            ("198.18.0.3", "InvalidIPAddress.InUse"),
+            ("198.18.0.2", "InvalidAddress.NotFound"),
+            ("198.18.255.255", "InvalidAddress.NotFound"),
+            ("203.0.113.1", "InvalidAddress.NotFound"),
+        ] {
+            let refusal = ask(ip).expect_err(ip);
+            assert!(refusal.starts_with(code), "{ip}: {refusal}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! What happened: changes of state, and what they cost. Written by `control::journal` only, kept in `cold/`.
+//! What happened: changes of state, and what they cost. Written by `control::journal` only, kept in `cold/`, in the
+//! order in which it happened.
 
 use awan_state::Millis;
 use serde::{Deserialize, Serialize};
@@ -27,12 +28,37 @@ pub struct MeterEvent {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MeterKind {
-    InstanceBegan { instance_type: String },
-    InstanceEnded { instance_type: String },
-    VolumeBegan { gib: u32, volume_type: String },
-    VolumeEnded { gib: u32, volume_type: String },
-    AddressAllocated { public_ip: String },
-    AddressAssociated { public_ip: String },
-    AddressDisassociated { public_ip: String },
-    AddressReleased { public_ip: String },
+    InstanceBegan {
+        instance_type: String,
+    },
+    InstanceEnded {
+        instance_type: String,
+    },
+    VolumeBegan {
+        gib: u32,
+        volume_type: String,
+    },
+    VolumeEnded {
+        gib: u32,
+        volume_type: String,
+    },
+    AddressAllocated {
+        public_ip: String,
+    },
+    AddressAssociated {
+        public_ip: String,
+    },
+    AddressDisassociated {
+        public_ip: String,
+    },
+    AddressReleased {
+        public_ip: String,
+    },
+    /// A public address that an instance has for as long as its run is placed.
+    PublicIpBegan {
+        public_ip: String,
+    },
+    PublicIpEnded {
+        public_ip: String,
+    },
 }

@@ -394,6 +394,13 @@ impl Tx<System> {
         held
     }
 
+    /// Index keys whose record is not there: none, if every change kept its indexes.
+    pub fn dangling(&mut self) -> Vec<String> {
+        let map = &self.core().snapshot.map;
+        let gone = |entry: &Entry| !map.contains_key(&entry.text());
+        range(map, "by-").filter(|(_, entry)| gone(entry)).map(|(key, _)| key.to_string()).collect()
+    }
+
     /// Drops what a host said about something that no longer exists.
     pub fn forget<R: Record<Writer = Host>>(&mut self, at: &Ref<R>) {
         self.core().remove(at);
