@@ -3,7 +3,7 @@
 use awan_model::account::{AccessKey, Account, root_arn};
 use awan_model::installation::Installation;
 use awan_state::{Home, System, Tenant};
-use awan_wire::sigv4::{self, Parts, SigError};
+use awan_wire::sigv4::{Parts, Presented, SigError};
 
 use crate::control::Control;
 use crate::dispatch::Service;
@@ -23,8 +23,7 @@ impl From<SigError> for Error {
     }
 }
 
-pub fn verify(control: &Control, parts: &Parts<'_>) -> Result<Caller> {
-    let presented = sigv4::parse(parts)?;
+pub fn verify(control: &Control, presented: &Presented, parts: &Parts<'_>) -> Result<Caller> {
     let now = i64::try_from(control.db.now() / 1000).unwrap_or(i64::MAX);
     let installation = Home::installation();
     let (key, installed) = control.db.read(System, |tx| {

@@ -71,6 +71,7 @@ codes! {
     InvalidGroupNotFound "InvalidGroup.NotFound" 400,
     InvalidGroupReserved "InvalidGroup.Reserved" 400,
     InvalidInstanceId "InvalidInstanceID" 400,
+    InvalidInstanceType "InvalidInstanceType" 400,
     InvalidKeyFormat "InvalidKey.Format" 400,
     InvalidKeyPairDuplicate "InvalidKeyPair.Duplicate" 400,
     InvalidKeyPairNotFound "InvalidKeyPair.NotFound" 400,

@@ -81,8 +81,10 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     let headers = plain(&head.headers);
     let parts =
         sigv4::Parts { method: head.method.as_str(), path: head.uri.path(), query, headers: &headers, body: &body };
-    let Caller { tenant, service } = auth::verify(control, &parts)?;
-    log.service = Some(service);
+    let presented = sigv4::parse(&parts)?;
+    // A refusal too is read by the client of the service that was signed for.
+    log.service = Service::signed(&presented.service);
+    let Caller { tenant, service } = auth::verify(control, &presented, &parts)?;
     tenant.home.account().clone_into(&mut log.account);
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
     let params = params(query, form, &body)?;
@@ -115,4 +117,26 @@ fn params(query: &str, content_type: &str, body: &[u8]) -> Result<Params> {
 fn plain(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_refusal_has_the_form_of_the_service_that_was_signed_for() {
+        let cloud = Cloud::new();
+        for (service, root) in
+            [("ec2", "<Response><Errors>"), ("sts", "<ErrorResponse xmlns=\"https://sts."), ("x", "<Response>")]
+        {
+            let credential = format!("Credential=AKIAUNKNOWN/20261124/us-east-1/{service}/aws4_request");
+            let line = format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature=00");
+            let request = Request::post("/").header("host", "awan").header("x-amz-date", "20261124T120000Z");
+            let request = request.header("authorization", line).body(Body::empty()).expect("a request");
+            let (status, body) = cloud.http(request);
+            assert_eq!(status, 401);
+            assert!(body.contains(root) && body.contains("<Code>AuthFailure<"), "{body}");
+        }
+    }
 }

@@ -15,12 +15,13 @@ use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
 use awan_wire::query::Params;
 use expect_test::Expect;
+use tower::ServiceExt as _;
 
 use crate::control::{Control, Settings};
 use crate::dispatch::{Service, dispatch};
 use crate::error::Error;
 use crate::operator::{self, Builtin};
-use crate::{audit, plan, turn};
+use crate::{audit, http, plan, turn};
 
 const REGION: &str = "us-east-1";
 
@@ -62,7 +63,7 @@ impl Cloud {
     pub fn on(store: Box<dyn Store>, vcpus: u32, memory_mib: u64) -> Self {
         let clock = Arc::new(StandingClock(AtomicU64::new(1_795_521_600_000)));
         let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(1)).expect("opens");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let pool = "198.18.0.0/16".parse().expect("a network");
         let settings = Settings { regions: vec![REGION.into()], zones_per_region: 3, public_pool: pool };
         let digest = "0123456789abcdef0123456789abcdef".to_owned();
@@ -186,6 +187,15 @@ impl Cloud {
         let differences = self.control.db.read(System, audit::records);
         assert_eq!(differences, Vec::<String>::new());
         assert_eq!(audit::meter(&self.control.db).expect("reads"), Vec::<String>::new());
+    }
+
+    /// A request as it comes over the wire: status and body.
+    pub fn http(&self, request: axum::extract::Request) -> (u16, String) {
+        self.runtime.block_on(async {
+            let answer = http::router(self.control.clone()).oneshot(request).await.expect("never fails");
+            let (status, body) = (answer.status().as_u16(), axum::body::to_bytes(answer.into_body(), 1 << 20).await);
+            (status, String::from_utf8(body.expect("a body").to_vec()).expect("text"))
+        })
     }
 
     /// The texts of all elements of one name, in order.

@@ -4,9 +4,8 @@ use awan_model::instance_type::InstanceType;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::run_instances::instance_kind;
 use crate::describe::{Filters, Page};
-use crate::error::Result;
+use crate::error::{Code, Result, refuse};
 
 const FILTERS: &[&str] = &[
     "auto-recovery-supported",
@@ -58,8 +57,16 @@ pub fn describe_instance_types(
         !instance_types.is_empty(),
     )?;
     let mut found = Vec::new();
+    let mut unknown = Vec::new();
     for name in &instance_types {
-        found.push(instance_kind(tx, name)?);
+        match tx.public::<InstanceType>(name) {
+            Some(kind) => found.push(kind),
+            None => unknown.push(name.chars().take(64).collect::<String>().escape_debug().to_string()),
+        }
+    }
+    if !unknown.is_empty() {
+        let message = format!("The following supplied instance types do not exist: [{}]", unknown.join(", "));
+        return Err(refuse(Code::InvalidInstanceType, message));
     }
     if instance_types.is_empty() {
         found = tx.all_public::<InstanceType>();
@@ -186,5 +193,14 @@ mod tests {
             cloud.tenant("acme").call("DescribeInstanceTypes", &[("InstanceType.1", "m5.xlarge")]).expect("answers");
         assert_eq!(Cloud::ids(&shown, "sizeInMiB"), ["16384"]);
         assert_eq!(Cloud::ids(&shown, "defaultVCpus"), ["4"]);
+    }
+
+    #[test]
+    fn types_that_are_not_there_are_named() {
+        let mut cloud = Cloud::new();
+        let ask = [("InstanceType.1", "t9.giant"), ("InstanceType.2", "t3.nano"), ("InstanceType.3", "x")];
+        let refusal = cloud.tenant("acme").call("DescribeInstanceTypes", &ask).expect_err("two are not there");
+        let expected = "InvalidInstanceType: The following supplied instance types do not exist: [t9.giant, x]";
+        assert_eq!(refusal, expected);
     }
 }
