@@ -148,12 +148,12 @@ counted 600 'what must not compile' cargo test --locked --doc --package awan-sta
 
 if build >"$out/build" 2>&1; then
   export AWAN_BINARY="$out/awan" PYTHONPATH="$root/tests"
-  isolated 900 'real clients' python -m pytest -q -rs -p no:cacheprovider tests/conformance
+  isolated 900 'real clients' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/conformance
   if [ -n "$guests" ]; then
     id=ami-$(sed -n 's/.*"sha256": "\(.\{17\}\).*/\1/p' "$image/manifest.json")
     mv "$image" "$out/images/$id"
     export AWAN_TEST_IMAGES="$out/images" AWAN_TINY_DIR="$out/images/$id"
-    isolated 2400 'real guests' python -m pytest -q -rs -p no:cacheprovider tests/e2e
+    isolated 2400 'real guests' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/e2e
     one 1800 'the release program is built' cargo build --locked --release --package awan
     one 900 'quickstart' sh tests/isolated.sh sh tests/quickstart.sh
   else

@@ -30,7 +30,9 @@ fn run(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::check(&root()),
         ["ci", which @ ..] => program(&root().join("test.sh"), which),
         ["bench", what @ ..] => bench(what),
-        _ => bail!("usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch"),
+        _ => bail!(
+            "usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch"
+        ),
     }
 }
 
