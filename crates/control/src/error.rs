@@ -86,6 +86,7 @@ codes! {
     InvalidResourceId "InvalidID" 400,
     InvalidUserDataMalformed "InvalidUserData.Malformed" 400,
     InvalidZoneNotFound "InvalidZone.NotFound" 400,
+    KeyPairLimitExceeded "KeyPairLimitExceeded" 400,
     MalformedQueryString "MalformedQueryString" 400,
     MethodNotAllowed "MethodNotAllowed" 405,
     MissingAuthenticationToken "MissingAuthenticationToken" 403,

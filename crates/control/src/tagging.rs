@@ -70,8 +70,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
 }
 
 fn rule(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
-    let found = tx.list::<SecurityGroup>().iter().any(|g| g.rules.iter().any(|r| r.id.as_str() == id));
-    if found { Ok(()) } else { Err(no_such_id(id)) }
+    if tx.lookup(SecurityGroup::BY_RULE, id).is_some() { Ok(()) } else { Err(no_such_id(id)) }
 }
 
 fn no_such_id(id: &str) -> Error {
@@ -85,8 +84,7 @@ pub fn add(tx: &mut Tx<Tenant>, id: &str, tags: &[ec2::Tag]) -> Result<()> {
         return Ok(());
     }
     let mut all = tx.find::<Tags>(&id.to_owned()).map(|t| t.tags.clone()).unwrap_or_default();
-    for tag in tags {
-        let (key, value) = checked(tag)?;
+    for (key, value) in checked_all(tags)? {
         all.insert(key, value);
     }
     if all.len() > TAGS_MAX {
@@ -98,6 +96,19 @@ pub fn add(tx: &mut Tx<Tenant>, id: &str, tags: &[ec2::Tag]) -> Result<()> {
     let home = tx.home().clone();
     tx.put(Tags { home, id: id.to_owned(), tags: all });
     Ok(())
+}
+
+/// The tags of one request: no key twice.
+fn checked_all(tags: &[ec2::Tag]) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for tag in tags {
+        let (key, value) = checked(tag)?;
+        if all.contains_key(&key) {
+            return Err(invalid(format!("Duplicate tag key '{}' specified.", key.escape_debug())));
+        }
+        all.insert(key, value);
+    }
+    Ok(all)
 }
 
 fn checked(tag: &ec2::Tag) -> Result<(String, String)> {
@@ -135,7 +146,7 @@ pub fn specified(specs: &[ec2::TagSpecification], kind: &str, kinds: &[&str]) ->
             tags.extend(spec.tags.iter().cloned());
         }
     }
-    tags.iter().try_for_each(|tag| checked(tag).map(drop))?;
+    checked_all(&tags)?;
     Ok(tags)
 }
 

@@ -24,15 +24,18 @@ record!(
     Tenant,
     "InvalidGroup.NotFound",
     "The security group '{}' does not exist",
-    |group| vec![Index {
-        name: SecurityGroup::BY_NAME,
-        value: SecurityGroup::name_in(&group.vpc, &group.name),
-        everywhere: false,
-    }]
+    |group| {
+        let name = SecurityGroup::name_in(&group.vpc, &group.name);
+        let by_name = Index { name: SecurityGroup::BY_NAME, value: name, everywhere: false };
+        let by_rule = |r: &Rule| Index { name: SecurityGroup::BY_RULE, value: r.id.to_string(), everywhere: false };
+        std::iter::once(by_name).chain(group.rules.iter().map(by_rule)).collect()
+    }
 );
 
 impl SecurityGroup {
     pub const BY_NAME: &'static str = "group-name";
+    /// The group that has a rule.
+    pub const BY_RULE: &'static str = "group-rule";
     /// The group that every VPC has and nobody can delete.
     pub const DEFAULT: &'static str = "default";
 

@@ -85,4 +85,26 @@ mod tests {
         let after = cloud.tenant("acme").call("DescribeSecurityGroups", &[]).expect("answers");
         assert_eq!(groups.len(), after.len());
     }
+    #[test]
+    fn a_request_has_no_rule_twice_and_a_group_no_more_than_sixty() {
+        let mut cloud = Cloud::new();
+        let group = cloud.tenant("acme").default_group();
+        let ranges = |cidrs: &[String]| {
+            let range = |(n, cidr): (usize, &String)| (format!("IpPermissions.1.IpRanges.{n}.CidrIp"), cidr.clone());
+            cidrs.iter().enumerate().map(range).collect::<Vec<_>>()
+        };
+        let mut authorize = |cidrs: &[String]| {
+            let ranges = ranges(cidrs);
+            let mut ask = vec![("GroupId", group.as_str()), ("IpPermissions.1.IpProtocol", "-1")];
+            ask.extend(ranges.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+            cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &ask).map(|x| Cloud::ids(&x, "cidrIpv4").len())
+        };
+        let twice = authorize(&["10.0.0.0/8".into(), "10.1.2.3/8".into()]).expect_err("the same network");
+        assert_eq!(twice, "InvalidParameterValue: The same permission must not appear multiple times");
+        // The default group has one rule already.
+        let some: Vec<_> = (0..60).map(|n| format!("10.{n}.0.0/16")).collect();
+        let refusal = authorize(&some).expect_err("61");
+        assert!(refusal.starts_with("RulesPerSecurityGroupLimitExceeded"), "{refusal}");
+        assert_eq!(authorize(&some[1..]), Ok(59));
+    }
 }

@@ -1,8 +1,8 @@
 //! DescribeSecurityGroupRules.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use awan_model::group::{Rule, SecurityGroup};
+use awan_model::group::SecurityGroup;
 use awan_model::id::RuleId;
 use awan_state::{Missing, Tenant, Tx};
 use awan_wire::ec2;
@@ -26,21 +26,19 @@ pub fn describe_security_group_rules(
     let filters = Filters::new(&filters, &["tag:*", "group-id", "security-group-rule-id"])?;
     let named = !security_group_rule_ids.is_empty();
     let page = Page::new(tx, "DescribeSecurityGroupRules", (max_results, next_token.as_deref()), (5, 1000), named)?;
-    let groups = tx.list::<SecurityGroup>();
-    let all: Vec<(Arc<SecurityGroup>, Rule)> =
-        groups.iter().flat_map(|g| g.rules.iter().map(|r| (g.clone(), r.clone()))).collect();
+    let mut wanted = BTreeSet::new();
     for id in &security_group_rule_ids {
         let id: RuleId = id.parse()?;
-        if !all.iter().any(|(_, rule)| rule.id == id) {
+        if tx.lookup(SecurityGroup::BY_RULE, id.as_str()).is_none() {
             let message = format!("The security group rule ID '{id}' does not exist");
             return Err(Missing { code: "InvalidSecurityGroupRuleId.NotFound", message }.into());
         }
+        wanted.insert(id);
     }
+    let groups = tx.list::<SecurityGroup>();
+    let all = groups.iter().flat_map(|g| g.rules.iter().map(|r| (g.clone(), r.clone())));
     let mut kept = Vec::new();
-    for (group, rule) in all {
-        if named && !security_group_rule_ids.iter().any(|id| id == rule.id.as_str()) {
-            continue;
-        }
+    for (group, rule) in all.filter(|(_, rule)| !named || wanted.contains(&rule.id)) {
         let tags = tagging::of(tx, rule.id.as_str());
         let values = |name: &str| match name {
             "group-id" => vec![group.id.to_string()],

@@ -24,8 +24,7 @@ pub fn revoke_security_group_egress(
     } = req;
     let group = rules::group(tx, group_id, None)?;
     let flat = Flat { protocol, from_port, to_port, cidr, source_group_name, source_group_owner };
-    let by_ids_only = !security_group_rule_ids.is_empty() && ip_permissions.is_empty();
-    let drafts = if by_ids_only { Vec::new() } else { rules::drafts(tx, &group, ip_permissions, flat)? };
+    let drafts = rules::revoked_drafts(tx, &group, &security_group_rule_ids, ip_permissions, flat)?;
     let revoked = rules::revoke(tx, group, true, &security_group_rule_ids, drafts)?;
     Ok(ec2::RevokeSecurityGroupEgressResult {
         r#return: Some(true),

@@ -25,8 +25,7 @@ pub fn revoke_security_group_ingress(
     } = req;
     let group = rules::group(tx, group_id, group_name)?;
     let flat = Flat { protocol, from_port, to_port, cidr, source_group_name, source_group_owner };
-    let by_ids_only = !security_group_rule_ids.is_empty() && ip_permissions.is_empty();
-    let drafts = if by_ids_only { Vec::new() } else { rules::drafts(tx, &group, ip_permissions, flat)? };
+    let drafts = rules::revoked_drafts(tx, &group, &security_group_rule_ids, ip_permissions, flat)?;
     let revoked = rules::revoke(tx, group, false, &security_group_rule_ids, drafts)?;
     Ok(ec2::RevokeSecurityGroupIngressResult {
         r#return: Some(true),
@@ -57,6 +56,9 @@ mod tests {
         assert!(foreign.starts_with("InvalidGroup.NotFound"), "{foreign}");
         let other = cloud.tenant("acme").call("RevokeSecurityGroupEgress", &by_id).expect_err("an ingress rule");
         assert!(other.starts_with("InvalidSecurityGroupRuleId.NotFound"), "{other}");
+        let both = [("GroupId", group.as_str()), ("SecurityGroupRuleId.1", id.as_str()), ("FromPort", "25")];
+        let refusal = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &both).expect_err("named twice");
+        assert!(refusal.starts_with("InvalidParameterCombination"), "{refusal}");
         cloud.tenant("acme").call("RevokeSecurityGroupIngress", &by_id).expect("removes");
         let twice = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &by_id).expect_err("gone");
         assert!(twice.starts_with("InvalidSecurityGroupRuleId.NotFound"), "{twice}");

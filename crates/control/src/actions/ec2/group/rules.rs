@@ -47,8 +47,10 @@ pub struct Draft {
 }
 
 impl Flat {
-    fn is_empty(&self) -> bool {
-        self.protocol.is_none() && self.cidr.is_none() && self.source_group_name.is_none()
+    pub fn is_empty(&self) -> bool {
+        let Self { protocol, from_port, to_port, cidr, source_group_name, source_group_owner } = self;
+        let texts = [protocol, cidr, source_group_name, source_group_owner];
+        texts.iter().all(|t| t.is_none()) && from_port.is_none() && to_port.is_none()
     }
 
     fn permission(self) -> ec2::IpPermission {
@@ -238,15 +240,19 @@ pub fn authorize(
         let id = RuleId::made(tx.new_id(RuleId::PREFIX));
         let rule = Rule { id, egress, traffic, peer, description };
         if group.rules.iter().any(|old| old.same(&rule)) {
+            if made.iter().any(|new: &Rule| new.same(&rule)) {
+                return Err(invalid("The same permission must not appear multiple times"));
+            }
             let message = format!("the specified rule \"{}\" already exists", words(&rule));
             return Err(refuse(Code::InvalidPermissionDuplicate, message));
         }
         group.rules.push(rule.clone());
         made.push(rule);
-    }
-    if group.rules.iter().filter(|r| r.egress == egress).count() > RULES_MAX {
-        let message = "The maximum number of rules per security group has been reached.";
-        return Err(refuse(Code::RulesPerSecurityGroupLimitExceeded, message));
+        // At each rule, so that a request with thousands costs no more than one with some.
+        if group.rules.iter().filter(|r| r.egress == egress).count() > RULES_MAX {
+            let message = "The maximum number of rules per security group has been reached.";
+            return Err(refuse(Code::RulesPerSecurityGroupLimitExceeded, message));
+        }
     }
     for rule in &made {
         tagging::add(tx, rule.id.as_str(), &tags)?;
@@ -270,6 +276,22 @@ fn words(rule: &Rule) -> String {
     };
     let protocol = if protocol == "-1" { "ALL".to_owned() } else { protocol.to_uppercase() };
     format!("peer: {peer}, {protocol}{ports}, ALLOW")
+}
+
+/// The rules of a request that names rules by their ids or by what they say, not both.
+pub fn revoked_drafts(
+    tx: &mut Tx<Tenant>,
+    group: &SecurityGroup,
+    ids: &[String],
+    permissions: Vec<ec2::IpPermission>,
+    flat: Flat,
+) -> Result<Vec<Draft>> {
+    if ids.is_empty() {
+        return drafts(tx, group, permissions, flat);
+    }
+    let said = !permissions.is_empty() || !flat.is_empty();
+    refuse_both((true, "SecurityGroupRuleId"), (said, "IpPermissions"))?;
+    Ok(Vec::new())
 }
 
 /// Removes rules by id or by what they say; all of them are there, or none is removed.

@@ -11,6 +11,8 @@ use crate::error::{Code, Error, Result, missing, refuse, refuse_if};
 use crate::tagging;
 
 const NAME_MAX: usize = 255;
+/// EC2's quota per region.
+const KEYS_MAX: usize = 5_000;
 
 pub async fn create_key_pair(cx: Live, req: ec2::CreateKeyPairRequest) -> Result<ec2::KeyPair> {
     let ec2::CreateKeyPairRequest { key_name, key_type, tag_specifications, key_format, dry_run } = req;
@@ -18,8 +20,9 @@ pub async fn create_key_pair(cx: Live, req: ec2::CreateKeyPairRequest) -> Result
     refuse_if(key_format.is_some_and(|f| f != "pem"), "KeyFormat")?;
     let kind = key_type.unwrap_or_else(|| "rsa".into());
     let tags = tagging::specified(&tag_specifications, "key-pair", &["key-pair"])?;
-    // Looks first, so that a name that is taken costs no key.
-    cx.control.db.read(cx.tenant.clone(), |tx| must_be_free(tx, &name))?;
+    format::known(&kind)?;
+    // Looks first, so that what will be refused costs no key, and a dry run is refused as the real one would be.
+    cx.control.db.rehearse(cx.tenant.clone(), |tx| keep(tx, &name, &kind, "", "", &tags))?;
     if dry_run == Some(true) {
         return Err(dry_run_succeeded());
     }
@@ -43,6 +46,9 @@ fn must_be_free(tx: &mut Tx<Tenant>, name: &str) -> Result<()> {
     }
     if tx.lookup(KeyPair::BY_NAME, name).is_some() {
         return Err(refuse(Code::InvalidKeyPairDuplicate, format!("The keypair already exists: {name}")));
+    }
+    if tx.list::<KeyPair>().len() >= KEYS_MAX {
+        return Err(refuse(Code::KeyPairLimitExceeded, "The maximum number of key pairs has been reached."));
     }
     Ok(())
 }
@@ -84,5 +90,26 @@ mod tests {
         let refusal = cloud.tenant("acme").call("CreateKeyPair", &ask).expect_err("taken");
         assert_eq!(refusal, "InvalidKeyPair.Duplicate: The keypair already exists: k");
         assert!(cloud.tenant("other").call("CreateKeyPair", &ask).is_ok());
+    }
+    #[test]
+    fn a_dry_run_is_refused_as_the_key_itself_would_be() {
+        let mut cloud = Cloud::new();
+        let tags: Vec<_> = (1..=51).map(|n| (format!("TagSpecification.1.Tag.{n}.Key"), format!("k{n}"))).collect();
+        let mut many = vec![("KeyName", "k"), ("KeyType", "ed25519"), ("TagSpecification.1.ResourceType", "key-pair")];
+        many.extend(tags.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        for (ask, code) in [
+            (vec![("KeyName", "k"), ("KeyType", "dsa")], "InvalidParameterValue"),
+            (vec![("KeyName", "k"), ("KeyFormat", "ppk")], "UnsupportedOperation"),
+            (vec![("KeyName", " k")], "InvalidParameterValue"),
+            (many, "TagLimitExceeded"),
+            (vec![("KeyName", "k"), ("Colour", "red")], "UnknownParameter"),
+            (vec![("KeyName", "k")], "DryRunOperation"),
+        ] {
+            let dry: Vec<_> = ask.into_iter().chain([("DryRun", "true")]).collect();
+            let refusal = cloud.tenant("acme").call("CreateKeyPair", &dry).expect_err(code);
+            assert!(refusal.starts_with(code), "{dry:?}: {refusal}");
+        }
+        let shown = cloud.tenant("acme").call("DescribeKeyPairs", &[]).expect("answers");
+        assert!(Cloud::ids(&shown, "keyName").is_empty(), "{shown}");
     }
 }

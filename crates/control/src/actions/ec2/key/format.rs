@@ -25,8 +25,17 @@ pub fn make(kind: &str) -> Result<Made> {
     match kind {
         "rsa" => rsa(),
         "ed25519" => ed25519(),
-        other => Err(crate::error::invalid_value(other.chars().take(32).collect::<String>().escape_debug(), "KeyType")),
+        other => Err(unknown(other)),
     }
+}
+
+/// Refuses a kind that [`make`] would refuse.
+pub fn known(kind: &str) -> Result<()> {
+    if matches!(kind, "rsa" | "ed25519") { Ok(()) } else { Err(unknown(kind)) }
+}
+
+fn unknown(kind: &str) -> Error {
+    crate::error::invalid_value(kind.chars().take(32).collect::<String>().escape_debug(), "KeyType")
 }
 
 fn ed25519() -> Result<Made> {

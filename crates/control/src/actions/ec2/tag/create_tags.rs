@@ -52,5 +52,8 @@ mod tests {
             .call("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "AWS:x")])
             .expect_err("reserved");
         assert!(refusal.starts_with("InvalidParameterValue"), "{refusal}");
+        let twice = [("ResourceId.1", id.as_str()), ("Tag.1.Key", "k1"), ("Tag.2.Key", "k1")];
+        let refusal = cloud.tenant("acme").call("CreateTags", &twice).expect_err("one key twice");
+        assert_eq!(refusal, "InvalidParameterValue: Duplicate tag key 'k1' specified.");
     }
 }
