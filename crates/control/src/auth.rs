@@ -37,6 +37,10 @@ pub fn verify(control: &Control, presented: &Presented, parts: &Parts<'_>) -> Re
         return Err(unknown());
     };
     presented.verify(&key.secret, now, SKEW, parts)?;
+    // There are no temporary credentials yet, so a token belongs to another key: that of an old session, for example.
+    if presented.security_token.is_some() {
+        return Err(unknown());
+    }
     let service = Service::signed(&presented.service).ok_or_else(|| {
         let shown: String = presented.service.chars().take(64).collect();
         refuse(Code::AuthFailure, format!("The service '{}' is not served here.", shown.escape_debug()))

@@ -17,9 +17,11 @@ use crate::error::{Code, Result, combination, invalid, refuse};
 
 const FILTERS_MAX: usize = 50;
 const VALUES_MAX: usize = 200;
+/// Nothing that is compared with a filter is longer.
+const VALUE_CHARS_MAX: usize = 1_024;
 
 /// Filters that were checked against the names that an action knows.
-pub struct Filters<'f>(Vec<(&'f str, &'f [String])>);
+pub struct Filters<'f>(Vec<(&'f str, Vec<Vec<Token>>)>);
 
 impl<'f> Filters<'f> {
     /// `known` may hold `tag:*`, which stands for `tag:KEY`, `tag-key` and `tag-value`.
@@ -42,7 +44,12 @@ impl<'f> Filters<'f> {
             if filter.values.len() > VALUES_MAX {
                 return Err(invalid(format!("The filter '{name}' has more than {VALUES_MAX} values")));
             }
-            checked.push((name, filter.values.as_slice()));
+            if filter.values.iter().any(|value| value.chars().nth(VALUE_CHARS_MAX).is_some()) {
+                return Err(invalid(format!(
+                    "A value of the filter '{name}' has more than {VALUE_CHARS_MAX} characters"
+                )));
+            }
+            checked.push((name, filter.values.iter().map(|value| tokens(value)).collect()));
         }
         Ok(Self(checked))
     }
@@ -55,15 +62,14 @@ impl<'f> Filters<'f> {
     pub fn match_all(&self, mut values: impl FnMut(&str) -> Vec<String>) -> bool {
         self.0.iter().all(|(name, patterns)| {
             let values = values(name);
-            patterns.iter().any(|pattern| values.iter().any(|value| wildcard(pattern, value)))
+            patterns.iter().any(|pattern| values.iter().any(|value| matches(pattern, value)))
         })
     }
 }
 
 /// `*` stands for any text, `?` for one character, a backslash takes the next character as it is. Linear in practice:
 /// only the last star is ever gone back to.
-pub fn wildcard(pattern: &str, text: &str) -> bool {
-    let pattern = tokens(pattern);
+fn matches(pattern: &[Token], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
@@ -84,6 +90,11 @@ pub fn wildcard(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|token| matches!(token, Token::Star))
+}
+
+#[cfg(test)]
+fn wildcard(pattern: &str, text: &str) -> bool {
+    matches(&tokens(pattern), text)
 }
 
 enum Token {
@@ -158,16 +169,16 @@ impl Page {
         (items, next)
     }
 
-    fn mac(&self, text: &str) -> [u8; 32] {
+    fn mac(&self, text: &str) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.seal).expect("HMAC takes keys of any length");
         mac.update(self.scope.as_bytes());
         mac.update(b"\n");
         mac.update(text.as_bytes());
-        mac.finalize().into_bytes().into()
+        mac
     }
 
     fn close(&self, last: &str) -> String {
-        let mut bytes = self.mac(last)[..16].to_vec();
+        let mut bytes = self.mac(last).finalize().into_bytes()[..16].to_vec();
         bytes.extend(last.as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -177,7 +188,8 @@ impl Page {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
         let (mac, last) = bytes.split_at_checked(16).ok_or_else(wrong)?;
         let last = String::from_utf8(last.to_vec()).map_err(|_| wrong())?;
-        if self.mac(&last)[..16] == *mac { Ok(last) } else { Err(wrong()) }
+        self.mac(&last).verify_truncated_left(mac).map_err(|_| wrong())?;
+        Ok(last)
     }
 }
 
@@ -201,6 +213,35 @@ mod tests {
         ] {
             assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn a_value_that_nothing_could_match_is_refused() {
+        let filter = |n: usize| [ec2::Filter { name: Some("key".into()), values: vec!["a".repeat(n)] }];
+        assert!(Filters::new(&filter(VALUE_CHARS_MAX), &["key"]).is_ok());
+        assert!(Filters::new(&filter(VALUE_CHARS_MAX + 1), &["key"]).is_err());
+    }
+
+    #[test]
+    fn a_page_token_is_good_for_its_action_and_account_only() {
+        let mut cloud = crate::testing::Cloud::new();
+        for account in ["acme", "other"] {
+            cloud.tenant(account).run_with(&[("MinCount", "6"), ("MaxCount", "6")]).expect("launches");
+        }
+        let first = cloud.tenant("acme").call("DescribeInstances", &[("MaxResults", "5")]).expect("answers");
+        let token = crate::testing::Cloud::ids(&first, "nextToken").remove(0);
+        let changed = token.replace(&token[..1], if token.starts_with('A') { "B" } else { "A" });
+        for (account, action, token) in [
+            ("other", "DescribeInstances", token.as_str()),
+            ("acme", "DescribeInstanceStatus", token.as_str()),
+            ("acme", "DescribeInstances", changed.as_str()),
+            ("acme", "DescribeInstances", "AAAA"),
+            ("acme", "DescribeInstances", "é"),
+        ] {
+            let refusal = cloud.tenant(account).call(action, &[("NextToken", token)]).expect_err(action);
+            assert!(refusal.starts_with("InvalidNextToken"), "{refusal}");
+        }
+        assert!(cloud.tenant("acme").call("DescribeInstances", &[("NextToken", &token)]).is_ok());
     }
 
     #[test]

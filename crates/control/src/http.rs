@@ -43,29 +43,55 @@ async fn handle(State(control): State<Arc<Control>>, request: Request) -> Respon
 }
 
 async fn respond(control: &Arc<Control>, request: Request, request_id: &str) -> (Service, Result<String>) {
-    let began = std::time::Instant::now();
-    let mut log = Line::default();
+    let mut log = Line::new(control, request_id);
     let outcome = serve(control, request, request_id, &mut log).await;
-    let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let code = outcome.as_ref().err().map_or("", Error::code);
     let (account, action) = (log.account.as_str(), log.action.as_str());
     if let Err(Error::Fault(fault)) = &outcome {
         tracing::error!(request_id, account, action, error = format!("{fault:#}"), "request failed");
     }
-    tracing::info!(target: "audit", request_id, account, action, code, took_us = took);
-    control.count(action, code);
+    log.code = outcome.as_ref().err().map_or("", Error::code);
     (log.service.unwrap_or(Service::Ec2), outcome)
 }
 
-/// What the audit line says about a request, as far as it got.
-#[derive(Default)]
-struct Line {
+/// The audit line of a request, as far as it got. It is written when the request ends, however that is: a client that
+/// hangs up drops it half-way, while its action may go on.
+struct Line<'r> {
+    control: &'r Control,
+    request_id: &'r str,
+    began: std::time::Instant,
     account: String,
     action: String,
     service: Option<Service>,
+    code: &'static str,
 }
 
-async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line) -> Result<String> {
+const CLIENT_GONE: &str = "ClientGone";
+
+impl<'r> Line<'r> {
+    fn new(control: &'r Control, request_id: &'r str) -> Self {
+        let (account, action) = (String::new(), String::new());
+        Self {
+            control,
+            request_id,
+            began: std::time::Instant::now(),
+            account,
+            action,
+            service: None,
+            code: CLIENT_GONE,
+        }
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let took = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let Self { control, request_id, account, action, code, .. } = self;
+        tracing::info!(target: "audit", request_id, account, action, code, took_us = took);
+        control.count(action, code);
+    }
+}
+
+async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line<'_>) -> Result<String> {
     let (head, body) = request.into_parts();
     if head.method != "GET" && head.method != "POST" {
         return Err(refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource."));
@@ -138,5 +164,40 @@ mod tests {
             assert_eq!(status, 401);
             assert!(body.contains(root) && body.contains("<Code>AuthFailure<"), "{body}");
         }
+    }
+    /// The status and the code of a request signed with these keys and these headers more.
+    fn signed(cloud: &Cloud, keys: &crate::operator::Credentials, more: &[(&str, &str)]) -> (u16, String) {
+        let now = i64::try_from(cloud.control.db.now()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let stamp = now.expect("a time").strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut headers = vec![("host".to_owned(), "awan".to_owned()), ("x-amz-date".to_owned(), stamp)];
+        headers.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+        let body = b"Action=DescribeRegions";
+        let parts = sigv4::Parts { method: "POST", path: "/", query: "", headers: &headers, body };
+        let (id, secret) = (&keys.access_key_id, &keys.secret_access_key);
+        let line = sigv4::authorization(secret, id, "us-east-1", "ec2", &parts).expect("signs");
+        let mut request = Request::post("/").header("authorization", line);
+        for (name, value) in &headers {
+            request = request.header(name, value);
+        }
+        let (status, body) = cloud.http(request.body(Body::from(&body[..])).expect("a request"));
+        (status, Cloud::ids(&body, "Code").pop().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_session_token_that_belongs_to_no_session_is_refused() {
+        let cloud = Cloud::new();
+        let create = crate::operator::create_account(&cloud.control.db, "acme", None, "test");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let keys = runtime.block_on(create).expect("opens an account");
+        assert_eq!(signed(&cloud, &keys, &[]), (200, String::new()));
+        let token = [("x-amz-security-token", "of an old session")];
+        assert_eq!(signed(&cloud, &keys, &token), (401, "AuthFailure".to_owned()));
+    }
+
+    #[test]
+    fn a_request_that_its_client_gave_up_has_its_audit_line() {
+        let cloud = Cloud::new();
+        drop(Line::new(&cloud.control, "request"));
+        assert!(cloud.control.metrics().contains("code=\"ClientGone\"} 1"), "{}", cloud.control.metrics());
     }
 }

@@ -20,8 +20,7 @@ impl Use {
         if token.len() > TOKEN_MAX || !token.is_ascii() {
             return Err(invalid(format!("A client token has at most {TOKEN_MAX} ASCII characters")));
         }
-        let hex = |text: &str| Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        Ok(Self { id: format!("{action}:{}", hex(token)), parameters: hex(parameters) })
+        Ok(Self { id: id(action, token), parameters: hex(parameters) })
     }
 
     /// What the first request with this token made; `None`: this is the first.
@@ -38,4 +37,13 @@ impl Use {
         let (home, at) = (tx.home().clone(), tx.now());
         tx.put(ClientToken { home, id: self.id, parameters: self.parameters, made, at });
     }
+}
+
+/// The id of the [`ClientToken`] of an action's token.
+pub fn id(action: &str, token: &str) -> String {
+    format!("{action}:{}", hex(token))
+}
+
+fn hex(text: &str) -> String {
+    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
 }
