@@ -9,7 +9,7 @@ use crate::error::{Code, Result, invalid_value, refuse, refuse_if};
 use crate::{schedule, tagging};
 
 /// EC2's default quota is 5; a private cloud's pool is its owner's to fill.
-const ADDRESSES_MAX: usize = 1_000;
+pub const ADDRESSES_MAX: usize = 1_000;
 
 pub fn allocate_address(tx: &mut Tx<Tenant>, req: ec2::AllocateAddressRequest) -> Result<ec2::AllocateAddressResult> {
     let ec2::AllocateAddressRequest {

@@ -1,28 +1,42 @@
 //! DescribeInstances.
 
-use awan_model::instance::Instance;
-use awan_model::interface::{private_dns, public_dns};
-use awan_state::{Tenant, Tx};
+use awan_model::instance::{Instance, State};
+use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_state::{Millis, Tenant, Tx};
 use awan_wire::ec2;
 
 use super::view::{self, GroupNames, Seen};
+use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
     "tag:*",
+    "affinity",
     "architecture",
     "availability-zone",
+    "availability-zone-id",
+    "block-device-mapping.attach-time",
     "block-device-mapping.delete-on-termination",
     "block-device-mapping.device-name",
     "block-device-mapping.status",
     "block-device-mapping.volume-id",
+    "boot-mode",
+    "capacity-reservation-id",
     "client-token",
+    "current-instance-boot-mode",
     "dns-name",
+    "ebs-optimized",
+    "ena-support",
+    "enclave-options.enabled",
     "group-id",
     "group-name",
+    "hibernation-options.configured",
+    "host-id",
     "hypervisor",
+    "iam-instance-profile.arn",
+    "iam-instance-profile.id",
     "image-id",
     "instance-id",
     "instance-lifecycle",
@@ -32,22 +46,57 @@ const FILTERS: &[&str] = &[
     "instance.group-id",
     "instance.group-name",
     "ip-address",
+    "ipv6-address",
+    "kernel-id",
     "key-name",
     "launch-index",
     "launch-time",
+    "maintenance-options.auto-recovery",
+    "metadata-options.http-endpoint",
+    "metadata-options.http-put-response-hop-limit",
     "metadata-options.http-tokens",
+    "metadata-options.instance-metadata-tags",
+    "metadata-options.state",
     "monitoring-state",
+    "network-interface.addresses.association.ip-owner-id",
+    "network-interface.addresses.association.public-ip",
+    "network-interface.addresses.primary",
     "network-interface.addresses.private-ip-address",
+    "network-interface.association.ip-owner-id",
+    "network-interface.association.public-ip",
+    "network-interface.attachment.attachment-id",
+    "network-interface.attachment.delete-on-termination",
+    "network-interface.attachment.device-index",
+    "network-interface.attachment.instance-id",
+    "network-interface.attachment.instance-owner-id",
+    "network-interface.attachment.status",
+    "network-interface.availability-zone",
+    "network-interface.description",
     "network-interface.group-id",
+    "network-interface.group-name",
+    "network-interface.ipv6-addresses.ipv6-address",
     "network-interface.mac-address",
     "network-interface.network-interface-id",
+    "network-interface.owner-id",
     "network-interface.private-dns-name",
+    "network-interface.private-ip-address",
+    "network-interface.requester-id",
+    "network-interface.requester-managed",
+    "network-interface.source-dest-check",
+    "network-interface.status",
     "network-interface.subnet-id",
     "network-interface.vpc-id",
+    "outpost-arn",
     "owner-id",
     "placement-group-name",
+    "placement-partition-number",
+    "platform",
+    "platform-details",
     "private-dns-name",
     "private-ip-address",
+    "product-code",
+    "product-code.type",
+    "ramdisk-id",
     "reason",
     "requester-id",
     "reservation-id",
@@ -59,6 +108,7 @@ const FILTERS: &[&str] = &[
     "state-reason-message",
     "subnet-id",
     "tenancy",
+    "usage-operation",
     "virtualization-type",
     "vpc-id",
 ];
@@ -108,65 +158,123 @@ fn filtered(
 
 fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -> Vec<String> {
     let i = &seen.instance;
-    let eni = seen.eni.as_deref();
+    // What a terminated instance had in the network is no longer its own, and is not shown either.
+    let alive = seen.state != State::Terminated;
+    let eni = seen.eni.as_deref().filter(|_| alive);
+    let public_ip = seen.public_ip.filter(|_| alive);
     let region = i.home.region();
     let one = |value: &str| vec![value.to_owned()];
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
+    let on = |yes: bool| one(if yes { "enabled" } else { "disabled" });
     let attachment = seen.volume.as_ref().and_then(|v| v.attachment.clone());
+    if let (Some(what), Some(eni)) = (name.strip_prefix("network-interface."), eni) {
+        return interface_value(tx, seen, eni, names, what);
+    }
     match name {
         "architecture" => one(&i.architecture),
         "availability-zone" => one(&i.zone),
+        "availability-zone-id" => one(&zone_id(&i.zone)),
+        "block-device-mapping.attach-time" => some(attachment.and_then(|a| text_time(a.at))),
         "block-device-mapping.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
         "block-device-mapping.device-name" => some(attachment.map(|a| a.device)),
         "block-device-mapping.status" => some(attachment.map(|_| "attached".into())),
-        "block-device-mapping.volume-id" => some(seen.volume.as_ref().map(|v| v.id.to_string())),
+        "block-device-mapping.volume-id" => some(attachment.and(seen.volume.as_ref()).map(|v| v.id.to_string())),
         "client-token" => some(i.client_token.clone()),
-        "dns-name" => some(seen.public_ip.map(|ip| public_dns(ip, region))),
-        "group-id" | "instance.group-id" | "network-interface.group-id" => {
-            eni.map(|e| e.groups.iter().map(ToString::to_string).collect()).unwrap_or_default()
-        }
-        "group-name" | "instance.group-name" => {
-            eni.map(|e| e.groups.iter().map(|id| names.of(tx, id)).collect()).unwrap_or_default()
-        }
+        "current-instance-boot-mode" => one("legacy-bios"),
+        "dns-name" => some(public_ip.map(|ip| public_dns(ip, region))),
+        "ebs-optimized" => one(&i.ebs_optimized.to_string()),
+        "ena-support" => one("true"),
+        "enclave-options.enabled" | "hibernation-options.configured" => one("false"),
+        "group-id" | "instance.group-id" => group_ids(eni),
+        "group-name" | "instance.group-name" => group_names(tx, eni, names),
         "hypervisor" => one("xen"),
         "image-id" => one(i.image.as_str()),
         "instance-id" => one(i.id.as_str()),
         "instance-state-code" => vec![seen.state.code().to_string()],
         "instance-state-name" => one(seen.state.as_str()),
         "instance-type" => one(&i.instance_type),
-        "ip-address" => some(seen.public_ip.map(|ip| ip.to_string())),
+        "ip-address" => some(public_ip.map(|ip| ip.to_string())),
         "key-name" => some(i.key_name.clone()),
         "launch-index" => vec![i.launch_index.to_string()],
-        "launch-time" => some(launch_time(i)),
+        "launch-time" => some(text_time(i.launched)),
+        "maintenance-options.auto-recovery" => one("default"),
+        "metadata-options.http-endpoint" => on(i.metadata.endpoint),
+        "metadata-options.http-put-response-hop-limit" => vec![i.metadata.hop_limit.to_string()],
         "metadata-options.http-tokens" => one(if i.metadata.tokens_required { "required" } else { "optional" }),
-        "monitoring-state" => one(if i.monitoring { "enabled" } else { "disabled" }),
-        "private-ip-address" | "network-interface.addresses.private-ip-address" => {
-            some(eni.map(|e| e.private_ip.to_string()))
-        }
-        "network-interface.mac-address" => some(eni.map(|e| e.mac.to_string())),
-        "network-interface.network-interface-id" => one(i.interface.as_str()),
-        "private-dns-name" | "network-interface.private-dns-name" => {
-            some(eni.map(|e| private_dns(e.private_ip, region)))
-        }
-        "subnet-id" | "network-interface.subnet-id" => one(i.subnet.as_str()),
-        "vpc-id" | "network-interface.vpc-id" => one(i.vpc.as_str()),
+        "metadata-options.instance-metadata-tags" => on(i.metadata.tags),
+        "metadata-options.state" => one("applied"),
+        "monitoring-state" => on(i.monitoring),
+        "private-ip-address" => some(eni.map(|e| e.private_ip.to_string())),
+        "private-dns-name" => some(eni.map(|e| private_dns(e.private_ip, region))),
+        "subnet-id" => some(alive.then(|| i.subnet.to_string())),
+        "vpc-id" => some(alive.then(|| i.vpc.to_string())),
         "owner-id" => one(i.home.account()),
+        "platform-details" => one("Linux/UNIX"),
         "reservation-id" => one(i.reservation.as_str()),
         "root-device-name" => one(&i.root_device),
         "root-device-type" => one("ebs"),
         "source-dest-check" => some(eni.map(|e| e.source_dest_check.to_string())),
-        "reason" | "state-reason-message" => some(view::reason(seen).map(|r| r.message)),
+        "reason" => one(&view::transition_reason(i, seen.state)),
+        "state-reason-message" => some(view::reason(seen).map(|r| r.message)),
         "state-reason-code" => some(view::reason(seen).map(|r| r.code)),
         "tenancy" => one("default"),
+        "usage-operation" => one("RunInstances"),
         "virtualization-type" => one("hvm"),
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
-        // Known names of things that no instance here has: lifecycle, requester, spot request, placement group.
+        // Known names of things that no instance here has: lifecycle, requester, spot request, placement group, ….
         _ => Vec::new(),
     }
 }
 
-fn launch_time(i: &Instance) -> Option<String> {
-    let time = jiff::Timestamp::from_millisecond(view::time(i.launched)?.0).ok()?;
+fn group_ids(eni: Option<&NetworkInterface>) -> Vec<String> {
+    eni.map(|e| e.groups.iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+fn group_names(tx: &mut Tx<Tenant>, eni: Option<&NetworkInterface>, names: &mut GroupNames) -> Vec<String> {
+    eni.map(|e| e.groups.iter().map(|id| names.of(tx, id)).collect()).unwrap_or_default()
+}
+
+/// Of the interface of an instance that is not terminated.
+fn interface_value(
+    tx: &mut Tx<Tenant>,
+    seen: &Seen,
+    eni: &NetworkInterface,
+    names: &mut GroupNames,
+    what: &str,
+) -> Vec<String> {
+    let (account, attachment) = (eni.home.account(), eni.attachment.as_ref());
+    let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
+    match what {
+        "addresses.association.ip-owner-id" | "association.ip-owner-id" => {
+            some(seen.public_ip.map(|_| if seen.elastic { account } else { "amazon" }.to_owned()))
+        }
+        "addresses.association.public-ip" | "association.public-ip" => some(seen.public_ip.map(|ip| ip.to_string())),
+        "addresses.primary" => vec!["true".into()],
+        "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],
+        "attachment.attachment-id" => some(attachment.map(|a| a.id.to_string())),
+        "attachment.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
+        "attachment.device-index" => some(attachment.map(|a| a.device_index.to_string())),
+        "attachment.instance-id" => some(attachment.map(|a| a.instance.to_string())),
+        "attachment.instance-owner-id" | "owner-id" => vec![account.to_owned()],
+        "attachment.status" => vec!["attached".into()],
+        "availability-zone" => vec![eni.zone.clone()],
+        "description" => vec![eni.description.clone()],
+        "group-id" => group_ids(Some(eni)),
+        "group-name" => group_names(tx, Some(eni), names),
+        "mac-address" => vec![eni.mac.to_string()],
+        "network-interface-id" => vec![eni.id.to_string()],
+        "private-dns-name" => vec![private_dns(eni.private_ip, eni.home.region())],
+        "requester-managed" => vec![eni.requester_managed.to_string()],
+        "source-dest-check" => vec![eni.source_dest_check.to_string()],
+        "status" => vec!["in-use".into()],
+        "subnet-id" => vec![eni.subnet.to_string()],
+        "vpc-id" => vec![eni.vpc.to_string()],
+        _ => Vec::new(),
+    }
+}
+
+fn text_time(at: Millis) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(view::time(at)?.0).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string())
 }
 
@@ -212,5 +320,35 @@ mod tests {
         let unknown =
             cloud.tenant("acme").call("DescribeInstances", &[("Filter.1.Name", "colour"), ("Filter.1.Value.1", "red")]);
         assert_eq!(unknown.expect_err("unknown"), "InvalidParameterValue: The filter 'colour' is invalid");
+    }
+    #[test]
+    fn what_is_not_shown_of_a_terminated_instance_does_not_find_it() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        let shown = cloud.tenant("acme").call("DescribeInstances", &[]).expect("answers");
+        let of = |element: &str| Cloud::ids(&shown, element).remove(0);
+        let network = [
+            ("vpc-id", of("vpcId")),
+            ("subnet-id", of("subnetId")),
+            ("private-ip-address", of("privateIpAddress")),
+            ("ip-address", of("ipAddress")),
+            ("network-interface.network-interface-id", of("networkInterfaceId")),
+            ("instance.group-id", of("groupId")),
+            ("network-interface.status", "in-use".into()),
+        ];
+        let found = |cloud: &mut Cloud, name: &str, value: &str| {
+            let ask = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+            Cloud::ids(&cloud.tenant("acme").call("DescribeInstances", &ask).expect(name), "instanceId").len()
+        };
+        for (name, value) in &network {
+            assert_eq!(found(&mut cloud, name, value), 1, "{name}");
+        }
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.declare_over(&id, awan_model::instance::Exit::Asked);
+        for (name, value) in &network {
+            assert_eq!(found(&mut cloud, name, value), 0, "{name}");
+        }
+        assert_eq!(found(&mut cloud, "reason", "User initiated (*"), 1);
+        assert_eq!(found(&mut cloud, "state-reason-code", "Client.UserInitiatedShutdown"), 1);
     }
 }

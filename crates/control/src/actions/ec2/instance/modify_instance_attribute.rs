@@ -27,7 +27,10 @@ pub fn modify_instance_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifyInstanceAt
     let instance = (*tx.get::<Instance>(&id)?).clone();
     let mut changes = changes(req)?;
     match (changes.pop(), changes.is_empty()) {
-        (Some(change), true) => apply(tx, instance, change),
+        (Some(change), true) => {
+            must_be_there(tx, &instance)?;
+            apply(tx, instance, change)
+        }
         (None, _) => Err(combination("No attributes specified.")),
         (Some(_), false) => {
             Err(combination("Fields for multiple attribute types specified; please specify only one attribute."))
@@ -139,6 +142,17 @@ fn apply(tx: &mut Tx<Tenant>, mut instance: Instance, change: Change) -> Result<
     Ok(())
 }
 
+/// Nothing of an instance that is on its way out can change.
+fn must_be_there(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
+    let report = tx.find::<VmReport>(&instance.id);
+    let now = state(instance, report.as_deref());
+    if !matches!(now, State::ShuttingDown | State::Terminated) {
+        return Ok(());
+    }
+    let message = format!("The instance '{}' is not in a valid state for this operation. It is {now}.", instance.id);
+    Err(refuse(Code::IncorrectInstanceState, message))
+}
+
 fn must_be_stopped(tx: &mut Tx<Tenant>, instance: &Instance, attribute: &str) -> Result<()> {
     let report = tx.find::<VmReport>(&instance.id);
     if state(instance, report.as_deref()) == State::Stopped {
@@ -202,5 +216,27 @@ mod tests {
         let two = [("InstanceId", id.as_str()), ("EbsOptimized.Value", "true"), ("DisableApiStop.Value", "true")];
         let refusal = cloud.tenant("acme").call("ModifyInstanceAttribute", &two).expect_err("two");
         assert!(refusal.starts_with("InvalidParameterCombination"), "{refusal}");
+    }
+    #[test]
+    fn nothing_of_a_terminated_instance_changes() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        let group = cloud.tenant("acme").default_group();
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        for settled in [false, true] {
+            if settled {
+                cloud.settle();
+            }
+            for change in [
+                ("GroupId.1", group.as_str()),
+                ("SourceDestCheck.Value", "false"),
+                ("DisableApiTermination.Value", "true"),
+                ("InstanceType.Value", "m5.large"),
+            ] {
+                let ask = [("InstanceId", id.as_str()), change];
+                let refusal = cloud.tenant("acme").call("ModifyInstanceAttribute", &ask).expect_err(change.0);
+                assert!(refusal.starts_with("IncorrectInstanceState"), "{change:?}: {refusal}");
+            }
+        }
     }
 }

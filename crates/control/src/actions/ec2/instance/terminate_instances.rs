@@ -25,8 +25,14 @@ fn terminate(tx: &mut Tx<Tenant>, instance: &Instance, force: bool) -> Result<ec
     let id = &instance.id;
     let report = tx.find::<VmReport>(id);
     let before = state(instance, report.as_deref());
-    if matches!(before, State::Terminated | State::ShuttingDown) {
-        return Ok(view::change(id, before, before));
+    match before {
+        // A second termination can only add force.
+        State::ShuttingDown if force && !instance.force => {
+            tx.put(Instance { force, ..instance.clone() });
+            return Ok(view::change(id, before, before));
+        }
+        State::Terminated | State::ShuttingDown => return Ok(view::change(id, before, before)),
+        State::Pending | State::Running | State::Stopping | State::Stopped => {}
     }
     if instance.termination_protection {
         let message = format!(
@@ -69,5 +75,20 @@ mod tests {
         let refusal = cloud.tenant("acme").call("TerminateInstances", &both).expect_err("protected");
         assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
         assert_eq!(cloud.state("acme", &a), "running");
+    }
+    #[test]
+    fn a_second_termination_can_add_force_and_nothing_else() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        let ask = [("InstanceId.1", id.as_str()), ("Force", "true")];
+        cloud.tenant("acme").call("TerminateInstances", &ask[..1]).expect("terminates");
+        let first = cloud.instance(&id).0;
+        cloud.pass(1_000);
+        cloud.tenant("acme").call("TerminateInstances", &ask).expect("hurries");
+        let second = cloud.instance(&id).0;
+        assert_eq!((first.force, second.force), (false, true));
+        assert_eq!(first.wished, second.wished, "it was asked for then");
+        cloud.tenant("acme").call("TerminateInstances", &ask[..1]).expect("again");
+        assert_eq!(cloud.instance(&id).0, second);
     }
 }

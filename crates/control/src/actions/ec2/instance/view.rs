@@ -280,7 +280,7 @@ pub fn reason(seen: &Seen) -> Option<Reason> {
 }
 
 /// `User initiated (2026-11-24 12:00:00 GMT)`
-fn transition_reason(i: &Instance, state: State) -> String {
+pub fn transition_reason(i: &Instance, state: State) -> String {
     let by_user = i.reason.as_ref().is_some_and(|r| r.code == "Client.UserInitiatedShutdown");
     let at = i64::try_from(i.wished).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     match (state, at) {
