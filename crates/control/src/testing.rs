@@ -24,6 +24,7 @@ use crate::operator::{self, Builtin};
 use crate::{audit, http, plan, turn};
 
 const REGION: &str = "us-east-1";
+const CAPACITY: Capacity = Capacity { vcpus: 1_000, memory_mib: 1_000_000, disk_gib: 1_000_000 };
 
 struct StandingClock(AtomicU64);
 
@@ -95,12 +96,21 @@ impl Cloud {
     }
 
     fn report(&mut self, vms: Vec<VmSeen>) {
+        self.report_of("host", "*", self.capacity, vms);
+    }
+
+    /// One more host, of a zone.
+    pub fn join(&mut self, name: &str, zone: &str, vcpus: u32) {
+        self.report_of(name, zone, Capacity { vcpus, ..CAPACITY }, Vec::new());
+    }
+
+    fn report_of(&mut self, name: &str, zone: &str, capacity: Capacity, vms: Vec<VmSeen>) {
         let report = Report {
             protocol: PROTOCOL,
-            host: HostId::new("host").expect("a name"),
-            zone: "*".into(),
+            host: HostId::new(name).expect("a name"),
+            zone: zone.into(),
             region: "*".into(),
-            capacity: self.capacity,
+            capacity,
             accelerator: "simulated".into(),
             note: String::new(),
             address: String::new(),

@@ -69,7 +69,8 @@ pub fn zone(placement: Option<ec2::Placement>) -> Result<Option<String>> {
     Ok(availability_zone)
 }
 
-pub fn network(tx: &mut Tx<Tenant>, asked: Asked) -> Result<Network> {
+/// `fits`: how many of the machines that are wanted have room in a zone.
+pub fn network(tx: &mut Tx<Tenant>, asked: Asked, fits: impl Fn(&str) -> u64) -> Result<Network> {
     let mut specs = asked.network_interfaces.clone();
     if specs.len() > 1 {
         return Err(crate::error::unsupported("NetworkInterface.2"));
@@ -85,8 +86,13 @@ pub fn network(tx: &mut Tx<Tenant>, asked: Asked) -> Result<Network> {
             "Network interfaces and an instance-level subnet ID may not be specified on the same request",
         ));
     }
+    if spec.is_some() && asked.private_ip_address.is_some() {
+        return Err(combination(
+            "Network interfaces and an instance-level private IP address may not be specified on the same request",
+        ));
+    }
     let spec = checked(spec.unwrap_or_default())?;
-    let subnet = subnet(tx, asked.subnet_id.or(spec.subnet_id).as_deref(), asked.zone.as_deref())?;
+    let subnet = subnet(tx, asked.subnet_id.or(spec.subnet_id).as_deref(), asked.zone.as_deref(), fits)?;
     let ids = if spec.groups.is_empty() { asked.security_group_ids } else { spec.groups };
     let groups = groups(tx, &subnet.vpc, &ids, &asked.security_groups)?;
     let private_ip = asked.private_ip_address.or(spec.private_ip_address);
@@ -152,7 +158,12 @@ fn checked(spec: ec2::InstanceNetworkInterfaceSpecification) -> Result<ec2::Inst
     Ok(spec)
 }
 
-fn subnet(tx: &mut Tx<Tenant>, id: Option<&str>, zone: Option<&str>) -> Result<Arc<Subnet>> {
+fn subnet(
+    tx: &mut Tx<Tenant>,
+    id: Option<&str>,
+    zone: Option<&str>,
+    fits: impl Fn(&str) -> u64,
+) -> Result<Arc<Subnet>> {
     if let Some(id) = id {
         let subnet = tx.get::<Subnet>(&id.parse()?)?;
         if zone.is_some_and(|zone| zone != subnet.zone) {
@@ -168,8 +179,10 @@ fn subnet(tx: &mut Tx<Tenant>, id: Option<&str>, zone: Option<&str>) -> Result<A
             "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
         ));
     }
-    defaults.sort_by(|a, b| a.zone.cmp(&b.zone));
-    defaults.into_iter().find(|s| zone.is_none_or(|zone| zone == s.zone)).ok_or_else(|| {
+    defaults.retain(|s| zone.is_none_or(|zone| zone == s.zone));
+    // The first of those with the most room; where it is asked for by name, it is the only one.
+    defaults.sort_by_cached_key(|s| (std::cmp::Reverse(fits(&s.zone)), s.zone.clone()));
+    defaults.into_iter().next().ok_or_else(|| {
         let shown: String = zone.unwrap_or_default().chars().take(64).collect();
         invalid(format!("Invalid availability zone: [{}]", shown.escape_debug()))
     })
@@ -235,6 +248,9 @@ fn private_address(subnet: &Subnet, text: &str) -> Result<Ipv4Addr> {
 
 pub fn root(image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Root> {
     let mut root = Root { size_gib: image.size_gib, kind: "gp3".into(), delete_on_termination: true };
+    if mappings.len() > 1 {
+        return Err(crate::error::unsupported("BlockDeviceMapping.2"));
+    }
     for ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } in mappings {
         let device = device_name.ok_or_else(|| crate::error::missing("BlockDeviceMapping.DeviceName"))?;
         if device != image.root_device || no_device.is_some() || virtual_name.is_some() {

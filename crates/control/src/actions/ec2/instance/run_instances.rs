@@ -54,8 +54,8 @@ pub fn run_instances(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Resu
         return replay(tx, &made);
     }
     let (least, most) = counts(&req)?;
-    let launch = read(tx, req)?;
-    let ids = create(tx, &launch, least, most)?;
+    let (launch, room) = read(tx, req, most)?;
+    let ids = create(tx, &launch, room, least, most)?;
     if let Some(first) = token {
         first.keep(tx, ids.iter().map(ToString::to_string).collect());
     }
@@ -106,7 +106,7 @@ fn counts(req: &ec2::RunInstancesRequest) -> Result<(u32, u32)> {
 }
 
 #[expect(clippy::too_many_lines, reason = "takes forty members apart, so that none is forgotten")]
-fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<Launch> {
+fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result<(Launch, Room)> {
     let ec2::RunInstancesRequest {
         block_device_mappings,
         image_id,
@@ -184,12 +184,16 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<Launch> {
     let zone = launch::zone(placement)?;
     let asked =
         launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
-    let network = launch::network(tx, asked)?;
+    let root = launch::root(&image, block_device_mappings)?;
+    let room = Room::count(tx);
+    let home = tx.home().clone();
+    let network =
+        launch::network(tx, asked, |zone| room.fits(&home, Some(zone), &kind, root.size_gib).min(most.into()))?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
     let [instance_tags, volume_tags, interface_tags] = tags;
-    Ok(Launch {
-        root: launch::root(&image, block_device_mappings)?,
+    let launch = Launch {
+        root,
         key: key_name.map(|name| key(tx, &name)).transpose()?,
         user_data: user_data.map(|text| decode_user_data(&text)).transpose()?,
         metadata: launch::metadata(metadata_options)?,
@@ -203,7 +207,8 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Result<Launch> {
         image,
         kind,
         network,
-    })
+    };
+    Ok((launch, room))
 }
 
 pub fn instance_kind(tx: &mut Tx<Tenant>, name: &str) -> Result<Arc<InstanceType>> {
@@ -242,8 +247,7 @@ pub fn shutdown_behavior(text: Option<&str>) -> Result<ShutdownBehavior> {
 }
 
 /// As many as fit, but at least `least`: their records, in one transaction.
-fn create(tx: &mut Tx<Tenant>, launch: &Launch, least: u32, most: u32) -> Result<Vec<InstanceId>> {
-    let mut room = Room::count(tx);
+fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most: u32) -> Result<Vec<InstanceId>> {
     let mut free = Free::count(tx, &launch.network.subnet);
     let zone = &launch.network.subnet.zone;
     let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib);
@@ -467,5 +471,22 @@ mod tests {
             assert!(refusal.starts_with(code), "{name}={value}: {refusal}");
         }
         assert!(cloud.tenant("acme").instances().is_empty());
+    }
+    #[test]
+    fn without_a_zone_a_launch_goes_where_there_is_room() {
+        let mut cloud = Cloud::with_capacity(0, 0);
+        cloud.join("in-b", "us-east-1b", 6);
+        cloud.join("in-c", "us-east-1c", 4);
+        let zone = |cloud: &mut Cloud, more: &[(&str, &str)]| {
+            let ids = cloud.tenant("acme").run_with(more)?;
+            Ok::<_, String>(cloud.instance(&ids[0]).0.zone)
+        };
+        // A t3.micro has two vCPUs.
+        assert_eq!(zone(&mut cloud, &[]).as_deref(), Ok("us-east-1b"));
+        assert_eq!(zone(&mut cloud, &[("MinCount", "2"), ("MaxCount", "2")]).as_deref(), Ok("us-east-1b"));
+        assert_eq!(zone(&mut cloud, &[]).as_deref(), Ok("us-east-1c"));
+        let named = [("Placement.AvailabilityZone", "us-east-1b")];
+        let refusal = zone(&mut cloud, &named).expect_err("the zone that was named is full");
+        assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
     }
 }
