@@ -48,8 +48,8 @@ class Awan:
         if hypervisor != "simulated" and IMAGES:
             (self.data / "images").symlink_to(IMAGES)
 
-    def start(self, wait=120):
-        arguments = [str(BINARY), "serve", "--data-dir", str(self.data), "--hypervisor", self.hypervisor]
+    def start(self, wait=120, role="serve"):
+        arguments = [str(BINARY), role, "--data-dir", str(self.data), "--hypervisor", self.hypervisor]
         arguments += ["--listen", f"127.0.0.1:{self.api}", "--metrics-listen", f"127.0.0.1:{self.metrics}"]
         for name, value in self.options.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
@@ -115,8 +115,9 @@ class Awan:
     def tag(self):
         return (self.data / "tag").read_text().strip()
 
-    def guests(self):
-        """Process ids of this installation's machines, by instance."""
+    def guests(self, tag=None):
+        """Process ids of this installation's machines, by instance; of a host's where it has a tag of its own."""
+        tag = tag or self.tag()
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -124,7 +125,7 @@ class Awan:
                     line = (entry / "cmdline").read_bytes().decode(errors="replace")
                 except OSError:
                     continue
-                match = re.search(rf"guest=awan-{self.tag()}-(i-[0-9a-f]+)-\d+", line)
+                match = re.search(rf"guest=awan-{tag}-(i-[0-9a-f]+)-\d+", line)
                 if match:
                     found[match.group(1)] = int(entry.name)
         return found

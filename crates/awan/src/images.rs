@@ -34,7 +34,10 @@ pub fn simulated() -> Builtin {
     }
 }
 
-fn read(folder: &Path) -> Result<Builtin> {
+/// The file of an image that its digest is of.
+pub const DISK: &str = "disk.qcow2";
+
+pub fn read(folder: &Path) -> Result<Builtin> {
     let path = folder.join("manifest.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest: Manifest = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;

@@ -19,6 +19,7 @@ use awan_model::host::Capacity;
 use awan_model::id::HostId;
 
 use crate::config::{Config, Hypervisor};
+use crate::join::{self, FetchingVolumes};
 use crate::serve::{must_be_root, write_secret};
 
 pub struct Started {
@@ -27,14 +28,17 @@ pub struct Started {
     pub peer: Peer,
 }
 
-/// Starts a host. It does nothing until a plan comes.
-pub async fn start(config: &Config, name: &str) -> Result<Started> {
+/// Starts a host. It does nothing until a plan comes. `images_from`: who has the images that it lacks.
+pub async fn start(config: &Config, name: &str, images_from: Option<join::Control>) -> Result<Started> {
     let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
     let (link, peer) = link::pair();
-    let (about, drivers) = match config.hypervisor {
+    let (about, mut drivers) = match config.hypervisor {
         Hypervisor::Simulated => simulated(config, &host),
         Hypervisor::Real(wanted) => real(config, &host, wanted).await?,
     };
+    if let (Some(control), Hypervisor::Real(_)) = (images_from, config.hypervisor) {
+        drivers.volumes = FetchingVolumes::new(drivers.volumes, control, config.images_dir.clone())?;
+    }
     let accelerator = about.accelerator.clone();
     tokio::spawn(Agent::new(about, drivers, link).run());
     Ok(Started { host, accelerator, peer })

@@ -85,7 +85,7 @@ mod tests {
         assert!(folder.path().join("home/photos").exists() && !folder.path().join("data").exists());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_directory_in_use_is_not_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let held = lock::take(folder.path(), &[lock::CONTROL]).await.expect("takes");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use awan_control::{Control, Settings, operator, turn};
 use awan_model::account::BUILTIN_ALIAS;
+use awan_model::id::HostId;
 use awan_state::{Entropy, MemoryStore, Mode, SqliteStore, WallClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,10 +35,13 @@ pub async fn run(roles: Roles, options: Options) -> Result<()> {
         Roles::Host => {
             let url = config.join.clone().context("a host needs --join http://ADDR:PORT")?;
             let token = join::read_token(&config.join_token_file)?;
-            let started = node::start(&config, &config.host_name).await?;
+            let name = &config.host_name;
+            let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
+            let control = join::Control::new(&url, token, join::Who::here(host, &config.data_dir)?)?;
+            let started = node::start(&config, name, Some(control.clone())).await?;
             say(&format!("ready {url} host={} hypervisor={}", config.host_name, started.accelerator));
             tokio::select! {
-                done = join::host(&url, &token, &started.host, started.peer) => done,
+                done = join::run(control, started.peer) => done,
                 done = until_told() => done,
             }
         }
@@ -52,6 +56,11 @@ async fn serve(roles: Roles, config: &Config) -> Result<()> {
     let accelerator = match roles {
         Roles::Both => start_hosts(config, &control).await?,
         Roles::Control | Roles::Host => {
+            if config.hypervisor != Hypervisor::Simulated {
+                // Hosts get it from here. A machine that cannot build it may have others.
+                let built = images::ensure_tiny(&config.images_dir, &config.data_dir.join("cache")).await;
+                let _ = built.inspect_err(|e| tracing::error!(error = format!("{e:#}"), "there is no tiny image"));
+            }
             register_images(config, &control).await?;
             let listener = bind(config.hosts_listen, "--hosts-listen").await?;
             let token = join::make_token(&config.join_token_file)?;
@@ -159,7 +168,7 @@ async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> 
     }
     let mut accelerator = String::new();
     for name in names {
-        let started = node::start(config, &name).await?;
+        let started = node::start(config, &name, None).await?;
         accelerator.clone_from(&started.accelerator);
         tokio::spawn(node::attach(control.clone(), started.host, started.peer));
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use awan_model::host::{HostLiveness, HostRecord};
+use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::HostId;
 use awan_model::instance::{Instance, Phase, Placement, VmReport};
 use awan_model::plan::{HostPlan, PROTOCOL};
@@ -141,6 +141,23 @@ impl Hosts {
     }
 }
 
+/// Whether a machine may have a host's name: nobody has it, which gives it to this one for good, or this one has.
+pub async fn claim(db: &Db, host: &HostId, identity: &str) -> Result<bool> {
+    let (scope, home) = (Host(host.as_str().into()), Home::installation());
+    let owner = |tx: &mut Tx<Host>| tx.find_in::<HostOwner>(&home, host).map(|owner| owner.identity == identity);
+    if let Some(own) = db.read(scope.clone(), owner) {
+        return Ok(own);
+    }
+    db.transact(scope, &format!("{host} joins"), |tx| {
+        let own = owner(tx);
+        if own.is_none() {
+            tx.put(HostOwner { home: home.clone(), id: host.clone(), identity: identity.to_owned() });
+        }
+        Ok(own.unwrap_or(true))
+    })
+    .await
+}
+
 /// A plan that differs in its revision only is no news.
 fn same(old: &HostPlan, new: &HostPlan) -> bool {
     old.vms == new.vms && old.volumes == new.volumes && old.network == new.network && old.store == new.store
@@ -262,5 +279,13 @@ mod tests {
         note(&cloud, true);
         let refusal = cloud.tenant("acme").run_with(&[]).expect_err("its only host is away");
         assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_machine_that_first_joined_with_it() {
+        let cloud = Cloud::new();
+        let claims = [("a", "1"), ("a", "2"), ("b", "2"), ("a", "1")];
+        let granted = claims.map(|(host, identity)| cloud.claim(host, identity));
+        assert_eq!(granted, [true, false, true, true]);
     }
 }

@@ -121,6 +121,11 @@ impl Cloud {
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
     }
 
+    pub fn claim(&self, host: &str, identity: &str) -> bool {
+        let host = HostId::new(host).expect("a name");
+        self.runtime.block_on(crate::hosts::claim(&self.control.db, &host, identity)).expect("claims")
+    }
+
     /// Lets the host do all that its plan says and the control plane all that follows.
     pub fn settle(&mut self) {
         for _ in 0..3 {

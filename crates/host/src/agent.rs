@@ -1,8 +1,9 @@
 //! The host loop: observe, compare with the plan, take steps, report. For ever, at its own pace.
 //!
 //! **Invariants.** A plan counts only if it comes from the store that this host follows and is not older than the last.
-//! Without a plan nothing is touched: guests, rules, metadata and disks stay as they are. A machine is started only
-//! while the networks are what the plan says; it is stopped whatever they are.
+//! Without a plan nothing is touched: guests, rules, metadata and disks stay as they are; while the control plane is
+//! away the last plan holds. A machine is started only while the networks are what the plan says; it is stopped whatever
+//! they are.
 
 mod allegiance;
 mod health;
@@ -94,6 +95,9 @@ impl Agent {
 
     /// Runs until the link is gone.
     pub async fn run(mut self) {
+        if let Some(plan) = self.allegiance.last() {
+            self.follow(Arc::new(plan));
+        }
         let changed = self.drivers.hypervisor.changed();
         let wake = self.wake.clone();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -120,7 +124,13 @@ impl Agent {
     }
 
     fn take_plan(&mut self) {
-        let Some(plan) = self.link.plans.borrow_and_update().clone() else { return };
+        let news = self.link.plans.borrow_and_update().clone();
+        if let Some(plan) = news {
+            self.follow(plan);
+        }
+    }
+
+    fn follow(&mut self, plan: Arc<HostPlan>) {
         if plan.protocol != PROTOCOL || plan.host != self.about.host {
             tracing::error!(host = %plan.host, protocol = plan.protocol, "a plan for somebody else is not followed");
             return;

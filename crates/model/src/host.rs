@@ -45,6 +45,16 @@ pub struct HostLiveness {
 }
 record!(HostLiveness, "host-liveness", HostId, System, "InvalidHostID.NotFound", "The host ID '{}' does not exist");
 
+/// Which machine has the name: the one that first joined with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostOwner {
+    pub home: Home,
+    pub id: HostId,
+    /// What the machine's data has and no other's.
+    pub identity: String,
+}
+record!(HostOwner, "host-owner", HostId, Host, "InvalidHostID.NotFound", "The host ID '{}' does not exist");
+
 impl HostRecord {
     pub fn serves(&self, region: &str, zone: &str) -> bool {
         (self.region == "*" || self.region == region) && (self.zone == "*" || self.zone == zone)

@@ -1,4 +1,5 @@
-//! Which store this host follows, and how far it has followed it.
+//! Which store this host follows, how far it has followed it, and the last plan, which holds while the control plane is
+//! away, in the next life of this program too.
 //!
 //! **Invariant:** a plan of another store, or one older than any that was followed before, is not followed: not even by
 //! the next life of this program. An empty cloud that somebody started by mistake can therefore end nothing.
@@ -34,12 +35,26 @@ impl Allegiance {
         }
         if let Some(path) = &self.path {
             if self.follows.is_none() {
-                write(path, &plan.store, true)?;
+                write(path, plan.store.as_bytes(), true)?;
             }
-            write(&at(path), &plan.revision.to_string(), false)?;
+            // The plan first: one that is newer than the note of its revision is followed, an older one is not.
+            write(&last(path), &serde_json::to_vec(plan)?, false)?;
+            write(&at(path), plan.revision.to_string().as_bytes(), false)?;
         }
         self.follows = Some((plan.store.clone(), plan.revision));
         Ok(true)
+    }
+
+    /// The plan that an earlier life of this program followed last; `None` where there is none that can be read.
+    pub fn last(&self) -> Option<HostPlan> {
+        let path = last(self.path.as_ref()?);
+        let bytes = std::fs::read(&path).inspect_err(|e| {
+            if e.kind() != ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), error = %e, "the last plan cannot be read; the next is waited for");
+            }
+        });
+        let plan = serde_json::from_slice(&bytes.ok()?);
+        plan.inspect_err(|e| tracing::warn!(error = %e, "the last plan is not whole; the next is waited for")).ok()
     }
 
     pub fn shown(&self) -> String {
@@ -50,6 +65,11 @@ impl Allegiance {
 /// Where the revision is noted: beside the store's name, because it changes often.
 fn at(path: &Path) -> PathBuf {
     path.with_extension("at")
+}
+
+/// The plan has user data and keys of guests.
+fn last(path: &Path) -> PathBuf {
+    path.with_extension("plan")
 }
 
 fn read(path: &Path) -> Result<Option<(String, Revision)>> {
@@ -63,12 +83,13 @@ fn read(path: &Path) -> Result<Option<(String, Revision)>> {
     Ok(Some((store.trim().to_owned(), revision)))
 }
 
-fn write(path: &Path, text: &str, durable: bool) -> Result<()> {
+fn write(path: &Path, text: &[u8], durable: bool) -> Result<()> {
     use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let new = path.with_extension("new");
     let write = || {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(text.as_bytes())?;
+        let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text)?;
         if durable {
             file.sync_all()?;
         }
@@ -98,6 +119,7 @@ mod tests {
         let taken = [("a", 6), ("b", 9), ("a", 7)].map(|(store, at)| next.accept(&of(store, at)).expect("reads"));
         assert_eq!(taken, [false, false, true]);
         assert_eq!(next.shown(), "a at revision 7");
+        assert_eq!(next.last(), Some(of("a", 7)), "what was followed last, not what was refused");
         std::fs::write(at(&path), "").expect("writes");
         let mut after_power_failure = Allegiance::new(Some(path));
         let taken = [("b", 9), ("a", 1)].map(|(s, at)| after_power_failure.accept(&of(s, at)).expect("reads"));

@@ -103,6 +103,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::following(None)
+    }
+
+    fn following(allegiance: Option<PathBuf>) -> Self {
         let (link, peer) = pair();
         let (pressed_in, pressed) = watch::channel(BTreeSet::new());
         let inner = SimulatedHypervisor::new(Duration::from_millis(1));
@@ -117,7 +121,7 @@ impl Bench {
             accelerator: "simulated".into(),
             note: String::new(),
             address: String::new(),
-            allegiance: None,
+            allegiance,
             launches: 2,
         };
         tokio::spawn(Agent::new(about, drivers, link).run());
@@ -228,4 +232,16 @@ async fn what_no_plan_has_any_more_goes_with_its_disk() {
         }
     });
     gone.await.expect("its volume goes too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_control_plane_is_away_the_last_plan_holds_in_the_next_life_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("follows");
+    let mut bench = Bench::following(Some(path.clone()));
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    let mut next = Bench::following(Some(path));
+    next.until(&[(A, 1, Phase::Running)]).await;
+    assert_eq!(next.network.applied.lock().expect("whole").first(), Some(&1));
 }

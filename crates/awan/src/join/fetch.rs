@@ -1,0 +1,239 @@
+//! Brings images to a host that lacks them, when a volume needs them.
+//!
+//! **Invariant:** an image appears under its name only when all of it is there and is what its name and its manifest
+//! say.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use awan_host::driver::{BlockDevice, Fut, Volumes};
+use awan_model::id::{ImageId, VolumeId};
+use awan_model::plan::VolumePlan;
+use awan_model::report::VolumeSeen;
+use tokio::time::Instant;
+
+use super::Part;
+use super::host::{Control, is_final};
+use super::images::Digest;
+use crate::images;
+
+/// Parts of images that are on their way lie in folders whose names begin so.
+const UNFINISHED: &str = "fetch-";
+/// How long a launch waits for a control plane that is away.
+const WITHIN: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Volumes of a host that gets its images from the control plane.
+pub struct FetchingVolumes {
+    volumes: Arc<dyn Volumes>,
+    control: Control,
+    images: PathBuf,
+    /// One image at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl FetchingVolumes {
+    pub fn new(volumes: Arc<dyn Volumes>, control: Control, images: PathBuf) -> Result<Arc<Self>> {
+        for entry in std::fs::read_dir(&images).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                std::fs::remove_dir_all(entry.path())
+                    .with_context(|| format!("removing {}", entry.path().display()))?;
+            }
+        }
+        Ok(Arc::new(Self { volumes, control, images, turn: tokio::sync::Mutex::default() }))
+    }
+
+    async fn have(&self, image: &ImageId) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let place = self.images.join(image.as_str());
+        if place.exists() {
+            return Ok(());
+        }
+        let (folder, end) = (self.images.join(format!("{UNFINISHED}{image}")), Instant::now() + WITHIN);
+        loop {
+            match self.fetch(image, &folder).await {
+                Ok(()) => break,
+                Err(e) if is_final(&e) || Instant::now() > end => return Err(e),
+                Err(e) => {
+                    tracing::warn!(%image, error = format!("{e:#}"), "the image did not arrive; it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+        std::fs::rename(&folder, &place).with_context(|| format!("naming {}", place.display()))?;
+        tracing::info!(%image, "fetched from the control plane");
+        Ok(())
+    }
+
+    async fn fetch(&self, image: &ImageId, folder: &Path) -> Result<()> {
+        let parts: Vec<Part> = self.control.get(&format!("/host/v1/image?image={image}")).await?;
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
+        let mut disk = String::new();
+        for part in &parts {
+            let digest = self.part(image, part, folder).await.with_context(|| format!("fetching {}", part.name))?;
+            if digest != part.sha256 {
+                bail!("{} of {image} is damaged: its digest is {digest}, not {}", part.name, part.sha256);
+            }
+            if part.name == images::DISK {
+                disk = digest;
+            }
+        }
+        let manifest = images::read(folder)?;
+        if manifest.digest != disk || manifest.id() != *image {
+            bail!("{image} is not what its manifest says: the disk's digest is {disk}, not {}", manifest.digest);
+        }
+        Ok(())
+    }
+
+    /// Returns the digest of what came.
+    async fn part(&self, image: &ImageId, part: &Part, folder: &Path) -> Result<String> {
+        // The name is joined to a path: it may have nothing but what names of files of images have.
+        if !part.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') || part.name.starts_with('.') {
+            bail!("'{}' is no name for a file", part.name.escape_debug());
+        }
+        let path = folder.join(&part.name);
+        let mut file = std::fs::File::create_new(&path).with_context(|| format!("making {}", path.display()))?;
+        let (mut digest, mut from) = (Digest::default(), 0);
+        while from < part.bytes {
+            let at = format!("/host/v1/image/part?image={image}&name={}&from={from}", part.name);
+            let piece = self.control.send("GET", &at, Vec::new()).await?;
+            if piece.is_empty() {
+                bail!("it ends after {from} of {} bytes", part.bytes);
+            }
+            tokio::task::block_in_place(|| file.write_all(&piece).and_then(|()| digest.write_all(&piece)))
+                .with_context(|| format!("writing {}", path.display()))?;
+            from += piece.len() as u64;
+        }
+        tokio::task::block_in_place(|| file.sync_all()).with_context(|| format!("writing {}", path.display()))?;
+        Ok(digest.hex())
+    }
+}
+
+impl Volumes for FetchingVolumes {
+    fn observe(&self) -> Fut<'_, Result<Vec<VolumeSeen>>> {
+        self.volumes.observe()
+    }
+
+    fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, Result<BlockDevice>> {
+        Box::pin(async {
+            if let Some(image) = &volume.image {
+                self.have(image).await?;
+            }
+            self.volumes.ensure(volume).await
+        })
+    }
+
+    fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, Result<()>> {
+        self.volumes.release(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awan_control::Control as Plane;
+    use awan_host::volume::simulated::SimulatedVolumes;
+    use awan_model::Home;
+    use awan_state::{Entropy, MemoryStore, Mode, WallClock};
+
+    use super::*;
+    use crate::join::Who;
+    use crate::join::images::PIECE;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    /// A control plane with one image, and a host that has none.
+    struct Pair {
+        folder: tempfile::TempDir,
+        url: String,
+        image: ImageId,
+    }
+
+    impl Pair {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let disk: Vec<u8> = (0..2 * PIECE + 7).map(|n| (n % 251) as u8).collect();
+            let mut digest = Digest::default();
+            digest.write_all(&disk).expect("digests");
+            let digest = digest.hex();
+            let image: ImageId = format!("ami-{}", &digest[..17]).parse().expect("an id");
+            let place = folder.path().join("control").join(image.as_str());
+            std::fs::create_dir_all(&place).expect("makes");
+            std::fs::create_dir(folder.path().join("host")).expect("makes");
+            let manifest =
+                serde_json::json!({"name": "awan-tiny-1", "sha256": digest, "virtual_size_bytes": 1, "cmdline": ""});
+            std::fs::write(place.join("manifest.json"), manifest.to_string()).expect("writes");
+            std::fs::write(place.join("disk.qcow2"), disk).expect("writes");
+            std::fs::write(place.join("vmlinux"), "").expect("writes");
+            std::fs::write(place.join("secret"), "no part of it").expect("writes");
+            let plane = Plane::open(Box::<MemoryStore>::default(), Mode::Group, Arc::new(WallClock), Entropy::system());
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+            let url = format!("http://{}", listener.local_addr().expect("an address"));
+            let served = folder.path().join("control");
+            tokio::spawn(crate::join::serve(listener, plane.expect("opens"), TOKEN.into(), served));
+            Self { folder, url, image }
+        }
+
+        fn host(&self, token: &str) -> Arc<FetchingVolumes> {
+            let host = awan_model::id::HostId::new("h").expect("a name");
+            let who = Who { host, identity: "i".into(), boot: "b".into() };
+            let control = Control::new(&self.url, token.into(), who).expect("an address");
+            let volumes = SimulatedVolumes::new();
+            FetchingVolumes::new(volumes, control, self.folder.path().join("host")).expect("opens")
+        }
+
+        async fn ensure(&self, host: &FetchingVolumes, image: &ImageId) -> Result<()> {
+            let id = "vol-00000000000000001".parse().expect("an id");
+            let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 1, image: Some(image.clone()) };
+            host.ensure(&plan).await.map(drop)
+        }
+
+        /// What the host has.
+        fn there(&self) -> Vec<String> {
+            let path = self.folder.path().join("host").join(self.image.as_str());
+            let names = std::fs::read_dir(path).into_iter().flatten().flatten();
+            let mut names: Vec<_> = names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_image_comes_whole_when_a_volume_needs_it() {
+        let pair = Pair::new().await;
+        let unfinished = pair.folder.path().join("host/fetch-ami-00000000000000009");
+        std::fs::create_dir(&unfinished).expect("makes");
+        let host = pair.host(TOKEN);
+        assert!(!unfinished.exists(), "what an earlier life left");
+        let (a, b) = tokio::join!(pair.ensure(&host, &pair.image), pair.ensure(&host, &pair.image));
+        a.and(b).expect("comes");
+        assert_eq!(pair.there(), ["disk.qcow2", "manifest.json", "vmlinux"]);
+        let disk = |side: &str| {
+            let path = pair.folder.path().join(side).join(pair.image.as_str()).join("disk.qcow2");
+            std::fs::read(path).expect("reads")
+        };
+        assert!(disk("host") == disk("control"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_what_it_says_or_not_given_never_appears() {
+        let pair = Pair::new().await;
+        let refusal = pair.ensure(&pair.host("fedcba9876543210"), &pair.image).await.expect_err("another token");
+        assert!(is_final(&refusal) && refusal.to_string().contains("join token"), "{refusal}");
+        let absent: ImageId = "ami-00000000000000001".parse().expect("an id");
+        let refusal = pair.ensure(&pair.host(TOKEN), &absent).await.expect_err("absent");
+        assert!(is_final(&refusal) && refusal.to_string().contains("has no image"), "{refusal}");
+        let disk = pair.folder.path().join("control").join(pair.image.as_str()).join("disk.qcow2");
+        std::fs::write(disk, "something else").expect("writes");
+        let host = pair.host(TOKEN);
+        let folder = pair.folder.path().join("host/fetch-x");
+        let refusal = host.fetch(&pair.image, &folder).await.expect_err("is not what its manifest says");
+        assert!(refusal.to_string().contains("manifest"), "{refusal}");
+        assert!(pair.there().is_empty());
+        let outside = "/host/v1/image/part?image=ami-00000000000000001&name=..%2Fstate.db&from=0";
+        assert!(host.control.send("GET", outside, Vec::new()).await.is_err_and(|e| is_final(&e)));
+    }
+}
