@@ -72,12 +72,20 @@ fn refuse_missing(message: String) -> crate::error::Error {
 
 pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let report = tx.find::<VmReport>(&instance.id);
-    let state = state(&instance, report.as_deref());
     let eni = tx.find::<NetworkInterface>(&instance.interface);
-    let elastic = elastic(tx, instance.interface.as_str());
-    let automatic = || tx.find::<Placement>(&instance.id).and_then(|p| p.public_ip);
-    let public_ip = elastic.or_else(automatic);
     let volume = tx.find::<Volume>(&instance.root_volume);
+    let held = eni.as_ref().is_some_and(|e| e.attachment.as_ref().is_some_and(|a| a.instance == instance.id))
+        || volume.as_ref().is_some_and(|v| v.attachment.as_ref().is_some_and(|a| a.instance == instance.id));
+    let state = match state(&instance, report.as_deref()) {
+        // Whoever waits for its end goes on to delete its group or to use its address again.
+        State::Terminated if held => State::ShuttingDown,
+        state => state,
+    };
+    let elastic = elastic(tx, instance.interface.as_str());
+    // The place of what has stopped, and the address with it, is about to be given back.
+    let on = !matches!(state, State::Stopped | State::Terminated);
+    let automatic = || tx.find::<Placement>(&instance.id).filter(|_| on).and_then(|p| p.public_ip);
+    let public_ip = elastic.or_else(automatic);
     let tags = tagging::of(tx, instance.id.as_str());
     Seen { state, eni, volume, public_ip, elastic: elastic.is_some(), tags, report, instance }
 }
@@ -287,5 +295,45 @@ pub fn transition_reason(i: &Instance, state: State) -> String {
         (State::Pending | State::Running, _) | (_, None) => String::new(),
         (_, Some(at)) if by_user => format!("User initiated ({})", at.strftime("%Y-%m-%d %H:%M:%S GMT")),
         _ => i.reason.as_ref().map(|r| r.message.clone()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awan_model::instance::{Exit, Phase, VmReport};
+    use awan_state::Host;
+
+    use crate::error::Error;
+    use crate::testing::Cloud;
+
+    /// The host has said that it is over; nothing has followed from it yet.
+    fn just_over(cloud: &mut Cloud, id: &str) {
+        let report = cloud.instance(id).1.expect("was reported");
+        let over = VmReport { phase: Phase::Exited, exit: Some(Exit::Asked), ..report };
+        let put = |tx: &mut awan_state::Tx<Host>| {
+            tx.put(over.clone());
+            Ok::<_, Error>(())
+        };
+        cloud.control.db.transact_blocking(Host("host".into()), "test", put).expect("writes");
+    }
+
+    #[test]
+    fn what_is_shown_as_over_holds_nothing_any_more() {
+        let mut cloud = Cloud::new();
+        let (a, b) = (cloud.tenant("acme").run(), cloud.tenant("acme").run());
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &a)]).expect("stops");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &b)]).expect("terminates");
+        just_over(&mut cloud, &a);
+        just_over(&mut cloud, &b);
+        let shown = |cloud: &mut Cloud, id: &str| {
+            cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", id)]).expect("answers")
+        };
+        let stopped = shown(&mut cloud, &a);
+        assert!(stopped.contains("<name>stopped</name>") && !stopped.contains("<ipAddress>"), "{stopped}");
+        let ending = shown(&mut cloud, &b);
+        assert!(ending.contains("<name>shutting-down</name>"), "{ending}");
+        cloud.settle();
+        let over = shown(&mut cloud, &b);
+        assert!(over.contains("<name>terminated</name>") && over.contains("<blockDeviceMapping/>"), "{over}");
     }
 }
