@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+FAILED = 255
+
 
 def states(tenant, id):
     found = tenant.aws("ec2", "describe-instances", "--instance-ids", id)
@@ -76,5 +78,5 @@ def test_the_shorthands_of_the_cli(tenant):
     assert "PublicIpAddress" not in tenant.about(about["InstanceId"])
     listed = aws("ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=running", "--page-size", "5")
     assert len([i for r in listed["Reservations"] for i in r["Instances"]]) == 2
-    complaint = aws("ec2", "terminate-instances", "--instance-ids", about["InstanceId"], "--dry-run", code=254)
+    complaint = aws("ec2", "terminate-instances", "--instance-ids", about["InstanceId"], "--dry-run", code=FAILED)
     assert "(DryRunOperation)" in complaint, complaint

@@ -139,3 +139,64 @@ def test_a_hundred_at_once(tenant):
     assert len(set(ids)) == 100
     tenant.ec2.terminate_instances(InstanceIds=ids)
     tenant.wait("instance_terminated", *ids)
+
+
+def test_states_on_the_way(tenant):
+    (id,) = tenant.launch()
+    change = tenant.ec2.terminate_instances(InstanceIds=[id])["TerminatingInstances"][0]
+    assert change["CurrentState"]["Name"] in ("shutting-down", "terminated")
+    tenant.wait("instance_terminated", id)
+    (id,) = tenant.launch()
+    tenant.ec2.stop_instances(InstanceIds=[id])
+    tenant.wait("instance_stopped", id)
+    assert tenant.ec2.stop_instances(InstanceIds=[id])["StoppingInstances"][0]["CurrentState"]["Name"] == "stopped"
+    tenant.ec2.terminate_instances(InstanceIds=[id])
+    tenant.wait("instance_terminated", id)
+
+
+def test_an_automatic_address_goes_with_a_stop_and_an_elastic_one_stays(tenant):
+    a, b = tenant.run(2)
+    made = tenant.ec2.allocate_address(Domain="vpc")
+    tenant.ec2.associate_address(AllocationId=made["AllocationId"], InstanceId=b)
+    tenant.ec2.stop_instances(InstanceIds=[a, b])
+    tenant.wait("instance_stopped", a, b)
+    assert "PublicIpAddress" not in tenant.about(a) and tenant.about(b)["PublicIpAddress"] == made["PublicIp"]
+    tenant.ec2.start_instances(InstanceIds=[a, b])
+    tenant.wait("instance_running", a, b)
+    assert tenant.about(a)["PublicIpAddress"] and tenant.about(b)["PublicIpAddress"] == made["PublicIp"]
+    tenant.ec2.disassociate_address(PublicIp=made["PublicIp"])
+    assert tenant.about(b).get("PublicIpAddress") != made["PublicIp"]
+
+
+def test_an_interface_of_a_launch(tenant):
+    group = tenant.ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
+    subnet = tenant.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    spec = {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [group], "AssociatePublicIpAddress": False, "Description": "mine", "DeleteOnTermination": True}
+    (id,) = tenant.run(NetworkInterfaces=[spec])
+    (interface,) = tenant.about(id)["NetworkInterfaces"]
+    assert (interface["SubnetId"], interface["Description"], [g["GroupId"] for g in interface["Groups"]]) == (subnet, "mine", [group])
+    assert "Association" not in interface and "PublicIpAddress" not in tenant.about(id)
+    with refused("InvalidParameterCombination"):
+        tenant.launch(NetworkInterfaces=[spec], SecurityGroupIds=[group])
+
+
+def test_what_is_read_of_each_console(tenant):
+    (id,) = tenant.run()
+    assert f"{id}: simulated run 1" in tenant.ec2.get_console_output(InstanceId=id)["Output"]
+    tenant.ec2.stop_instances(InstanceIds=[id])
+    tenant.wait("instance_stopped", id)
+    assert tenant.ec2.get_console_output(InstanceId=id)["InstanceId"] == id
+    tenant.ec2.start_instances(InstanceIds=[id])
+    tenant.wait("instance_running", id)
+    assert f"{id}: simulated run 2" in tenant.ec2.get_console_output(InstanceId=id)["Output"]
+
+
+def test_a_thousand_in_one_launch(tenant):
+    ids = tenant.launch(1000)
+    assert len(set(ids)) == 1000
+    with refused("InstanceLimitExceeded"):
+        tenant.launch(1001)
+    pages = tenant.ec2.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": 300})
+    seen = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
+    assert sorted(seen) == sorted(ids)
+    tenant.ec2.terminate_instances(InstanceIds=ids)

@@ -179,3 +179,34 @@ def test_tags(tenant):
     with refused("InvalidInstanceID.NotFound"):
         ec2.create_tags(Resources=[volume, "i-0123456789abcdef0"], Tags=[name])
     assert ec2.describe_tags()["Tags"] == [], "all of the resources, or none"
+
+
+def test_limits_of_rules(tenant):
+    id = group(tenant, "full")
+    with refused("InvalidParameterValue"):
+        tenant.ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=tcp(1) + tcp(1))
+    tenant.ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=[p for n in range(60) for p in tcp(n)])
+    with refused("RulesPerSecurityGroupLimitExceeded"):
+        tenant.ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=tcp(61))
+    assert len(rules(tenant, id)) == 60
+
+
+def test_filters_of_groups(tenant):
+    ec2, a, b = tenant.ec2, group(tenant, "a"), group(tenant, "b")
+    ec2.authorize_security_group_ingress(GroupId=a, IpPermissions=tcp(80))
+    ec2.authorize_security_group_egress(GroupId=b, IpPermissions=[{"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}])
+
+    def found(**filters):
+        asked = [{"Name": name.replace("__", ".").replace("_", "-"), "Values": [value]} for name, value in filters.items()]
+        return [g["GroupId"] for g in ec2.describe_security_groups(Filters=asked)["SecurityGroups"]]
+
+    assert found(ip_permission__from_port="80") == found(ip_permission__cidr="0.0.0.0/0") == found(group_name="a") == [a]
+    assert found(egress__ip_permission__protocol="udp") == found(egress__ip_permission__cidr="10.*") == [b]
+    assert found(ip_permission__from_port="80", group_name="b") == []
+    assert set(found(owner_id=tenant.id)) == {a, b, tenant.default_group()}
+    assert ec2.describe_security_groups(GroupNames=["b"])["SecurityGroups"][0]["GroupId"] == b
+    with refused("InvalidGroup.NotFound"):
+        ec2.describe_security_groups(GroupNames=["b", "c"])
+    for name, code in (("default", "InvalidGroup.Reserved"), ("sg-mine", "InvalidParameterValue"), ("", "InvalidParameterValue")):
+        with refused(code):
+            ec2.create_security_group(GroupName=name, Description="d")

@@ -2,7 +2,6 @@
 
 import datetime
 import http.client
-import json
 import time
 import urllib.error
 import urllib.parse
@@ -15,7 +14,7 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 from awan import CONFIG
-from clients import ACTIONS, OURS, Tenant, refused
+from clients import OURS, Tenant, refused
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -185,13 +184,8 @@ def example(shape, depth=0):
 
 def absent(tenant):
     model = tenant.ec2.meta.service_model
-    names = {name: example(model.operation_model(name).input_shape or NOTHING) for name in model.operation_names if name not in OURS}
-    return {name: parameters for name, parameters in names.items()}
-
-
-class NOTHING:
-    type_name = "structure"
-    required_members = ()
+    shapes = {name: model.operation_model(name).input_shape for name in model.operation_names if name not in OURS}
+    return {name: example(shape) if shape else {} for name, shape in shapes.items()}
 
 
 def test_lists_of_what_is_absent_are_empty(awan, quiet):
@@ -214,10 +208,6 @@ def test_what_is_absent_and_changes_something_is_refused(awan, quiet):
     assert quiet.everything() == before
 
 
-def test_the_list_of_actions_is_the_one_of_the_issue():
-    assert len(ACTIONS) == len(OURS) + 1 >= 40
-
-
 def test_a_client_token_launches_once(tenant, other):
     first = tenant.launch(2, ClientToken="once")
     assert tenant.launch(2, ClientToken="once") == first
@@ -238,4 +228,3 @@ def test_text_arrives_as_it_was_sent(tenant):
     for text in ("a&b=c+d %41", "<tag>'\"&amp;", "日本語 🐘", "line\nbreak\ttab", "  spaces  ", "x" * 256, "\\*?"):
         tenant.ec2.create_tags(Resources=[id], Tags=[{"Key": "text", "Value": text}])
         assert tenant.about(id)["Tags"] == [{"Key": "text", "Value": text}]
-    assert json.dumps(tenant.about(id)["LaunchTime"].isoformat()).endswith('+00:00"')
