@@ -11,6 +11,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use self::allegiance::Allegiance;
 use self::health::HealthWatch;
-use self::steps::Steps;
+use self::steps::{Needs, Parts, Steps, UnderWay};
 use crate::driver::{Hypervisor, Network, SeenVm, Volumes};
 use crate::effect::{Effect, effects, unwanted_volumes};
 use crate::link::Link;
@@ -156,16 +157,24 @@ impl Agent {
         let networks = self.networks(&plan).await;
         let under_way = self.steps.under_way();
         let seen = self.drivers.hypervisor.observe().await?;
-        for effect in effects(&plan, &seen).into_iter().filter(|e| under_way.allows(e)) {
-            // A guest must never run without its rules.
-            if networks || !matches!(effect, Effect::Start(_)) {
-                self.steps.take(&self.drivers, &plan, effect);
-            }
-        }
+        self.take_steps(&plan, networks, &under_way, &seen);
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen).await?;
         self.report(&plan, &seen, volumes);
         Ok(())
+    }
+
+    fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm]) {
+        let parts = LazyCell::new(|| Parts::of(plan));
+        for effect in effects(plan, seen).into_iter().filter(|e| under_way.allows(e)) {
+            let needs = match &effect {
+                // A guest must never run without its rules.
+                Effect::Start(_) if !networks => continue,
+                Effect::Start(vm) => parts.needs(vm),
+                _ => Ok(Needs::default()),
+            };
+            self.steps.take(&self.drivers, effect, needs);
+        }
     }
 
     /// Whether the networks are what the plan says.
@@ -244,8 +253,11 @@ fn same_guests(a: &HostPlan, b: &HostPlan) -> bool {
 }
 
 fn says_the_same(a: &Report, b: &Report) -> bool {
-    let plain = |r: &Report| Report { plan: 0, ..r.clone() };
-    plain(a) == plain(b)
+    // Taken apart, because a copy of a report is large.
+    let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan: _, vms, volumes } = a;
+    (protocol, host, zone, region, capacity) == (&b.protocol, &b.host, &b.zone, &b.region, &b.capacity)
+        && (accelerator, note, address) == (&b.accelerator, &b.note, &b.address)
+        && (vms, volumes) == (&b.vms, &b.volumes)
 }
 
 async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<Answer> {

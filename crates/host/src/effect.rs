@@ -59,7 +59,8 @@ fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
 /// Volumes that no plan has, no machine of a plan names, and no machine has open.
 pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
     // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
-    let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !plan.vms.iter().any(|p| p.id == vm.id));
+    let expected: BTreeSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
+    let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !expected.contains(&vm.id));
     let disks = plan.vms.iter().flat_map(|vm| &vm.disks).map(|disk| &disk.volume);
     let planned: BTreeSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).collect();
     if stray { Vec::new() } else { present.iter().filter(|id| !planned.contains(id)).cloned().collect() }

@@ -36,12 +36,19 @@ const SCHEMA: &str = "
     INSERT OR IGNORE INTO meta VALUES ('revision', 0), ('format', 1);
 ";
 
+/// Negative: in KiB. Room for the pages of a large transaction, so that none is written twice.
+const CACHE: i64 = -8192;
+/// So many pages of the log are moved to the file at once. A page that changes often is moved once.
+const CHECKPOINT: i64 = 8_000;
+
 impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let db = Connection::open(path)?;
         db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "cache_size", CACHE)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         db.execute_batch(SCHEMA)?;
         let format: i64 = db.query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))?;
         if format != 1 {

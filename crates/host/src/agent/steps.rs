@@ -1,12 +1,13 @@
 //! Steps that are being taken, one at a time for each instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
-use awan_model::id::InstanceId;
+use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
 use awan_model::instance::Exit;
-use awan_model::plan::{HostPlan, VmPlan};
+use awan_model::interface::Mac;
+use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Drivers, RETRY_AFTER};
@@ -43,7 +44,7 @@ impl Steps {
     }
 
     /// Takes a step in the background, unless one is being taken that it must not disturb.
-    pub fn take(self: &Arc<Self>, drivers: &Drivers, plan: &Arc<HostPlan>, effect: Effect) {
+    pub fn take(self: &Arc<Self>, drivers: &Drivers, effect: Effect, needs: Result<Needs>) {
         let (id, kind) = (effect.instance().clone(), kind(&effect));
         {
             let mut busy = self.busy();
@@ -52,9 +53,9 @@ impl Steps {
             }
             busy.insert(id.clone(), kind);
         }
-        let (steps, drivers, plan) = (self.clone(), drivers.clone(), plan.clone());
+        let (steps, drivers) = (self.clone(), drivers.clone());
         tokio::spawn(async move {
-            if let Err(e) = steps.step(&drivers, &plan, effect).await {
+            if let Err(e) = steps.step(&drivers, effect, needs).await {
                 tracing::warn!(instance = %id, error = format!("{e:#}"), "a step failed; it is tried again");
                 tokio::time::sleep(RETRY_AFTER).await;
             }
@@ -68,12 +69,12 @@ impl Steps {
         });
     }
 
-    async fn step(&self, drivers: &Drivers, plan: &HostPlan, effect: Effect) -> Result<()> {
+    async fn step(&self, drivers: &Drivers, effect: Effect, needs: Result<Needs>) -> Result<()> {
         let Drivers { hypervisor, .. } = drivers;
         match effect {
             Effect::Start(vm) => {
                 let _place = self.launches.acquire().await?;
-                if let Err(e) = start(drivers, plan, &vm).await {
+                if let Err(e) = start(drivers, needs, &vm).await {
                     tracing::error!(instance = %vm.id, error = format!("{e:#}"), "the launch failed");
                     hypervisor.declare(&vm, Exit::Failed(format!("{e:#}"))).await?;
                 }
@@ -107,23 +108,52 @@ fn may_begin(now: Option<Kind>, effect: &Effect) -> bool {
     }
 }
 
+/// The disks and interfaces of a plan, found by their ids.
+pub struct Parts<'p> {
+    volumes: HashMap<&'p VolumeId, &'p VolumePlan>,
+    interfaces: HashMap<&'p InterfaceId, (&'p VpcId, Mac)>,
+}
+
+/// What a machine is made of.
+#[derive(Default)]
+pub struct Needs {
+    disks: Vec<VolumePlan>,
+    taps: Vec<(VpcId, InterfaceId, Mac)>,
+}
+
+impl<'p> Parts<'p> {
+    pub fn of(plan: &'p HostPlan) -> Self {
+        let volumes = plan.volumes.iter().map(|v| (&v.id, v)).collect();
+        let interfaces =
+            plan.network.vpcs.iter().flat_map(|vpc| vpc.interfaces.iter().map(|i| (&i.id, (&vpc.id, i.mac))));
+        Self { volumes, interfaces: interfaces.collect() }
+    }
+
+    pub fn needs(&self, vm: &VmPlan) -> Result<Needs> {
+        let mut needs = Needs::default();
+        for disk in &vm.disks {
+            let volume = self.volumes.get(&disk.volume);
+            needs.disks.push((*volume.with_context(|| format!("the plan has no volume {}", disk.volume))?).clone());
+        }
+        for id in &vm.interfaces {
+            let found = self.interfaces.get(id);
+            let (vpc, mac) = *found.with_context(|| format!("the plan has no interface {id}"))?;
+            needs.taps.push((vpc.clone(), id.clone(), mac));
+        }
+        Ok(needs)
+    }
+}
+
 /// Disks first, then the guest's ends of its networks, then the machine.
-async fn start(drivers: &Drivers, plan: &HostPlan, vm: &VmPlan) -> Result<()> {
+async fn start(drivers: &Drivers, needs: Result<Needs>, vm: &VmPlan) -> Result<()> {
+    let Needs { disks: volumes, taps: interfaces } = needs?;
     let mut disks = Vec::new();
-    for disk in &vm.disks {
-        let volume = plan.volumes.iter().find(|v| v.id == disk.volume);
-        let volume = volume.with_context(|| format!("the plan has no volume {}", disk.volume))?;
+    for volume in &volumes {
         disks.push(drivers.volumes.ensure(volume).await?);
     }
     let mut taps = Vec::new();
-    for interface in &vm.interfaces {
-        let found = plan
-            .network
-            .vpcs
-            .iter()
-            .find_map(|vpc| vpc.interfaces.iter().find(|i| i.id == *interface).map(|i| (&vpc.id, i.mac)));
-        let (vpc, mac) = found.with_context(|| format!("the plan has no interface {interface}"))?;
-        taps.push(Tap { interface: interface.clone(), mac, fd: drivers.network.open(vpc, interface)? });
+    for (vpc, interface, mac) in interfaces {
+        taps.push(Tap { fd: drivers.network.open(&vpc, &interface)?, interface, mac });
     }
     drivers.hypervisor.start(vm, disks, taps).await
 }
