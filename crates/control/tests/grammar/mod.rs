@@ -1,0 +1,325 @@
+//! What a request of each action looks like, and how it can be broken.
+
+use std::collections::BTreeMap;
+
+use awan_control::actions::ACTIONS;
+use awan_control::dispatch::Service;
+use awan_wire::names;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+const IMAGE: &str = "ami-51a7ed00000000000";
+const SEEN_MAX: usize = 40;
+
+/// A request before it is signed.
+pub struct Call {
+    pub service: &'static str,
+    pub body: String,
+}
+
+/// Parameters of an action: those that it needs, then those that it may have. A value is one of several, parted by `|`;
+/// `<i>` is an id that an answer has shown.
+type Recipe = (&'static str, &'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
+
+const FILTER: (&str, &str) = ("Filter.1.Name", "tag:a|vpc-id|instance-state-name|group-id|state|colour");
+const FILTER_VALUE: (&str, &str) = ("Filter.1.Value.1", "*|running|<vpc>|<sg>|a?|available");
+const PAGE: (&str, &str) = ("MaxResults", "5|100|1|1000|1001|-1");
+const GROUP: (&str, &str) = ("GroupId", "<sg>");
+const PROTOCOL: (&str, &str) = ("IpPermissions.1.IpProtocol", "tcp|udp|-1|icmp");
+const FROM: (&str, &str) = ("IpPermissions.1.FromPort", "22|80|-1");
+const TO: (&str, &str) = ("IpPermissions.1.ToPort", "22|80|-1");
+const CIDR: (&str, &str) = ("IpPermissions.1.IpRanges.1.CidrIp", "10.0.0.0/8|0.0.0.0/0|192.0.2.7/32");
+const DESCRIPTION: (&str, &str) = ("IpPermissions.1.IpRanges.1.Description", "from home|");
+
+const RECIPES: &[Recipe] = &[
+    ("AllocateAddress", &[], &[("Domain", "vpc|standard"), ("Address", "198.18.7.7|10.0.0.1")]),
+    (
+        "AssociateAddress",
+        &[("AllocationId", "<eipalloc>"), ("InstanceId", "<i>")],
+        &[("AllowReassociation", "true|false")],
+    ),
+    ("AuthorizeSecurityGroupEgress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[DESCRIPTION]),
+    ("AuthorizeSecurityGroupIngress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[DESCRIPTION]),
+    ("CreateKeyPair", &[("KeyName", "a|b|c|d|e|f"), ("KeyType", "ed25519")], &[("KeyFormat", "pem|ppk")]),
+    (
+        "CreateSecurityGroup",
+        &[("GroupName", "web|db|a|b|c|default"), ("GroupDescription", "text")],
+        &[("VpcId", "<vpc>"), ("TagSpecification.1.ResourceType", "security-group|instance")],
+    ),
+    (
+        "CreateTags",
+        &[("ResourceId.1", "<i>|<vol>|<sg>|<eni>|<key>|<sgr>"), ("Tag.1.Key", "a|b"), ("Tag.1.Value", "1|")],
+        &[],
+    ),
+    ("DeleteKeyPair", &[("KeyName", "a|b|c|d|e|f")], &[]),
+    ("DeleteSecurityGroup", &[GROUP], &[]),
+    ("DeleteTags", &[("ResourceId.1", "<i>|<vol>|<sg>|<eni>|<key>")], &[("Tag.1.Key", "a|b"), ("Tag.1.Value", "1|")]),
+    ("DescribeAccountAttributes", &[], &[("AttributeName.1", "default-vpc|max-instances|x")]),
+    ("DescribeAddresses", &[], &[("AllocationId.1", "<eipalloc>"), ("PublicIp.1", "198.18.7.7")]),
+    ("DescribeAvailabilityZones", &[], &[("ZoneName.1", "us-east-1a|us-east-1z")]),
+    ("DescribeImages", &[], &[("Owner.1", "self|amazon|x"), ("ImageId.1", "<ami>"), FILTER, FILTER_VALUE, PAGE]),
+    (
+        "DescribeInstanceAttribute",
+        &[("InstanceId", "<i>"), ("Attribute", "instanceType|userData|groupSet|blockDeviceMapping|x")],
+        &[],
+    ),
+    (
+        "DescribeInstanceStatus",
+        &[],
+        &[("InstanceId.1", "<i>"), ("IncludeAllInstances", "true"), FILTER, FILTER_VALUE, PAGE],
+    ),
+    ("DescribeInstanceTypeOfferings", &[], &[("LocationType", "region|availability-zone|x"), PAGE]),
+    ("DescribeInstanceTypes", &[], &[("InstanceType.1", "t3.micro|x"), PAGE]),
+    ("DescribeInstances", &[], &[("InstanceId.1", "<i>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeKeyPairs", &[], &[("KeyName.1", "a|b"), ("KeyPairId.1", "<key>")]),
+    ("DescribeNetworkInterfaces", &[], &[("NetworkInterfaceId.1", "<eni>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeRegions", &[], &[("RegionName.1", "us-east-1|mars-1")]),
+    ("DescribeSecurityGroupRules", &[], &[("SecurityGroupRuleId.1", "<sgr>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeSecurityGroups", &[], &[GROUP_1, ("GroupName.1", "default|web"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeSubnets", &[], &[("SubnetId.1", "<subnet>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeTags", &[], &[FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeVpcs", &[], &[("VpcId.1", "<vpc>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DisassociateAddress", &[("AssociationId", "<eipassoc>")], &[("PublicIp", "198.18.7.7")]),
+    ("GetCallerIdentity", &[], &[]),
+    ("GetConsoleOutput", &[("InstanceId", "<i>")], &[("Latest", "true")]),
+    (
+        "ImportKeyPair",
+        &[
+            ("KeyName", "a|b|c|d|e|f"),
+            (
+                "PublicKeyMaterial",
+                "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUpPRkMzQjFoZVFFNUpVYVBkd2ZCYU5MUFU5ZndJSFdGdlJ0aWk2UEhJNW8=|aGVsbG8=",
+            ),
+        ],
+        &[],
+    ),
+    (
+        "ModifyInstanceAttribute",
+        &[("InstanceId", "<i>")],
+        &[
+            ("InstanceType.Value", "t3.small|m5.large|x"),
+            ("DisableApiTermination.Value", "true|false"),
+            ("DisableApiStop.Value", "false"),
+            ("GroupId.1", "<sg>"),
+            ("SourceDestCheck.Value", "true|false"),
+            ("UserData.Value", "aGVsbG8="),
+            ("InstanceInitiatedShutdownBehavior.Value", "stop|terminate|x"),
+        ],
+    ),
+    ("RebootInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>")]),
+    ("ReleaseAddress", &[("AllocationId", "<eipalloc>")], &[]),
+    ("RevokeSecurityGroupEgress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[]),
+    ("RevokeSecurityGroupIngress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[]),
+    (
+        "RunInstances",
+        &[("ImageId", IMAGE), ("MinCount", "1"), ("MaxCount", "1|2|3")],
+        &[
+            ("InstanceType", "t3.micro|t3.nano|m5.large"),
+            ("KeyName", "a|b"),
+            ("SecurityGroupId.1", "<sg>"),
+            ("SubnetId", "<subnet>"),
+            ("UserData", "aGVsbG8="),
+            ("ClientToken", "x|y|z"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.1.Ebs.VolumeSize", "8|0"),
+            ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+            ("TagSpecification.1.ResourceType", "instance|volume"),
+            ("TagSpecification.1.Tag.1.Key", "a"),
+            ("MetadataOptions.HttpTokens", "optional|required"),
+            ("Placement.AvailabilityZone", "us-east-1a|us-east-1c"),
+        ],
+    ),
+    ("StartInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>")]),
+    ("StopInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>"), ("Force", "true")]),
+    ("TerminateInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>"), ("Force", "true")]),
+];
+const GROUP_1: (&str, &str) = ("GroupId.1", "<sg>");
+
+const VALUES: [&str; 34] = [
+    "",
+    "1",
+    "0",
+    "-1",
+    "2147483648",
+    "99999999999999999999",
+    "1e309",
+    "true",
+    "false",
+    "maybe",
+    "tcp",
+    "-1.5",
+    "0.0.0.0/0",
+    "10.0.0.0/33",
+    "::/0",
+    "i-00000000000000000",
+    "i-0123",
+    IMAGE,
+    "sg-00000000000000001",
+    "t3.micro",
+    "m5.large",
+    "default",
+    "us-east-1a",
+    "instance-state-name",
+    "running",
+    "*",
+    "?",
+    "\\",
+    "\u{0}",
+    "\u{202e}\u{1f4a9}",
+    "<a>&amp;]]>",
+    "'; DROP TABLE kv; --",
+    "../../etc/passwd",
+    "aGVsbG8=",
+];
+
+pub struct Grammar {
+    pub dice: StdRng,
+    /// Ids that answers have shown, by their prefix, to be used again.
+    seen: BTreeMap<String, Vec<String>>,
+}
+
+pub fn hex(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02X}")).collect()
+}
+
+impl Grammar {
+    pub fn new(seed: u64) -> Self {
+        for action in ACTIONS {
+            assert!(RECIPES.iter().any(|(name, ..)| *name == action.name), "{} has no recipe", action.name);
+        }
+        Self { dice: StdRng::seed_from_u64(seed), seen: BTreeMap::new() }
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.dice.random_range(0..from.len())]
+    }
+
+    /// The name of an action, and a request of it: as it should be, broken a little, or nonsense.
+    pub fn call(&mut self) -> (String, Call) {
+        let mut action = ACTIONS[self.dice.random_range(0..ACTIONS.len())].name.to_owned();
+        let mut parameters = Vec::new();
+        let kind = self.dice.random_range(0..10);
+        if kind < 9 {
+            parameters = self.as_it_should_be(&action);
+        }
+        match kind {
+            0..5 => {}
+            5..9 => self.break_some(&mut parameters),
+            _ => {
+                action = self.other_action();
+                (0..self.dice.random_range(0..7)).for_each(|_| self.break_some(&mut parameters));
+            }
+        }
+        let service = ACTIONS.iter().find(|a| a.name == action).map_or(Service::Ec2, |a| a.service);
+        let service = match service {
+            _ if self.dice.random_bool(0.01) => self.pick(&["sts", "iam", "s3", "", "ec2"]).to_owned(),
+            Service::Ec2 => "ec2".into(),
+            Service::Sts => "sts".into(),
+            Service::Iam => "iam".into(),
+        };
+        let service = ["ec2", "sts", "iam", "s3"].into_iter().find(|s| *s == service).unwrap_or_default();
+        let mut body = format!("Action={}&Version=2016-11-15", hex(&action));
+        for (key, value) in parameters {
+            body.push_str(&format!("&{key}={}", hex(&value)));
+        }
+        if self.dice.random_bool(0.02) {
+            let wrong =
+                ["&%zz=1", "&a=%ff%fe", "&=&=&", "&Action=Again", "%", "&InstanceId=1&InstanceId.1=2", "&A=\u{1}"];
+            body.push_str(self.pick(&wrong));
+        }
+        (action, Call { service, body })
+    }
+
+    pub fn is_dry_runnable(&mut self, action: &str, call: &Call) -> bool {
+        let known = ACTIONS.iter().any(|a| a.name == action && a.service == Service::Ec2);
+        known && call.service == "ec2" && !call.body.contains("DryRun") && self.dice.random_bool(0.2)
+    }
+
+    fn other_action(&mut self) -> String {
+        if self.dice.random_bool(0.7) {
+            names::EC2[self.dice.random_range(0..names::EC2.len())].0.to_owned()
+        } else {
+            self.pick(&["", "Nothing", "describeinstances", "RunInstances ", "\u{0}", "A.B"]).to_owned()
+        }
+    }
+
+    fn as_it_should_be(&mut self, action: &str) -> Vec<(String, String)> {
+        let Some((_, needed, possible)) = RECIPES.iter().find(|(name, ..)| *name == action) else { return Vec::new() };
+        let mut out: Vec<_> = needed.iter().map(|(key, value)| ((*key).to_owned(), self.one_of(value))).collect();
+        if !possible.is_empty() && self.dice.random_bool(0.6) {
+            for _ in 0..self.dice.random_range(1..3) {
+                let (key, value) = possible[self.dice.random_range(0..possible.len())];
+                if out.iter().all(|(old, _)| old != key) {
+                    out.push((key.to_owned(), self.one_of(value)));
+                }
+            }
+        }
+        out
+    }
+
+    fn one_of(&mut self, values: &str) -> String {
+        let values: Vec<_> = values.split('|').collect();
+        let value = self.pick(&values);
+        let Some(prefix) = value.strip_prefix('<').and_then(|v| v.strip_suffix('>')) else { return value.to_owned() };
+        match self.seen.get(&format!("{prefix}-")).filter(|ids| !ids.is_empty()) {
+            // The newest are the likeliest to be there still.
+            Some(ids) => ids
+                [ids.len() - 1 - self.dice.random_range(0..ids.len()).min(self.dice.random_range(0..ids.len()))]
+            .clone(),
+            None => format!("{prefix}-00000000000000000"),
+        }
+    }
+
+    /// Any value.
+    pub fn value(&mut self) -> String {
+        match self.dice.random_range(0..8) {
+            0..3 if !self.seen.is_empty() => {
+                let all: Vec<_> = self.seen.values().flatten().cloned().collect();
+                all[self.dice.random_range(0..all.len())].clone()
+            }
+            3 => (0..self.dice.random_range(0..400)).map(|_| char::from(self.dice.random_range(0..128_u8))).collect(),
+            _ => self.pick(&VALUES).to_owned(),
+        }
+    }
+
+    fn any_key(&mut self) -> String {
+        let (_, needed, possible) = RECIPES[self.dice.random_range(0..RECIPES.len())];
+        let all: Vec<_> = needed.iter().chain(possible).map(|(key, _)| *key).collect();
+        let key = if all.is_empty() { "NextToken" } else { self.pick(&all) };
+        let more = if self.dice.random_bool(0.1) {
+            self.pick(&[".1", ".x", "..", ".999999999", ".member.1", ".1.1.1.1.1.1.1.1.1.1.1.1"])
+        } else {
+            ""
+        };
+        format!("{key}{more}")
+    }
+
+    /// One mistake more.
+    fn break_some(&mut self, parameters: &mut Vec<(String, String)>) {
+        let value = self.value();
+        let at = self.dice.random_range(0..parameters.len().max(1));
+        match self.dice.random_range(0..4) {
+            0 if !parameters.is_empty() => drop(parameters.remove(at)),
+            1 if !parameters.is_empty() => parameters[at].1 = value,
+            2 if !parameters.is_empty() => parameters.push((self.any_key(), parameters[at].1.clone())),
+            _ => parameters.push((self.any_key(), value)),
+        }
+    }
+
+    pub fn forget(&mut self, prefix: &str) {
+        self.seen.remove(prefix);
+    }
+
+    pub fn learn(&mut self, answer: &str) {
+        for word in answer.split(['<', '>']) {
+            let id = word.rsplit_once('-').filter(|(_, digits)| digits.len() == 17 && !word.contains([' ', ':', '/']));
+            let Some((kind, _)) = id else { continue };
+            let ids = self.seen.entry(format!("{kind}-")).or_default();
+            ids.retain(|old| old != word);
+            ids.push(word.to_owned());
+            if ids.len() > SEEN_MAX {
+                ids.remove(0);
+            }
+        }
+    }
+}
