@@ -49,6 +49,7 @@ class Awan:
             (self.data / "images").symlink_to(IMAGES)
 
     def start(self, wait=120, role="serve"):
+        """Waits until it serves; `wait=0`: for nothing."""
         arguments = [str(BINARY), role, "--data-dir", str(self.data), "--hypervisor", self.hypervisor]
         arguments += ["--listen", f"127.0.0.1:{self.api}", "--metrics-listen", f"127.0.0.1:{self.metrics}"]
         for name, value in self.options.items():
@@ -56,7 +57,8 @@ class Awan:
         self.out = open(self.data / "out", "w")
         self.err = open(self.data / "err", "a")
         self.process = subprocess.Popen(arguments, stdout=self.out, stderr=self.err, stdin=subprocess.DEVNULL)
-        until("ready", wait, self.ready)
+        if wait:
+            until("ready", wait, self.ready)
         return self
 
     def ready(self):
