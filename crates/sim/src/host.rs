@@ -47,7 +47,9 @@ impl SimHost {
         }
         let present: Vec<_> = self.volumes.iter().cloned().collect();
         for id in unwanted_volumes(&plan, &present, &self.seen()) {
-            self.volumes.remove(&id);
+            if self.plant != Plant::KeepsVolumes {
+                self.volumes.remove(&id);
+            }
         }
         if self.plant == Plant::RevivesRuns {
             self.vms.retain(|_, vm| vm.phase != Phase::Exited);

@@ -5,6 +5,7 @@
 
 mod faults;
 mod host;
+mod workload;
 pub mod world;
 
 pub use faults::Plant;

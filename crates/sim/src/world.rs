@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use awan_control::dispatch::{Service, dispatch};
 use awan_control::operator::{self, Builtin};
 use awan_control::{Control, Settings, audit, plan, reconcile, turn};
-use awan_model::account::root_arn;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId};
 use awan_model::image::Boot;
 use awan_model::instance::{Exit, Instance, Placement, State, VmReport, state};
+use awan_model::plan::HostPlan;
 use awan_model::report::Report;
-use awan_state::{Clock, Entropy, Home, Millis, Mode, Record as _, Ref, System, Tenant};
-use awan_wire::query::Params;
+use awan_model::token::ClientToken;
+use awan_state::{Clock, Entropy, Millis, Mode, Record as _, Ref, System};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::faults::{Contested, Plant};
 use crate::host::SimHost;
+use crate::workload::Told;
 
-const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
 const HOSTS: usize = 3;
 /// Rounds without faults after which everything must have come to rest.
 const CALM_ROUNDS: usize = 40;
@@ -34,17 +34,21 @@ impl Clock for VirtualClock {
     }
 }
 
-struct World {
-    control: Arc<Control>,
+pub struct World {
+    pub control: Arc<Control>,
+    store: Contested,
     clock: Arc<VirtualClock>,
-    runtime: tokio::runtime::Runtime,
+    pub runtime: tokio::runtime::Runtime,
     dice: StdRng,
     hosts: Vec<SimHost>,
-    accounts: Vec<String>,
-    image: String,
-    /// Reports that are still on their way.
+    pub accounts: Vec<String>,
+    pub image: String,
+    /// Reports and plans that are still on their way.
     late: Vec<Report>,
-    plant: Plant,
+    late_plans: Vec<(usize, HostPlan)>,
+    pub plant: Plant,
+    /// What tenants were told.
+    pub told: Told,
 }
 
 /// Runs a seed for so many steps, then lets the world come to rest. The error says what did not hold, and when.
@@ -61,8 +65,9 @@ impl World {
     fn new(seed: u64, plant: Plant) -> Result<Self, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let clock = Arc::new(VirtualClock(AtomicU64::new(1_795_521_600_000)));
-        let store = Box::new(Contested::new(seed));
-        let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(seed)).map_err(|e| text(&e))?;
+        let store = Contested::new(seed, plant);
+        let control = Control::open(Box::new(store.clone()), Mode::Inline, clock.clone(), Entropy::seeded(seed));
+        let control = control.map_err(|e| text(&e))?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| text(&e))?;
         let public_pool = "198.18.0.0/16".parse().map_err(|_| "the pool")?;
         let settings = Settings { regions: vec![REGION.into()], zones_per_region: 2, public_pool };
@@ -87,62 +92,35 @@ impl World {
         let host = |n: usize| HostId::new(&format!("host-{n}")).map(|id| SimHost::new(id, capacity, plant));
         let hosts = (0..HOSTS).filter_map(host).collect();
         let dice = StdRng::seed_from_u64(seed);
-        Ok(Self { control, clock, runtime, dice, hosts, accounts, image, late: Vec::new(), plant })
+        let (late, late_plans, told) = (Vec::new(), Vec::new(), Told::default());
+        Ok(Self { control, store, clock, runtime, dice, hosts, accounts, image, late, late_plans, plant, told })
     }
 
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.dice.random_range(0..sides.max(1))
     }
 
     fn step(&mut self) -> &'static str {
         match self.roll(100) {
-            0..18 => self.request(),
-            18..34 => self.turn(),
-            34..48 => self.deliver_plan(),
+            0..20 => self.request(),
+            20..34 => self.turn(),
+            34..46 => self.deliver_plan(),
+            46..48 => self.late_plan(),
             48..66 => self.host_step(),
             66..74 => self.boot(),
-            74..88 => self.report(),
-            88..92 => self.late_report(),
-            92..95 => self.guest_ends(),
-            95..97 => self.power(),
-            97..98 => self.place_freed_early(),
+            74..87 => self.report(),
+            87..91 => self.late_report(),
+            91..94 => self.guest_ends(),
+            94..96 => self.power(),
+            96 => self.crash(),
+            97 => self.place_freed_early(),
             98 => self.stranger(),
             _ => self.time(),
         }
     }
 
-    fn instances(&self) -> Vec<Arc<Instance>> {
+    pub fn instances(&self) -> Vec<Arc<Instance>> {
         self.control.db.read(System, awan_state::Tx::all)
-    }
-
-    fn request(&mut self) -> &'static str {
-        let account = self.roll(2);
-        let account = self.accounts[account].clone();
-        let all = self.instances();
-        let id = match all.len() {
-            0 => "i-00000000000000000".to_owned(),
-            n => {
-                let one = self.roll(n);
-                all[one].id.to_string()
-            }
-        };
-        let count = (1 + self.roll(3)).to_string();
-        let (name, query) = match self.roll(10) {
-            0..4 => (
-                "run",
-                format!("Action=RunInstances&ImageId={}&InstanceType=t3.nano&MinCount=1&MaxCount={count}", self.image),
-            ),
-            4..6 => ("stop", format!("Action=StopInstances&InstanceId.1={id}&Force=true")),
-            6 => ("start", format!("Action=StartInstances&InstanceId.1={id}")),
-            7 => ("reboot", format!("Action=RebootInstances&InstanceId.1={id}")),
-            _ => ("terminate", format!("Action=TerminateInstances&InstanceId.1={id}")),
-        };
-        let tenant = Tenant { home: Home::new(&account, REGION), principal: root_arn(&account).into() };
-        if let Ok(params) = Params::parse(&[query.as_bytes()]) {
-            // A refusal is as good an answer as any.
-            let _ = self.runtime.block_on(dispatch(&self.control, tenant, Service::Ec2, &params, name));
-        }
-        name
     }
 
     fn turn(&mut self) -> &'static str {
@@ -156,9 +134,33 @@ impl World {
         let revision = self.control.db.snapshot().revision();
         let mut plans = self.control.db.read(System, |tx| plan::all(tx, revision));
         if let Some(plan) = plans.remove(&self.hosts[n].id) {
-            self.hosts[n].take(plan);
+            if self.roll(8) == 0 {
+                self.late_plans.push((n, plan));
+            } else {
+                self.hosts[n].take(plan);
+            }
         }
         "plan"
+    }
+
+    fn late_plan(&mut self) -> &'static str {
+        if !self.late_plans.is_empty() {
+            let one = self.roll(self.late_plans.len());
+            let (n, plan) = self.late_plans.swap_remove(one);
+            self.hosts[n].take(plan);
+        }
+        "late plan"
+    }
+
+    /// The control plane dies, and starts again from what its store has.
+    fn crash(&mut self) -> &'static str {
+        self.store.crash();
+        let entropy = Entropy::seeded(self.dice.random());
+        match Control::open(Box::new(self.store.clone()), Mode::Inline, self.clock.clone(), entropy) {
+            Ok(control) => self.control = control,
+            Err(e) => self.told.wrong(format!("the control plane does not start: {e}")),
+        }
+        "crash"
     }
 
     fn host_step(&mut self) -> &'static str {
@@ -223,6 +225,23 @@ impl World {
     }
 
     fn place_freed_early(&mut self) -> &'static str {
+        if self.plant == Plant::MovesPlaces {
+            let _ = self.control.db.transact_blocking(System, "plant", |tx| {
+                if let Some(place) = tx.all::<Placement>().first() {
+                    let other = HostId::new(&format!("host-{}", self.hosts.len() - 1));
+                    tx.put(Placement { host: other.unwrap_or_else(|| place.host.clone()), ..(**place).clone() });
+                }
+                Ok::<_, awan_control::error::Error>(())
+            });
+        }
+        if self.plant == Plant::ForgetsTokens {
+            let _ = self.control.db.transact_blocking(System, "plant", |tx| {
+                for token in tx.all::<ClientToken>() {
+                    tx.act_for_tenant(&token.home, |tx| tx.remove::<ClientToken>(&token.id));
+                }
+                Ok::<_, awan_control::error::Error>(())
+            });
+        }
         if self.plant == Plant::FreesEarly {
             let _ = self.control.db.transact_blocking(System, "plant", |tx| {
                 if let Some(place) = tx.all::<Placement>().first() {
@@ -251,7 +270,8 @@ impl World {
     }
 
     /// What must hold after each step.
-    fn check(&self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), String> {
+        self.told.check(&self.control)?;
         let wrong = self.control.db.read(System, audit::always);
         if let Some(first) = wrong.first() {
             return Err(first.clone());
@@ -293,6 +313,7 @@ impl World {
     /// No more faults: everything comes to rest, and then nothing differs.
     fn calm(&mut self) -> Result<(), String> {
         self.late.clear();
+        self.late_plans.clear();
         for _ in 0..CALM_ROUNDS {
             self.turn();
             let revision = self.control.db.snapshot().revision();
