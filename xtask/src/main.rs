@@ -6,7 +6,7 @@ mod scaffold;
 mod tidy;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -37,13 +37,22 @@ fn run(words: &[&str]) -> Result<()> {
 }
 
 /// Benchmarks drive the built program from outside, as clients do; they are Python beside the clients' tests.
+/// `AWAN_BINARY` names another program than the release build of this tree.
 fn bench(what: &[&str]) -> Result<()> {
-    let script = root().join("tests/bench/bench.py").display().to_string();
-    program(Path::new("python3"), &[&[script.as_str()], what].concat())
+    let root = root();
+    if std::env::var_os("AWAN_BINARY").is_none() {
+        program(Path::new("cargo"), &["build", "--release", "--locked", "-p", "awan"])?;
+    }
+    let binary = std::env::var_os("AWAN_BINARY").map_or_else(|| root.join("target/release/awan"), PathBuf::from);
+    let own = root.join(".venv/bin/python");
+    let python = if own.exists() { own } else { PathBuf::from("python3") };
+    let script = root.join("tests/bench/bench.py");
+    let status = Command::new(&python).arg(script).args(what).env("AWAN_BINARY", binary).status()?;
+    if status.success() { Ok(()) } else { bail!("the benchmark failed; scripts/setup-test.sh prepares what it needs") }
 }
 
 fn program(path: &Path, words: &[&str]) -> Result<()> {
-    let status = std::process::Command::new(path).args(words).status()?;
+    let status = Command::new(path).args(words).status()?;
     if status.success() { Ok(()) } else { bail!("{} failed", path.display()) }
 }
 
