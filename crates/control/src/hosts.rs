@@ -12,7 +12,7 @@ use awan_model::instance::{Instance, Phase, Placement, VmReport};
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Answer, Ask, Report, VmSeen};
 use awan_state::{Db, Home, Host, Record as _, Ref, System, Tx};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
 
@@ -27,11 +27,13 @@ type Plan = Option<Arc<HostPlan>>;
 pub struct Hosts {
     connected: Mutex<HashMap<HostId, Connected>>,
     since: Instant,
+    /// Somebody connected, and has no plan yet.
+    joined: Notify,
 }
 
 impl Default for Hosts {
     fn default() -> Self {
-        Self { connected: Mutex::default(), since: Instant::now() }
+        Self { connected: Mutex::default(), since: Instant::now(), joined: Notify::new() }
     }
 }
 
@@ -67,7 +69,13 @@ impl Hosts {
         let (asks_in, asks) = mpsc::channel(ASKS_MAX);
         let connected = Connected { plan, asks: asks_in, heard: Instant::now(), reported: None };
         self.lock().insert(id.clone(), connected);
+        self.joined.notify_one();
         Connection { plans, asks }
+    }
+
+    /// Waits until somebody connected who has no plan yet.
+    pub async fn joined(&self) {
+        self.joined.notified().await;
     }
 
     pub fn connected(&self) -> usize {
@@ -279,6 +287,21 @@ mod tests {
         note(&cloud, true);
         let refusal = cloud.tenant("acme").run_with(&[]).expect_err("its only host is away");
         assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
+    }
+
+    #[test]
+    fn a_host_that_connects_gets_its_plan_though_nothing_changes() {
+        let cloud = Cloud::new();
+        let (control, host) = (cloud.control.clone(), HostId::new("host").expect("a name"));
+        cloud.runtime.block_on(async {
+            let turns = tokio::spawn(crate::turn::run(control.clone()));
+            for _ in 0..2 {
+                let mut connection = control.hosts.connect(&host);
+                let plan = tokio::time::timeout(Duration::from_secs(10), connection.plans.wait_for(Option::is_some));
+                assert!(plan.await.is_ok_and(|plan| plan.is_ok()));
+            }
+            turns.abort();
+        });
     }
 
     #[test]

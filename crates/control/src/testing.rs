@@ -37,7 +37,7 @@ impl Clock for StandingClock {
 pub struct Cloud {
     pub control: Arc<Control>,
     clock: Arc<StandingClock>,
-    runtime: tokio::runtime::Runtime,
+    pub runtime: tokio::runtime::Runtime,
     capacity: Capacity,
     image: String,
 }

@@ -34,6 +34,10 @@ pub async fn run(control: Arc<Control>) {
         tokio::select! {
             changed = revisions.changed() => if changed.is_err() { return },
             _ = slow.tick() => done = None,
+            () = control.hosts.joined() => {
+                let worker = control.clone();
+                log("planning", tokio::task::spawn_blocking(move || push(&worker)).await.map_err(Error::fault));
+            }
             _ = liveness.tick() => {
                 let heard = control.hosts.heard();
                 let noted = control.db.transact(System, "liveness", |tx| hosts::note_liveness(tx, &heard)).await;
@@ -68,10 +72,15 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
     let reconciled = reconcile_all(&control.db, &instances);
     let planned = |key: &Arc<str>| !UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) && !key.starts_with("by-");
     if keys.is_none_or(|keys| keys.iter().any(planned)) {
-        let revision = control.db.snapshot().revision();
-        control.hosts.push(control.db.read(System, |tx| plan::all(tx, revision)));
+        push(control);
     }
     reconciled.map(drop)
+}
+
+/// Plans for every host. Who has the same already is not disturbed.
+fn push(control: &Control) {
+    let revision = control.db.snapshot().revision();
+    control.hosts.push(control.db.read(System, |tx| plan::all(tx, revision)));
 }
 
 /// The instance that a key is about.
