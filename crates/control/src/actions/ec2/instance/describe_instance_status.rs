@@ -5,12 +5,16 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::view::{self, Seen};
+use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
 use crate::schedule;
 
 const FILTERS: &[&str] = &[
+    "application-status.status",
+    "attached-ebs-status.status",
     "availability-zone",
+    "availability-zone-id",
     "instance-state-code",
     "instance-state-name",
     "instance-status.status",
@@ -18,6 +22,13 @@ const FILTERS: &[&str] = &[
     "system-status.status",
     "system-status.reachability",
     "event.code",
+    "event.description",
+    "event.instance-event-id",
+    "event.not-after",
+    "event.not-before",
+    "event.not-before-deadline",
+    "operator.managed",
+    "operator.principal",
 ];
 
 pub fn describe_instance_status(
@@ -82,13 +93,15 @@ impl Checks {
     fn value(&self, seen: &Seen, name: &str) -> Vec<String> {
         let value = match name {
             "availability-zone" => seen.instance.zone.clone(),
+            "availability-zone-id" => zone_id(&seen.instance.zone),
             "instance-state-code" => seen.state.code().to_string(),
             "instance-state-name" => seen.state.to_string(),
             "instance-status.status" => self.instance.0.into(),
             "instance-status.reachability" => self.instance.1.into(),
             "system-status.status" => self.system.0.into(),
             "system-status.reachability" => self.system.1.into(),
-            // There are no scheduled events.
+            "operator.managed" => "false".into(),
+            // There are no scheduled events, and no other checks.
             _ => return Vec::new(),
         };
         vec![value]
@@ -106,6 +119,7 @@ impl Checks {
         };
         ec2::InstanceStatus {
             availability_zone: Some(seen.instance.zone.clone()),
+            availability_zone_id: Some(zone_id(&seen.instance.zone)),
             instance_id: Some(seen.instance.id.to_string()),
             instance_state: Some(view::state_shown(seen.state)),
             instance_status: summary(self.instance),

@@ -113,6 +113,12 @@ pub fn time(millis: awan_state::Millis) -> Option<Timestamp> {
     i64::try_from(millis / 1000 * 1000).ok().map(Timestamp)
 }
 
+/// A time as filters compare it: the text that an answer shows.
+pub fn text_time(at: awan_state::Millis) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(time(at)?.0).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string())
+}
+
 /// Instances in reservations, as EC2 groups them.
 pub fn reservations(tx: &mut Tx<Tenant>, seen: &[Seen]) -> Vec<ec2::Reservation> {
     let mut names = GroupNames::default();

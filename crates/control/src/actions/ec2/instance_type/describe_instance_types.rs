@@ -13,19 +13,48 @@ const FILTERS: &[&str] = &[
     "burstable-performance-supported",
     "current-generation",
     "dedicated-hosts-supported",
+    "ebs-info.attachment-limit-type",
+    "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps",
+    "ebs-info.ebs-optimized-info.baseline-iops",
+    "ebs-info.ebs-optimized-info.baseline-throughput-in-mbps",
+    "ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps",
+    "ebs-info.ebs-optimized-info.maximum-iops",
+    "ebs-info.ebs-optimized-info.maximum-throughput-in-mbps",
+    "ebs-info.ebs-optimized-support",
+    "ebs-info.encryption-support",
+    "ebs-info.maximum-ebs-attachments",
+    "ebs-info.nvme-support",
     "free-tier-eligible",
     "hibernation-supported",
     "hypervisor",
+    "instance-storage-info.disk.count",
+    "instance-storage-info.disk.size-in-gb",
+    "instance-storage-info.disk.type",
+    "instance-storage-info.encryption-support",
+    "instance-storage-info.nvme-support",
+    "instance-storage-info.total-size-in-gb",
     "instance-storage-supported",
     "instance-type",
     "memory-info.size-in-mib",
+    "network-info.bandwidth-weightings",
+    "network-info.efa-info.maximum-efa-interfaces",
+    "network-info.efa-supported",
     "network-info.ena-support",
+    "network-info.encryption-in-transit-supported",
+    "network-info.flexible-ena-queues-support",
     "network-info.ipv4-addresses-per-interface",
+    "network-info.ipv6-addresses-per-interface",
     "network-info.ipv6-supported",
+    "network-info.maximum-network-cards",
     "network-info.maximum-network-interfaces",
     "network-info.network-performance",
+    "nitro-enclaves-support",
+    "nitro-tpm-info.supported-versions",
+    "nitro-tpm-support",
     "processor-info.supported-architecture",
+    "processor-info.supported-features",
     "processor-info.sustained-clock-speed-in-ghz",
+    "reboot-migration-support",
     "supported-boot-mode",
     "supported-root-device-type",
     "supported-usage-class",
@@ -33,6 +62,8 @@ const FILTERS: &[&str] = &[
     "vcpu-info.default-cores",
     "vcpu-info.default-threads-per-core",
     "vcpu-info.default-vcpus",
+    "vcpu-info.valid-cores",
+    "vcpu-info.valid-threads-per-core",
 ];
 
 pub fn describe_instance_types(
@@ -88,8 +119,15 @@ fn value(kind: &InstanceType, name: &str) -> Vec<String> {
     let value = match name {
         "instance-type" => kind.id.clone(),
         "auto-recovery-supported" | "current-generation" => "true".into(),
-        "bare-metal" | "dedicated-hosts-supported" | "hibernation-supported" | "network-info.ipv6-supported" => {
-            "false".into()
+        "bare-metal"
+        | "dedicated-hosts-supported"
+        | "hibernation-supported"
+        | "network-info.efa-supported"
+        | "network-info.encryption-in-transit-supported"
+        | "network-info.ipv6-supported" => "false".into(),
+        "ebs-info.ebs-optimized-support" => "default".into(),
+        "ebs-info.encryption-support" | "ebs-info.nvme-support" | "nitro-enclaves-support" | "nitro-tpm-support" => {
+            "unsupported".into()
         }
         "burstable-performance-supported" => kind.burstable.to_string(),
         "free-tier-eligible" => kind.free_tier.to_string(),
@@ -98,6 +136,8 @@ fn value(kind: &InstanceType, name: &str) -> Vec<String> {
         "memory-info.size-in-mib" => kind.memory_mib.to_string(),
         "network-info.ena-support" => "supported".into(),
         "network-info.ipv4-addresses-per-interface" => kind.addresses_per_interface.to_string(),
+        "network-info.ipv6-addresses-per-interface" => "0".into(),
+        "network-info.maximum-network-cards" => "1".into(),
         "network-info.maximum-network-interfaces" => kind.max_interfaces.to_string(),
         "network-info.network-performance" => kind.network_performance.clone(),
         "processor-info.supported-architecture" => "x86_64".into(),
@@ -109,6 +149,7 @@ fn value(kind: &InstanceType, name: &str) -> Vec<String> {
         "vcpu-info.default-cores" => cores(kind).to_string(),
         "vcpu-info.default-threads-per-core" => kind.threads_per_core.to_string(),
         "vcpu-info.default-vcpus" => kind.vcpus.to_string(),
+        // Of what no type here has: disks of its own, reserved bandwidth, features.
         _ => return Vec::new(),
     };
     vec![value]
@@ -202,5 +243,17 @@ mod tests {
         let refusal = cloud.tenant("acme").call("DescribeInstanceTypes", &ask).expect_err("two are not there");
         let expected = "InvalidInstanceType: The following supplied instance types do not exist: [t9.giant, x]";
         assert_eq!(refusal, expected);
+    }
+
+    #[test]
+    fn filters_ask_for_what_is_shown() {
+        let mut cloud = Cloud::new();
+        let mut count = |name, value| {
+            let ask = [("Filter.1.Name", name), ("Filter.1.Value.1", value), ("InstanceType.1", "t3.micro")];
+            Cloud::ids(&cloud.tenant("acme").call("DescribeInstanceTypes", &ask).expect(name), "instanceType").len()
+        };
+        assert_eq!(count("network-info.efa-supported", "false"), 1);
+        assert_eq!(count("nitro-tpm-support", "supported"), 0);
+        assert_eq!(count("instance-storage-info.disk.type", "ssd"), 0);
     }
 }

@@ -9,7 +9,7 @@ use awan_model::interface::{NetworkInterface, private_dns, public_dns};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::view::{GroupNames, time};
+use crate::actions::ec2::instance::view::{GroupNames, text_time, time};
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -39,8 +39,11 @@ const FILTERS: &[&str] = &[
     "group-id",
     "group-name",
     "interface-type",
+    "ipv6-addresses.ipv6-address",
     "mac-address",
     "network-interface-id",
+    "operator.managed",
+    "operator.principal",
     "owner-id",
     "private-dns-name",
     "private-ip-address",
@@ -131,6 +134,7 @@ impl Seen {
             "association.public-dns-name" => some(self.public_ip.map(|ip| public_dns(ip, region))),
             "addresses.primary" => vec!["true".into()],
             "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],
+            "attachment.attach-time" => some(attachment.and_then(|a| text_time(a.at))),
             "attachment.attachment-id" => some(attachment.map(|a| a.id.to_string())),
             "attachment.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
             "attachment.device-index" => some(attachment.map(|a| a.device_index.to_string())),
@@ -147,6 +151,7 @@ impl Seen {
             "network-interface-id" => vec![eni.id.to_string()],
             "owner-id" => vec![eni.home.account().into()],
             "private-dns-name" => vec![private_dns(eni.private_ip, region)],
+            "operator.managed" => vec!["false".into()],
             "requester-managed" => vec![eni.requester_managed.to_string()],
             "source-dest-check" => vec![eni.source_dest_check.to_string()],
             "status" => vec![self.status().into()],

@@ -8,6 +8,7 @@ use crate::describe::Filters;
 use crate::error::{Result, invalid};
 
 const FILTERS: &[&str] = &[
+    "group-long-name",
     "group-name",
     "message",
     "opt-in-status",
