@@ -31,11 +31,13 @@ impl Told {
         self.wrong.get_or_insert(what);
     }
 
-    /// What must hold after each step.
+    /// What was told and must not have been.
+    pub fn mistake(&mut self) -> Result<(), String> {
+        self.wrong.take().map_or(Ok(()), Err)
+    }
+
+    /// What must hold after each change.
     pub fn check(&mut self, control: &Control) -> Result<(), String> {
-        if let Some(wrong) = self.wrong.take() {
-            return Err(wrong);
-        }
         let lost = control.db.read(System, |tx| {
             self.instances.iter_mut().find_map(|(id, (home, ended))| {
                 let at = Ref::<Instance>::new(home, id);

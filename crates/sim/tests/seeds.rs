@@ -34,6 +34,14 @@ fn random_worlds_stay_right() {
 }
 
 #[test]
+fn a_seed_gives_the_same_world_each_time() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, STEPS, Plant::Nothing), run(seed, STEPS, Plant::Nothing), "seed {seed}");
+    }
+    assert_ne!(run(0, STEPS, Plant::Nothing), run(1, STEPS, Plant::Nothing));
+}
+
+#[test]
 fn planted_mistakes_are_found() {
     for plant in Plant::MISTAKES {
         let found = (0..300).find(|seed| run(*seed, STEPS, plant).is_err());
