@@ -4,9 +4,10 @@
 //! id shown, so pages neither repeat nor miss what stays while others come and go.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use awan_model::installation::Installation;
-use awan_state::{Tenant, Tx};
+use awan_state::{Record, Tenant, Tx};
 use awan_wire::ec2;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -153,6 +154,13 @@ impl Page {
             page.after = Some(page.open(token)?);
         }
         Ok(page)
+    }
+
+    /// The records that this page is cut from: those after the last one shown, and no more than it needs unless
+    /// some are to be `filtered` out.
+    pub fn candidates<R: Record>(&self, tx: &mut Tx<Tenant>, filtered: bool) -> Vec<Arc<R>> {
+        let most = if filtered { usize::MAX } else { self.limit.saturating_add(1) };
+        tx.list_after(self.after.as_deref().unwrap_or_default(), most)
     }
 
     /// The items of this page, and the token of the next.

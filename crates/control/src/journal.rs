@@ -3,7 +3,10 @@
 //! **Invariant:** this is the only place that writes the journal, and it runs inside the transaction it describes, so
 //! no action and no reconciler can forget it, and neither can exist without the other.
 
+use std::collections::HashSet;
+
 use awan_model::address::Address;
+use awan_model::id::InstanceId;
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::journal::{MeterEvent, MeterKind, Transition};
 use awan_model::volume::Volume;
@@ -46,16 +49,18 @@ const NOWHERE: &str = "";
 
 fn instances(tx: &mut Tx<System>, entries: &mut Entries) {
     let mut seen: Vec<(Ref<Instance>, Option<State>, Option<State>)> = Vec::new();
+    let mut known: HashSet<InstanceId> = HashSet::new();
     for (before, after) in tx.changed::<Instance>() {
         let at = before.as_ref().or(after.as_ref()).map(|i| i.at()).expect("a change has a side");
         let report = Ref::<VmReport>::new(&at.home, &at.id);
         let (then, now) = (tx.before(&report), tx.find_at(&report));
+        known.insert(at.id.clone());
         seen.push((at, before.map(|i| state(&i, then.as_deref())), after.map(|i| state(&i, now.as_deref()))));
     }
     for (before, after) in tx.changed::<VmReport>() {
         let report = before.as_ref().or(after.as_ref()).expect("a change has a side");
         let at = Ref::<Instance>::new(&report.home, &report.id);
-        if seen.iter().any(|(known, ..)| known.key() == at.key()) {
+        if known.contains(&at.id) {
             continue;
         }
         if let Some(instance) = tx.find_at(&at) {
@@ -192,7 +197,9 @@ mod tests {
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
         cloud.settle();
         // The clock of this cloud stands still: all of this is one millisecond.
-        check(&kinds(&cloud), expect![[r#"
+        check(
+            &kinds(&cloud),
+            expect![[r#"
             VolumeBegan 0
             PublicIpBegan 1
             InstanceBegan 1
@@ -208,7 +215,8 @@ mod tests {
             AddressReleased 0
             InstanceEnded 2
             VolumeEnded 0
-            PublicIpEnded 2"#]]);
+            PublicIpEnded 2"#]],
+        );
         cloud.audit();
     }
 }

@@ -18,6 +18,8 @@ const SLOW_ROUND: Duration = Duration::from_secs(30);
 const LIVENESS_ROUND: Duration = Duration::from_secs(5);
 /// A turn over a large cloud is followed by a pause as long as itself, so that planning leaves a core to requests.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The timer's grain.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Kinds whose changes concern one instance.
 const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
@@ -52,7 +54,10 @@ pub async fn run(control: Arc<Control>) {
         // What a failed turn left undone is looked for in everything, at the next one.
         done = turned.is_ok().then_some(at);
         log("turn", turned);
-        tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
+        let pause = began.elapsed().min(PAUSE_MAX);
+        if pause > PAUSE_MIN {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 

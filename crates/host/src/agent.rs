@@ -12,7 +12,7 @@ mod steps;
 mod tests;
 
 use std::cell::LazyCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often networks are compared with the plan although nothing changed.
 const SCRUB: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Looking at many machines is followed by a pause as long as itself, so that what happens meanwhile is seen at once.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// The timer's grain.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// What a host says about itself, whatever it runs.
 #[derive(Debug, Clone)]
@@ -73,6 +77,7 @@ pub struct Agent {
     network_done: Option<Arc<HostPlan>>,
     /// When what failed is tried again.
     retry: Option<Instant>,
+    pause: Duration,
     sent: Option<Arc<Report>>,
 }
 
@@ -90,6 +95,7 @@ impl Agent {
             wake,
             network_done: None,
             retry: None,
+            pause: Duration::ZERO,
             sent: None,
         }
     }
@@ -107,6 +113,9 @@ impl Agent {
             if let Err(e) = self.turn().await {
                 tracing::error!(error = format!("{e:#}"), "a turn of the host failed; it is tried again");
                 self.retry = Some(Instant::now() + RETRY_AFTER);
+            }
+            if self.pause > PAUSE_MIN {
+                tokio::time::sleep(std::mem::take(&mut self.pause)).await;
             }
             let retry = self.retry;
             tokio::select! {
@@ -155,12 +164,14 @@ impl Agent {
             return Ok(());
         };
         let networks = self.networks(&plan).await;
+        let began = Instant::now();
         let under_way = self.steps.under_way();
         let seen = self.drivers.hypervisor.observe().await?;
         self.take_steps(&plan, networks, &under_way, &seen);
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen).await?;
         self.report(&plan, &seen, volumes);
+        self.pause = began.elapsed().min(PAUSE_MAX);
         Ok(())
     }
 
@@ -210,7 +221,7 @@ impl Agent {
     }
 
     fn report(&mut self, plan: &HostPlan, seen: &[SeenVm], volumes: Vec<VolumeSeen>) {
-        let homes: BTreeMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, &vm.home)).collect();
+        let homes: HashMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, &vm.home)).collect();
         let vms = seen.iter().filter_map(|vm| {
             Some(VmSeen {
                 home: (*homes.get(&vm.id)?).clone(),

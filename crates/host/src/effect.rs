@@ -1,6 +1,6 @@
 //! What differs between a plan and a machine, and the one step that each difference needs. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{Phase, Wish};
@@ -28,8 +28,8 @@ impl Effect {
 }
 
 pub fn effects(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
-    let have: BTreeMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
-    let planned: BTreeSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
+    let have: HashMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
+    let planned: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
     let wanted = plan.vms.iter().filter_map(|vm| effect(vm, have.get(&vm.id).copied()));
     let unwanted = seen.iter().filter(|vm| !planned.contains(&vm.id)).map(|vm| match vm.phase {
         Phase::Starting | Phase::Running => Effect::Stop(vm.id.clone(), Stop::Force),
@@ -59,10 +59,10 @@ fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
 /// Volumes that no plan has, no machine of a plan names, and no machine has open.
 pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
     // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
-    let expected: BTreeSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
+    let expected: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
     let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !expected.contains(&vm.id));
     let disks = plan.vms.iter().flat_map(|vm| &vm.disks).map(|disk| &disk.volume);
-    let planned: BTreeSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).collect();
+    let planned: HashSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).collect();
     if stray { Vec::new() } else { present.iter().filter(|id| !planned.contains(id)).cloned().collect() }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The text is no id of this kind. `code` is EC2's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,34 +18,87 @@ fn well_formed(text: &str, prefix: &str) -> bool {
     digits.is_some_and(|d| matches!(d.len(), 8 | 17) && d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
+/// `eni-attach-` and 17 digits.
+const LENGTH_MAX: usize = 28;
+
+/// The text of an id, in place: ids are copied and compared more often than anything else.
+///
+/// **Invariant:** unused bytes are zero, so the order of the bytes is that of the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Text {
+    bytes: [u8; LENGTH_MAX],
+    length: u8,
+}
+
+impl Text {
+    fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; LENGTH_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length.into()]).expect("made of text")
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text, E> {
+                Text::new(text).ok_or_else(|| E::invalid_length(text.len(), &self))
+            }
+        }
+        from.deserialize_str(Read)
+    }
+}
+
 macro_rules! id {
     ($name:ident, $prefix:literal, $malformed:literal) => {
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Text);
 
         impl $name {
             pub const PREFIX: &'static str = $prefix;
 
             /// Takes an id that this program made.
+            #[expect(clippy::needless_pass_by_value, reason = "called with what was just made")]
             pub fn made(text: String) -> Self {
-                debug_assert!(well_formed(&text, $prefix), "{text} is no {}", stringify!($name));
-                Self(text)
+                assert!(well_formed(&text, $prefix), "{text} is no {}", stringify!($name));
+                Self(Text::new(&text).expect("a well-formed id is short"))
             }
 
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
 
             /// The digits after the prefix.
             pub fn digits(&self) -> &str {
-                &self.0[$prefix.len() + 1..]
+                &self.as_str()[$prefix.len() + 1..]
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
             }
         }
 
@@ -52,11 +106,11 @@ macro_rules! id {
             type Err = Malformed;
 
             fn from_str(text: &str) -> Result<Self, Malformed> {
-                if well_formed(text, $prefix) {
-                    return Ok(Self(text.to_owned()));
-                }
-                let message = format!("Invalid id: \"{}\" (expecting \"{}-...\")", text.escape_debug(), $prefix);
-                Err(Malformed { code: $malformed, message })
+                let id = Some(text).filter(|text| well_formed(text, $prefix)).and_then(Text::new);
+                id.map(Self).ok_or_else(|| Malformed {
+                    code: $malformed,
+                    message: format!("Invalid id: \"{}\" (expecting \"{}-...\")", text.escape_debug(), $prefix),
+                })
             }
         }
     };
@@ -115,6 +169,22 @@ mod tests {
             let error = bad.parse::<InstanceId>().expect_err(bad);
             assert_eq!(error.code, "InvalidInstanceID.Malformed");
         }
+    }
+
+    #[test]
+    fn ids_are_kept_shown_and_ordered_as_their_text() {
+        let texts = ["i-00000000000000001", "i-0000000a", "i-0123456789abcdef0", "i-01234567"];
+        let mut ids: Vec<InstanceId> = texts.iter().map(|text| text.parse().expect(text)).collect();
+        ids.sort();
+        let mut sorted = texts;
+        sorted.sort_unstable();
+        assert_eq!(ids.iter().map(InstanceId::as_str).collect::<Vec<_>>(), sorted);
+        let json = serde_json::to_string(&ids).expect("plain");
+        assert_eq!(json, serde_json::to_string(&sorted).expect("plain"));
+        assert_eq!(serde_json::from_str::<Vec<InstanceId>>(&json).expect("reads back"), ids);
+        assert!(serde_json::from_str::<InstanceId>(&format!("\"i-{}\"", "0".repeat(40))).is_err());
+        assert_eq!(format!("{:?}", ids[0]), r#"InstanceId("i-00000000000000001")"#);
+        assert_eq!("eni-attach-0123456789abcdef0".parse::<AttachmentId>().expect("fits").digits(), "0123456789abcdef0");
     }
 
     #[test]

@@ -106,6 +106,9 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     }
 }
 
+/// Most ids are not longer.
+const ID_LENGTH: usize = 32;
+
 /// The full address of a record: whose it is, and which.
 pub struct Ref<R: Record> {
     pub home: Home,
@@ -118,7 +121,15 @@ impl<R: Record> Ref<R> {
     }
 
     pub fn key(&self) -> Arc<str> {
-        format!("{}/{}/{}", R::KIND, self.home, self.id).into()
+        use fmt::Write as _;
+        // Made for every single read, so it is put together in one piece of memory.
+        let mut key = String::with_capacity(R::KIND.len() + self.home.0.len() + ID_LENGTH + 2);
+        key.push_str(R::KIND);
+        key.push('/');
+        key.push_str(&self.home.0);
+        key.push('/');
+        let _ = write!(key, "{}", self.id);
+        key.into()
     }
 }
 

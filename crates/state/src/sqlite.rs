@@ -28,10 +28,11 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+// Keys are random, so what is written together lies together only because rows are kept apart from the index of keys.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS kv (
         key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL, cause TEXT NOT NULL
-    ) WITHOUT ROWID;
+    );
     CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT OR IGNORE INTO meta VALUES ('revision', 0), ('format', 1);
 ";
@@ -132,9 +133,14 @@ impl Inner {
     }
 }
 
+/// Updates a row where it lies.
+const PUT: &str = "
+    INSERT INTO kv (key, value, revision, cause) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision, cause = excluded.cause
+";
+
 fn write(sql: &Transaction<'_>, txn: &Txn, revision: Revision) -> Result<(), StoreError> {
-    let mut put =
-        sql.prepare_cached("INSERT OR REPLACE INTO kv (key, value, revision, cause) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut put = sql.prepare_cached(PUT)?;
     let mut remove = sql.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
     for write in &txn.writes {
         let key: &Arc<str> = &write.key;

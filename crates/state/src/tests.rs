@@ -165,6 +165,26 @@ fn a_foreign_record_is_an_absent_one() {
 }
 
 #[test]
+fn a_list_can_begin_and_end_in_the_middle_also_among_what_was_just_written() {
+    let db = open(Box::<MemoryStore>::default(), Mode::Inline);
+    for id in ["1", "3", "5", "7"] {
+        put(&db, "a", id, id).expect("writes");
+    }
+    put(&db, "b", "2", "foreign").expect("writes");
+    let seen = db.rehearse(tenant("a"), |tx| {
+        for id in ["4", "8"] {
+            tx.put(thing("a", id, id));
+        }
+        tx.remove::<Thing>(&"5".to_owned());
+        let mut ids =
+            |after, most| -> Vec<String> { tx.list_after::<Thing>(after, most).iter().map(|t| t.id.clone()).collect() };
+        [ids("", 9), ids("1", 2), ids("2", 1), ids("7", 9), ids("3", 3), ids("8", 9), ids("", 0)]
+            .map(|ids| ids.concat())
+    });
+    assert_eq!(seen, ["13478", "34", "3", "8", "478", "", ""]);
+}
+
+#[test]
 fn two_records_cannot_hold_one_index() {
     let db = open(Box::<MemoryStore>::default(), Mode::Inline);
     put(&db, "a", "1", "x").expect("writes");

@@ -63,7 +63,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::Bound::{Included, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -74,7 +74,7 @@ use crate::record::{
     Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Scope, Shareable, System, Tenant, index_key,
 };
 use crate::store::{Check, Revision};
-use crate::world::{Entry, Shared, Snapshot, range};
+use crate::world::{Entry, Shared, Snapshot, range, range_after};
 
 /// A value waiting for its commit; encoded by the committer, not while others wait for the head.
 #[derive(Clone)]
@@ -131,22 +131,34 @@ impl Core {
     }
 
     fn scan<R: Record>(&mut self, prefix: &str) -> Vec<Arc<R>> {
+        self.scan_after(prefix, "", usize::MAX)
+    }
+
+    /// Records below a prefix whose rest of the key comes after `after`; at most so many.
+    fn scan_after<R: Record>(&mut self, prefix: &str, after: &str, most: usize) -> Vec<Arc<R>> {
         let mut found = Vec::new();
+        let start = format!("{prefix}{after}");
         let mut pending = self
             .writes
-            .range::<str, _>((Included(prefix), Unbounded))
+            .range::<str, _>((Excluded(&*start), Unbounded))
             .take_while(|(k, _)| k.starts_with(prefix))
             .peekable();
-        for (key, entry) in range(&self.snapshot.map, prefix) {
+        for (key, entry) in range_after(&self.snapshot.map, prefix, &start) {
             while let Some((_, new)) = pending.next_if(|(k, _)| *k < key) {
                 found.extend(new.as_ref().map(|p| typed(&p.shared)));
+            }
+            if found.len() >= most {
+                break;
             }
             match pending.next_if(|(k, _)| *k == key) {
                 Some((_, changed)) => found.extend(changed.as_ref().map(|p| typed(&p.shared))),
                 None => found.push(entry.read()),
             }
         }
-        found.extend(pending.filter_map(|(_, new)| new.as_ref()).map(|p| typed(&p.shared)));
+        if found.len() < most {
+            found.extend(pending.filter_map(|(_, new)| new.as_ref()).map(|p| typed(&p.shared)));
+        }
+        found.truncate(most);
         if self.tracked {
             self.reads.insert(Check::Prefix(prefix.into(), self.snapshot.revision));
         }
@@ -276,6 +288,12 @@ impl Tx<Tenant> {
     pub fn list<R: Record>(&mut self) -> Vec<Arc<R>> {
         let prefix = format!("{}/{}/", R::KIND, self.scope.home);
         self.core().scan(&prefix)
+    }
+
+    /// Records in the order of their ids, after one of them; at most so many.
+    pub fn list_after<R: Record>(&mut self, after: &str, most: usize) -> Vec<Arc<R>> {
+        let prefix = format!("{}/{}/", R::KIND, self.scope.home);
+        self.core().scan_after(&prefix, after, most)
     }
 
     /// The id of the record of this home that holds an index value.

@@ -1,6 +1,7 @@
 //! All hot records as an immutable map: cloning is free, decoding happens once.
 
 use std::any::Any;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -78,6 +79,15 @@ fn decode<R: Record>(bytes: &[u8]) -> R {
 }
 
 pub(crate) fn range<'m>(map: &'m Map, prefix: &str) -> impl Iterator<Item = (&'m Arc<str>, &'m Arc<Entry>)> {
-    let prefix: Arc<str> = prefix.into();
-    map.range(prefix.clone()..).take_while(move |(key, _)| key.starts_with(&*prefix))
+    range_after(map, prefix, prefix)
+}
+
+/// Entries below a prefix that come after a key. (No key is itself a prefix.)
+pub(crate) fn range_after<'m>(
+    map: &'m Map,
+    prefix: &str,
+    key: &str,
+) -> impl Iterator<Item = (&'m Arc<str>, &'m Arc<Entry>)> {
+    let (prefix, key): (Arc<str>, Arc<str>) = (prefix.into(), key.into());
+    map.range((Excluded(key), Unbounded)).take_while(move |(key, _)| key.starts_with(&*prefix))
 }

@@ -1,6 +1,6 @@
 //! Whether guests answer: asked often until they do, then now and again.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const FAILURES_UNTIL_IMPAIRED: u32 = 3;
 const AT_ONCE: usize = 32;
 
 pub struct HealthWatch {
-    known: Mutex<BTreeMap<InstanceId, Seen>>,
+    known: Mutex<HashMap<InstanceId, Seen>>,
     turns: Semaphore,
     /// Told when somebody's health changed.
     wake: Arc<Notify>,
@@ -36,7 +36,7 @@ impl HealthWatch {
         Arc::new(Self { known: Mutex::default(), turns: Semaphore::new(AT_ONCE), wake })
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Seen>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Seen>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +46,7 @@ impl HealthWatch {
 
     /// Begins to ask machines that run now, and forgets those that no longer do.
     pub fn follow(self: &Arc<Self>, network: &Arc<dyn Network>, plan: &HostPlan, seen: &[SeenVm]) {
-        let running: BTreeMap<&InstanceId, u32> =
+        let running: HashMap<&InstanceId, u32> =
             seen.iter().filter(|vm| vm.phase == Phase::Running).map(|vm| (&vm.id, vm.run)).collect();
         let mut known = self.known();
         known.retain(|id, of| running.get(id) == Some(&of.run));

@@ -1,8 +1,9 @@
 //! DescribeInstances.
 
+use awan_model::address::Address;
 use awan_model::instance::{Instance, State};
 use awan_model::interface::{NetworkInterface, private_dns, public_dns};
-use awan_state::{Millis, Tenant, Tx};
+use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::view::{self, GroupNames, Seen};
@@ -24,6 +25,9 @@ const FILTERS: &[&str] = &[
     "block-device-mapping.volume-id",
     "boot-mode",
     "capacity-reservation-id",
+    "capacity-reservation-specification.capacity-reservation-preference",
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "client-token",
     "current-instance-boot-mode",
     "dns-name",
@@ -53,39 +57,69 @@ const FILTERS: &[&str] = &[
     "launch-time",
     "maintenance-options.auto-recovery",
     "metadata-options.http-endpoint",
+    "metadata-options.http-protocol-ipv4",
+    "metadata-options.http-protocol-ipv6",
     "metadata-options.http-put-response-hop-limit",
     "metadata-options.http-tokens",
     "metadata-options.instance-metadata-tags",
     "metadata-options.state",
     "monitoring-state",
+    "network-interface.addresses.association.allocation-id",
+    "network-interface.addresses.association.association-id",
+    "network-interface.addresses.association.carrier-ip",
+    "network-interface.addresses.association.customer-owned-ip",
     "network-interface.addresses.association.ip-owner-id",
+    "network-interface.addresses.association.public-dns-name",
     "network-interface.addresses.association.public-ip",
     "network-interface.addresses.primary",
+    "network-interface.addresses.private-dns-name",
     "network-interface.addresses.private-ip-address",
+    "network-interface.association.allocation-id",
+    "network-interface.association.association-id",
+    "network-interface.association.carrier-ip",
+    "network-interface.association.customer-owned-ip",
     "network-interface.association.ip-owner-id",
+    "network-interface.association.public-dns-name",
     "network-interface.association.public-ip",
+    "network-interface.attachment.attach-time",
     "network-interface.attachment.attachment-id",
     "network-interface.attachment.delete-on-termination",
     "network-interface.attachment.device-index",
     "network-interface.attachment.instance-id",
     "network-interface.attachment.instance-owner-id",
+    "network-interface.attachment.network-card-index",
     "network-interface.attachment.status",
     "network-interface.availability-zone",
+    "network-interface.deny-all-igw-traffic",
     "network-interface.description",
     "network-interface.group-id",
     "network-interface.group-name",
+    "network-interface.ipv4-prefixes.ipv4-prefix",
+    "network-interface.ipv6-address",
     "network-interface.ipv6-addresses.ipv6-address",
+    "network-interface.ipv6-addresses.is-primary-ipv6",
+    "network-interface.ipv6-native",
+    "network-interface.ipv6-prefixes.ipv6-prefix",
     "network-interface.mac-address",
     "network-interface.network-interface-id",
+    "network-interface.operator.managed",
+    "network-interface.operator.principal",
+    "network-interface.outpost-arn",
     "network-interface.owner-id",
     "network-interface.private-dns-name",
     "network-interface.private-ip-address",
+    "network-interface.public-dns-name",
     "network-interface.requester-id",
     "network-interface.requester-managed",
     "network-interface.source-dest-check",
     "network-interface.status",
     "network-interface.subnet-id",
+    "network-interface.tag-key",
+    "network-interface.tag-value",
     "network-interface.vpc-id",
+    "network-performance-options.bandwidth-weighting",
+    "operator.managed",
+    "operator.principal",
     "outpost-arn",
     "owner-id",
     "placement-group-name",
@@ -93,6 +127,9 @@ const FILTERS: &[&str] = &[
     "platform",
     "platform-details",
     "private-dns-name",
+    "private-dns-name-options.enable-resource-name-dns-a-record",
+    "private-dns-name-options.enable-resource-name-dns-aaaa-record",
+    "private-dns-name-options.hostname-type",
     "private-ip-address",
     "product-code",
     "product-code.type",
@@ -108,7 +145,9 @@ const FILTERS: &[&str] = &[
     "state-reason-message",
     "subnet-id",
     "tenancy",
+    "tpm-support",
     "usage-operation",
+    "usage-operation-update-time",
     "virtualization-type",
     "vpc-id",
 ];
@@ -129,7 +168,10 @@ pub fn describe_instances(
     let filters = Filters::new(&filters, FILTERS)?;
     let page =
         Page::new(tx, "DescribeInstances", (max_results, next_token.as_deref()), (5, 1000), !instance_ids.is_empty())?;
-    let found = if instance_ids.is_empty() { tx.list::<Instance>() } else { view::by_ids(tx, &instance_ids)? };
+    let found = match &instance_ids[..] {
+        [] => page.candidates::<Instance>(tx, !filters.is_empty()),
+        ids => view::by_ids(tx, ids)?,
+    };
     let (instances, next_token) = if filters.is_empty() {
         page.cut(found, |i| i.id.clone())
     } else {
@@ -165,16 +207,18 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
     let region = i.home.region();
     let one = |value: &str| vec![value.to_owned()];
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
-    let on = |yes: bool| one(if yes { "enabled" } else { "disabled" });
     let attachment = seen.volume.as_ref().and_then(|v| v.attachment.clone());
     if let (Some(what), Some(eni)) = (name.strip_prefix("network-interface."), eni) {
         return interface_value(tx, seen, eni, names, what);
+    }
+    if let Some(what) = name.strip_prefix("metadata-options.") {
+        return metadata_value(i, what);
     }
     match name {
         "architecture" => one(&i.architecture),
         "availability-zone" => one(&i.zone),
         "availability-zone-id" => one(&zone_id(&i.zone)),
-        "block-device-mapping.attach-time" => some(attachment.and_then(|a| text_time(a.at))),
+        "block-device-mapping.attach-time" => some(attachment.and_then(|a| view::text_time(a.at))),
         "block-device-mapping.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
         "block-device-mapping.device-name" => some(attachment.map(|a| a.device)),
         "block-device-mapping.status" => some(attachment.map(|_| "attached".into())),
@@ -184,7 +228,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "dns-name" => some(public_ip.map(|ip| public_dns(ip, region))),
         "ebs-optimized" => one(&i.ebs_optimized.to_string()),
         "ena-support" => one("true"),
-        "enclave-options.enabled" | "hibernation-options.configured" => one("false"),
+        "enclave-options.enabled" | "hibernation-options.configured" | "operator.managed" => one("false"),
         "group-id" | "instance.group-id" => group_ids(eni),
         "group-name" | "instance.group-name" => group_names(tx, eni, names),
         "hypervisor" => one("xen"),
@@ -196,14 +240,9 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "ip-address" => some(public_ip.map(|ip| ip.to_string())),
         "key-name" => some(i.key_name.clone()),
         "launch-index" => vec![i.launch_index.to_string()],
-        "launch-time" => some(text_time(i.launched)),
+        "launch-time" => some(view::text_time(i.launched)),
         "maintenance-options.auto-recovery" => one("default"),
-        "metadata-options.http-endpoint" => on(i.metadata.endpoint),
-        "metadata-options.http-put-response-hop-limit" => vec![i.metadata.hop_limit.to_string()],
-        "metadata-options.http-tokens" => one(if i.metadata.tokens_required { "required" } else { "optional" }),
-        "metadata-options.instance-metadata-tags" => on(i.metadata.tags),
-        "metadata-options.state" => one("applied"),
-        "monitoring-state" => on(i.monitoring),
+        "monitoring-state" => one(if i.monitoring { "enabled" } else { "disabled" }),
         "private-ip-address" => some(eni.map(|e| e.private_ip.to_string())),
         "private-dns-name" => some(eni.map(|e| private_dns(e.private_ip, region))),
         "subnet-id" => some(alive.then(|| i.subnet.to_string())),
@@ -219,11 +258,27 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "state-reason-code" => some(view::reason(seen).map(|r| r.code)),
         "tenancy" => one("default"),
         "usage-operation" => one("RunInstances"),
+        "usage-operation-update-time" => some(view::text_time(i.created)),
         "virtualization-type" => one("hvm"),
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
         // Known names of things that no instance here has: lifecycle, requester, spot request, placement group, ….
         _ => Vec::new(),
     }
+}
+
+fn metadata_value(i: &Instance, what: &str) -> Vec<String> {
+    let on = |yes: bool| if yes { "enabled" } else { "disabled" }.to_owned();
+    let value = match what {
+        "http-endpoint" => on(i.metadata.endpoint),
+        "http-protocol-ipv4" => on(true),
+        "http-protocol-ipv6" => on(false),
+        "http-put-response-hop-limit" => i.metadata.hop_limit.to_string(),
+        "http-tokens" => if i.metadata.tokens_required { "required" } else { "optional" }.to_owned(),
+        "instance-metadata-tags" => on(i.metadata.tags),
+        "state" => "applied".to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![value]
 }
 
 fn group_ids(eni: Option<&NetworkInterface>) -> Vec<String> {
@@ -244,14 +299,26 @@ fn interface_value(
 ) -> Vec<String> {
     let (account, attachment) = (eni.home.account(), eni.attachment.as_ref());
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
+    let public_dns = |ip| public_dns(ip, eni.home.region());
     match what {
+        "addresses.association.allocation-id" | "association.allocation-id" => {
+            some(elastic(tx, eni).map(|a| a.id.to_string()))
+        }
+        "addresses.association.association-id" | "association.association-id" => {
+            some(elastic(tx, eni).and_then(|a| a.association.as_ref().map(|a| a.id.to_string())))
+        }
+        "addresses.association.public-dns-name" | "association.public-dns-name" | "public-dns-name" => {
+            some(seen.public_ip.map(public_dns))
+        }
         "addresses.association.ip-owner-id" | "association.ip-owner-id" => {
             some(seen.public_ip.map(|_| if seen.elastic { account } else { "amazon" }.to_owned()))
         }
         "addresses.association.public-ip" | "association.public-ip" => some(seen.public_ip.map(|ip| ip.to_string())),
         "addresses.primary" => vec!["true".into()],
         "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],
+        "attachment.attach-time" => some(attachment.and_then(|a| view::text_time(a.at))),
         "attachment.attachment-id" => some(attachment.map(|a| a.id.to_string())),
+        "attachment.network-card-index" => vec!["0".into()],
         "attachment.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
         "attachment.device-index" => some(attachment.map(|a| a.device_index.to_string())),
         "attachment.instance-id" => some(attachment.map(|a| a.instance.to_string())),
@@ -263,7 +330,9 @@ fn interface_value(
         "group-name" => group_names(tx, Some(eni), names),
         "mac-address" => vec![eni.mac.to_string()],
         "network-interface-id" => vec![eni.id.to_string()],
-        "private-dns-name" => vec![private_dns(eni.private_ip, eni.home.region())],
+        "private-dns-name" | "addresses.private-dns-name" => vec![private_dns(eni.private_ip, eni.home.region())],
+        "ipv6-native" | "operator.managed" => vec!["false".into()],
+        "tag-key" | "tag-value" => tagging::filter_values(&tagging::of(tx, eni.id.as_str()), what),
         "requester-managed" => vec![eni.requester_managed.to_string()],
         "source-dest-check" => vec![eni.source_dest_check.to_string()],
         "status" => vec!["in-use".into()],
@@ -273,9 +342,9 @@ fn interface_value(
     }
 }
 
-fn text_time(at: Millis) -> Option<String> {
-    let time = jiff::Timestamp::from_millisecond(view::time(at)?.0).ok()?;
-    Some(time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string())
+fn elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Option<std::sync::Arc<Address>> {
+    let id = tx.lookup(Address::BY_INTERFACE, eni.id.as_str())?;
+    tx.find::<Address>(&id.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -322,6 +391,28 @@ mod tests {
         assert_eq!(unknown.expect_err("unknown"), "InvalidParameterValue: The filter 'colour' is invalid");
     }
     #[test]
+    fn an_instance_is_found_by_what_its_interface_has() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        let made = cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        let allocation = Cloud::ids(&made, "allocationId").remove(0);
+        let ask = [("AllocationId", allocation.as_str()), ("InstanceId", &id)];
+        let association = cloud.tenant("acme").call("AssociateAddress", &ask).expect("associates");
+        let association = Cloud::ids(&association, "associationId").remove(0);
+        for (name, value) in [
+            ("network-interface.association.allocation-id", allocation.as_str()),
+            ("network-interface.addresses.association.association-id", &association),
+            ("network-interface.association.public-dns-name", "ec2-198-*"),
+            ("network-interface.attachment.attach-time", "2026-*"),
+            ("metadata-options.http-protocol-ipv4", "enabled"),
+        ] {
+            let ask = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+            let shown = cloud.tenant("acme").call("DescribeInstances", &ask).expect(name);
+            assert_eq!(Cloud::ids(&shown, "instanceId").first(), Some(&id), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_not_shown_of_a_terminated_instance_does_not_find_it() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
@@ -344,7 +435,7 @@ mod tests {
             assert_eq!(found(&mut cloud, name, value), 1, "{name}");
         }
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
-        cloud.declare_over(&id, awan_model::instance::Exit::Asked);
+        cloud.exit(&id, awan_model::instance::Exit::Asked);
         for (name, value) in &network {
             assert_eq!(found(&mut cloud, name, value), 0, "{name}");
         }
