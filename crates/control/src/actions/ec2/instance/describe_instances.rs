@@ -168,7 +168,10 @@ pub fn describe_instances(
     let filters = Filters::new(&filters, FILTERS)?;
     let page =
         Page::new(tx, "DescribeInstances", (max_results, next_token.as_deref()), (5, 1000), !instance_ids.is_empty())?;
-    let found = if instance_ids.is_empty() { tx.list::<Instance>() } else { view::by_ids(tx, &instance_ids)? };
+    let found = match &instance_ids[..] {
+        [] => page.candidates::<Instance>(tx, !filters.is_empty()),
+        ids => view::by_ids(tx, ids)?,
+    };
     let (instances, next_token) = if filters.is_empty() {
         page.cut(found, |i| i.id.clone())
     } else {
