@@ -118,7 +118,7 @@ impl Cloud {
 
     /// Terminates some instances when there are many, and lets what is terminated be forgotten.
     fn tidy(&self, grammar: &mut Grammar) {
-        let instances = || self.control.db.read(System, |tx| tx.all::<awan_model::instance::Instance>());
+        let instances = || self.control.db.read(System, awan_state::Tx::all::<awan_model::instance::Instance>);
         if instances().len() <= INSTANCES_MAX {
             return;
         }

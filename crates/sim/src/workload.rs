@@ -155,7 +155,7 @@ impl World {
     }
 
     fn ask_about_an_address(&mut self) -> Asked {
-        let (all, instances) = (self.control.db.read(System, |tx| tx.all::<Address>()), self.instances());
+        let (all, instances) = (self.control.db.read(System, awan_state::Tx::all::<Address>), self.instances());
         if all.is_empty() || instances.is_empty() || self.roll(4) == 0 {
             return Asked { name: "allocate", query: "Action=AllocateAddress".into(), owner: None, token: None };
         }
@@ -171,7 +171,7 @@ impl World {
     }
 
     fn ask_about_a_group(&mut self) -> Asked {
-        let all = self.control.db.read(System, |tx| tx.all::<SecurityGroup>());
+        let all = self.control.db.read(System, awan_state::Tx::all::<SecurityGroup>);
         if all.is_empty() || self.roll(2) == 0 {
             let name = self.roll(4);
             let query = format!("Action=CreateSecurityGroup&GroupName=g{name}&GroupDescription=sim");

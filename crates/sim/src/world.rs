@@ -226,6 +226,9 @@ impl World {
     fn power(&mut self) -> &'static str {
         let n = self.roll(HOSTS);
         self.hosts[n].lose_power();
+        // Plans come over connections, and those end with the machine. A host that remembers neither its last plan nor
+        // what it forgot on that plan's word could otherwise be told by an old one to start what is over.
+        self.late_plans.retain(|(host, _)| *host != n);
         "power"
     }
 

@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(names.len(), 6);
         for name in &names {
             let one = cloud.tenant("acme").call("DescribeAccountAttributes", &[("AttributeName.1", name)]);
-            assert_eq!(Cloud::ids(&one.expect(name), "attributeName"), [name.clone()]);
+            assert_eq!(Cloud::ids(&one.expect(name), "attributeName"), std::slice::from_ref(name));
         }
     }
 }
