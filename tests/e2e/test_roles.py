@@ -1,5 +1,6 @@
 """The roles apart: one control plane, two hosts on networks of their own, and what goes on while one of them is away."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from awan import BINARY, Awan, free_port, states, until
 from test_guests import SSH, Tenant
 
-ZONES = {"h1": "us-east-1a", "h2": "us-east-1b"}
+ZONES = {"h1": "us-east-1a", "h2": "us-east-1b", "h3": "us-east-1c"}
 # The machines' own network: the control plane's end, and the hosts'.
 CONTROL = "10.99.0.1"
 ADDRESSES = {"h1": "10.99.0.11", "h2": "10.99.0.12", "h3": "10.99.0.13"}
@@ -44,7 +45,7 @@ class Machine:
 
     def start(self, wait=True):
         arguments = [str(BINARY), "host", "--data-dir", str(self.data), "--join", f"http://{CONTROL}:{self.control.hosts}"]
-        arguments += ["--host-name", self.host_name, "--host-zone", ZONES.get(self.name, "*"), "--shutdown-grace", "20"]
+        arguments += ["--host-name", self.host_name, "--host-zone", ZONES[self.name], "--shutdown-grace", "20"]
         command = ["nsenter", f"--net=/run/netns/{self.name}", *arguments]
         with open(self.data / "out", "w") as out, open(self.data / "err", "a") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
@@ -142,7 +143,7 @@ def control(lan):
 def machines(control):
     made = []
     try:
-        for name in ZONES:
+        for name in ("h1", "h2"):
             made.append(Machine(control, name))
             made[-1].start()
         yield made
@@ -302,10 +303,29 @@ def test_a_name_that_another_machine_has_is_refused(control, machines, third):
     until("it is back", 30, lambda: joined(control)["h1"])
 
 
-def test_a_host_that_starts_while_the_control_plane_is_away_waits_for_it(control, third):
+def test_a_host_that_starts_while_the_control_plane_is_away_waits_for_it_and_is_forgotten_when_it_is_gone(control, third):
     control.kill()
     machine = third().start()
     until("said so", 10, lambda: "the control plane is away" in machine.log())
     control.start()
     until("joined", 30, lambda: joined(control).get("h3"))
+    control.audit()
+    tenant = Tenant(control, "curious")
+    (id,) = tenant.launch(Placement={"AvailabilityZone": ZONES["h3"]})
+    images = machine.data / "images"
+    # Killed while it fetches, it fetches again.
+    until("fetching", 30, lambda: [name for name in os.listdir(images) if name.startswith("fetch-")], 0.005)
+    machine.kill()
+    assert not [name for name in os.listdir(images) if name.startswith("ami-")]
+    machine.start()
+    tenant.wait("instance_running", id)
+    assert [name[:4] for name in os.listdir(images)] == ["ami-"]
+    with pytest.raises(AssertionError, match="end it first"):
+        control.admin("host", "forget", "h3")
+    tenant.terminate(id)
+    control.audit()
+    machine.kill()
+    until("away", 40, lambda: joined(control)["h3"] is False, 0.5)
+    control.admin("host", "forget", "h3")
+    assert "h3" not in joined(control)
     control.audit()

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use awan_control::error::Error;
+use awan_control::error::{Error, invalid};
 use awan_control::{Control, audit, operator, why};
+use awan_model::id::HostId;
 use awan_model::instance_type::InstanceType;
 use axum::Json;
 use axum::extract::State;
@@ -75,6 +76,10 @@ enum Account {
 #[derive(Debug, Subcommand)]
 enum Host {
     List,
+    /// Drops a host that is gone for good and had nothing; its name is free again
+    Forget {
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +101,7 @@ enum Order {
     AccountList,
     AccountDelete { id: String, force: bool },
     HostList,
+    HostForget { name: String },
     TypePut { name: String, vcpus: u32, memory_mib: u64 },
     Audit,
     Why { id: String },
@@ -128,6 +134,12 @@ async fn done(control: &Control, order: Order) -> Result<Value, Error> {
         Order::AccountDelete { id, force } => {
             let deleted = operator::delete_account(&control.db, &id, force, &cause).await?;
             Ok(json!({ "Deleted": deleted }))
+        }
+        Order::HostForget { name } => {
+            let host = HostId::new(&name)
+                .ok_or_else(|| invalid(format!("'{}' is no name for a host", name.escape_debug())))?;
+            operator::forget_host(&control.db, &host, &cause).await?;
+            Ok(json!({}))
         }
         Order::HostList => shown(serde_json::to_value(operator::hosts(&control.db))),
         Order::TypePut { name, vcpus, memory_mib } => {
@@ -183,6 +195,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Account(Account::List) => (Order::AccountList, false),
         Command::Account(Account::Delete { id, force }) => (Order::AccountDelete { id, force }, true),
         Command::Host(Host::List) => (Order::HostList, false),
+        Command::Host(Host::Forget { name }) => (Order::HostForget { name }, false),
         Command::InstanceType(Type::Put { name, vcpus, memory_mib }) => {
             (Order::TypePut { name, vcpus, memory_mib }, false)
         }

@@ -7,16 +7,17 @@ use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
 use awan_model::address::Address;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
-use awan_model::host::{HostLiveness, HostRecord};
+use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::{
-    DhcpOptionsId, GroupId, ImageId, InternetGatewayId, RouteTableId, RuleId, SnapshotId, SubnetId, VpcId,
+    DhcpOptionsId, GroupId, HostId, ImageId, InternetGatewayId, RouteTableId, RuleId, SnapshotId, SubnetId, VpcId,
 };
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
-use awan_model::instance::{Instance, State, VmReport, Wish, state};
+use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
 use awan_model::route::{Route, RouteTable, Target};
 use awan_model::subnet::Subnet;
+use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
 use awan_state::{Db, Home, Operator, Record as _, Ref, Tenant, Tx};
 use ipnet::Ipv4Net;
@@ -288,7 +289,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::key_pair::KeyPair;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
-    use awan_model::volume::{Volume, VolumePlacement};
+    use awan_model::volume::Volume;
     tx.as_system(|tx| {
         // Of runs that are declared over, and not yet given back.
         for place in tx.all_in::<Placement>(home) {
@@ -348,7 +349,7 @@ pub struct HostView {
 
 pub fn hosts(db: &Db) -> Vec<HostView> {
     db.read(Operator, |tx| {
-        let places = tx.all::<awan_model::instance::Placement>();
+        let places = tx.all::<Placement>();
         let of = |host: Arc<HostRecord>, tx: &mut Tx<Operator>| {
             let alive = tx.find_at(&Ref::<HostLiveness>::new(&host.home, &host.id)).is_none_or(|l| l.alive);
             let instances = places.iter().filter(|p| p.host == host.id).count();
@@ -359,16 +360,70 @@ pub fn hosts(db: &Db) -> Vec<HostView> {
     })
 }
 
+/// Drops a host that is gone for good, and with it who has its name. One that may come back with guests or disks stays.
+pub async fn forget_host(db: &Db, id: &HostId, cause: &str) -> Result<()> {
+    db.transact(Operator, cause, |tx| forget(tx, id)).await
+}
+
+fn forget(tx: &mut Tx<Operator>, id: &HostId) -> Result<()> {
+    let home = Home::installation();
+    let (record, owner) = (Ref::<HostRecord>::new(&home, id), Ref::<HostOwner>::new(&home, id));
+    let liveness = Ref::<HostLiveness>::new(&home, id);
+    if tx.find_at(&record).is_none() && tx.find_at(&owner).is_none() {
+        return Err(invalid(format!("The host '{id}' does not exist")));
+    }
+    if tx.find_at(&record).is_some() && tx.find_at(&liveness).is_none_or(|l| l.alive) {
+        return Err(refuse(Code::DependencyViolation, format!("The host '{id}' is there; end it first.")));
+    }
+    let instances = tx.all::<Placement>().iter().filter(|p| p.host == *id).count();
+    let volumes = tx.all::<VolumePlacement>().iter().filter(|p| p.host == *id).count();
+    if instances + volumes > 0 {
+        let message = format!("The host '{id}' has {instances} instances and {volumes} volumes.");
+        return Err(refuse(Code::DependencyViolation, message));
+    }
+    tx.as_system(|tx| {
+        tx.forget(&record);
+        tx.forget(&owner);
+        tx.remove(&liveness);
+    });
+    Ok(())
+}
+
 pub fn accounts(db: &Db) -> Vec<Account> {
     db.read(Operator, |tx| tx.all::<Account>().iter().map(|a| (**a).clone()).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use awan_model::instance::Exit;
+    use awan_state::System;
 
     use super::*;
+    use crate::hosts;
     use crate::testing::Cloud;
+
+    #[test]
+    fn only_a_host_that_is_away_and_empty_is_forgotten() {
+        let mut cloud = Cloud::new();
+        let (id, host) = (cloud.tenant("acme").run(), HostId::new("host").expect("a name"));
+        assert!(cloud.claim("host", "1"));
+        let forget = |cloud: &Cloud| {
+            let done = cloud.control.db.transact_blocking(Operator, "test", |tx| forget(tx, &host));
+            done.map_err(|e| e.message())
+        };
+        assert_eq!(forget(&cloud), Err("The host 'host' is there; end it first.".into()));
+        let away = hosts::Heard { hosts: HashMap::new(), long_enough: true };
+        cloud.control.db.transact_blocking(System, "test", |tx| hosts::note_liveness(tx, &away)).expect("notes");
+        assert_eq!(forget(&cloud), Err("The host 'host' has 1 instances and 1 volumes.".into()));
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.declare_over(&id, Exit::Asked);
+        crate::turn::turn(&cloud.control, None).expect("turns");
+        assert_eq!(forget(&cloud), Ok(()));
+        assert_eq!(forget(&cloud), Err("The host 'host' does not exist".into()));
+        assert!(cloud.claim("host", "2"), "its name is free");
+    }
 
     #[test]
     fn a_deleted_account_leaves_no_place_behind_even_before_a_turn() {

@@ -43,3 +43,24 @@ impl Seats {
         connection
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use awan_control::hosts::Hosts;
+
+    #[test]
+    fn a_copy_of_a_machine_finds_its_seat_taken_and_a_machine_finds_its_own_again() {
+        let (seats, hosts) = (Seats::default(), Hosts::default());
+        let host = HostId::new("h").expect("a name");
+        let who = |boot: &str| Who { host: host.clone(), identity: "i".into(), boot: boot.into() };
+        assert_eq!(seats.other(&who("1")), None);
+        let first = seats.take(&who("1"), true, || hosts.connect(&host));
+        let same = seats.take(&who("1"), false, || hosts.connect(&host));
+        assert!(Arc::ptr_eq(&first, &same));
+        assert_eq!(seats.other(&who("1")), None);
+        assert_eq!(seats.other(&who("2")), Some(who("1")));
+        let anew = seats.take(&who("1"), true, || hosts.connect(&host));
+        assert!(!Arc::ptr_eq(&first, &anew), "its process began anew");
+    }
+}

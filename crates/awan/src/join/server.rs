@@ -69,7 +69,9 @@ impl Server {
         match hosts::claim(&self.control.db, name, &who.identity).await {
             Ok(true) => {}
             Ok(false) => {
-                let why = format!("the name {name} belongs to another machine: choose another --host-name");
+                let why = format!(
+                    "the name {name} belongs to another machine: choose another --host-name, or `awan admin host forget {name}` if that is gone"
+                );
                 tracing::error!(host = %name, "a machine that is not this host wants to be it");
                 return Err((StatusCode::CONFLICT, why));
             }
