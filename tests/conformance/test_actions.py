@@ -27,6 +27,27 @@ def test_an_action_answers_all_that_a_client_reads(home, action):
     assert [missing for path in READS[action].split() if (missing := lacks(answer, path))] == []
 
 
+def strangers(shape, value, path):
+    """Values that the API's model does not list where it lists all."""
+    if shape.type_name == "structure":
+        for name, inner in value.items():
+            if name in shape.members:
+                yield from strangers(shape.members[name], inner, f"{path}.{name}")
+    elif shape.type_name == "list":
+        for member in value:
+            yield from strangers(shape.member, member, path)
+    elif getattr(shape, "enum", None) and value not in shape.enum:
+        yield path, value
+
+
+@pytest.mark.parametrize("action", OURS)
+def test_an_answer_has_only_values_that_the_api_has(home, action):
+    shape = home.ec2.meta.service_model.operation_model(action).output_shape
+    if shape:
+        answer = home.tenant.call(action, **CALLS[action](home))
+        assert list(strangers(shape, answer, action)) == []
+
+
 @pytest.mark.parametrize("action", OURS)
 def test_a_dry_run_changes_nothing(home, action):
     parameters = CALLS[action](home)

@@ -176,3 +176,25 @@ def test_images(tenant):
     assert image["Public"] and image["State"] == "available" and image["Architecture"] == "x86_64"
     assert tenant.ec2.describe_images(Owners=["self"])["Images"] == []
     tenant.ec2.get_waiter("image_available").wait(ImageIds=[image["ImageId"]])
+
+
+def documented(shape):
+    """The filters that EC2's own description of an action names."""
+    names = re.findall(r"<li>\s*<p>\s*<code>([a-zA-Z0-9.:&;<>-]+)</code>(?=\s*(?::|-|—|&lt;|<))", shape.documentation)
+    return {"tag:Name" if name.startswith("tag") and ("key" not in name or ":" in name) else name for name in names} - NO_FILTERS
+
+
+# Values of filters, listed in the same way.
+NO_FILTERS = {"informational", "low", "medium", "high", "critical"}
+
+
+@pytest.mark.parametrize("action", FILTERED)
+def test_every_filter_that_ec2_describes_is_known(awan, crowd, action):
+    names = documented(crowd.ec2.meta.service_model.operation_model(action).input_shape.members["Filters"])
+    assert len(names) >= 2
+    refusals = {}
+    for name in sorted(names):
+        status, body = crowd.answer(action, Filters=[{"Name": name, "Values": ["nothing-has-this"]}])
+        if status != 200:
+            refusals[name] = body
+    assert refusals == {}

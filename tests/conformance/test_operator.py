@@ -3,8 +3,10 @@
 import os
 import re
 import subprocess
+import threading
 import urllib.request
 
+import botocore.exceptions
 import pytest
 from awan import BINARY, Awan, until
 from clients import ABSENT, Tenant, refused
@@ -161,3 +163,44 @@ def test_regions_are_apart(wide):
     west.get_waiter("instance_running").wait(InstanceIds=[id], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
     assert east.describe_vpcs()["Vpcs"][0]["VpcId"] != west.describe_vpcs()["Vpcs"][0]["VpcId"]
     assert awan.admin("account", "delete", tenant.id, "--force") == {"Deleted": True}
+
+
+def test_an_account_is_closed_in_the_middle_of_its_work(awan):
+    """However the deletion falls between the requests, nothing is left and nothing fails on our side."""
+    for _ in range(3):
+        tenant, codes = Tenant(awan, "busy"), set()
+
+        def work():
+            ec2 = awan.client(tenant.keys)
+            for n in range(500):
+                try:
+                    ec2.run_instances(ImageId=tenant.image, MinCount=2, MaxCount=2)
+                    ec2.allocate_address(Domain="vpc")
+                    ec2.create_key_pair(KeyName=f"{threading.get_ident()}-{n}", KeyType="ed25519")
+                except botocore.exceptions.ClientError as error:
+                    codes.add(error.response["Error"]["Code"])
+                    return
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        until("it has begun", 20, lambda: len(tenant.ec2.describe_instances()["Reservations"]) > 3)
+        assert awan.admin("account", "delete", tenant.id, "--force") == {"Deleted": True}
+        for thread in threads:
+            thread.join(60)
+        assert codes == {"AuthFailure"}
+        awan.audit()
+        assert tenant.id not in [a["id"] for a in awan.admin("account", "list")]
+
+
+def test_a_cloud_in_memory():
+    running = Awan("simulated", store="memory")
+    try:
+        running.start()
+        home = Home(running, "acme")
+        home.tenant.ec2.terminate_instances(InstanceIds=[home.instance])
+        home.tenant.wait("instance_terminated", home.instance)
+        running.audit()
+        assert not (running.data / "state.db").exists()
+    finally:
+        running.close()
