@@ -116,6 +116,17 @@ build() {
     "Run this again: what is built already is kept."
 }
 
+# Makes the data directory, and marks it as Awan's. Somebody else's folder is refused: --purge would delete it.
+make_dir() {
+  if [ -d "$dir" ] && [ ! -e "$dir/control.lock" ] && [ ! -e "$dir/endpoint" ] &&
+    [ -n "$(find "$dir" -mindepth 1 -maxdepth 1 ! -name awan.toml ! -name images ! -name cache -print -quit)" ]; then
+    die "$dir is not empty and is not Awan's" "Choose a folder that is empty or not there yet: AWAN_DATA_DIR=/some/where $0"
+  fi
+  # shellcheck disable=SC2174 # the folders above are nobody's secret
+  [ -d "$dir" ] || mkdir -p -m 700 "$dir" || die "$dir cannot be made" "Choose another folder: AWAN_DATA_DIR=/some/where $0"
+  [ -e "$dir/control.lock" ] || : >"$dir/control.lock"
+}
+
 # needed: the program, also where it was deleted since
 needed() {
   [ -x "$awan" ] || { packages; build; }
@@ -314,8 +325,7 @@ run() {
   packages
   step "building the program"
   build
-  mkdir -p "$dir"
-  chmod 700 "$dir"
+  make_dir
   alone
   step "starting the server"
   ensure_server
@@ -368,7 +378,6 @@ purge() {
   step "stopping the server"
   end_server
   step "ending instances, removing networks, deleting $dir"
-  rm -f "$dir/server.out" "$log"
   "$awan" purge || die "not all could be deleted" "The reason is above. Run this again when it is gone."
   echo "[done $(elapsed) s] Nothing of $dir is left. Packages, Rust and what was built ($target) stay."
 }

@@ -116,6 +116,14 @@ login_lines "the second run"
 [ "$instance $(server)" = "$first $pid" ] || fatal "the second run does not use what is there"
 ok "the second run used what is there, in $(($(date +%s) - before)) s"
 
+mkdir -p "$work/theirs/photos"
+if AWAN_DATA_DIR=$work/theirs sh "$root/quickstart.sh" >"$work/out" 2>&1; then fatal "another's folder becomes Awan's"; fi
+says "theirs is not empty and is not Awan's" "another's folder"
+if AWAN_DATA_DIR=$work/theirs sh "$root/quickstart.sh" --purge >"$work/out" 2>&1; then fatal "another's folder is purged"; fi
+[ -d "$work/theirs/photos" ] || fatal "another's folder is deleted"
+rm -rf "$work/theirs"
+ok "another's folder is neither used nor deleted"
+
 # The port of a server of another data directory.
 if env -i PATH="$PATH" AWAN_DATA_DIR="$work/other" AWAN_IMAGES_DIR="$AWAN_TEST_IMAGES" ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} \
   ${CARGO_TARGET_DIR:+CARGO_TARGET_DIR="$CARGO_TARGET_DIR"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
@@ -142,6 +150,7 @@ login_lines "a run after kill -9"
 [ "$instance" = "$first" ] || fatal "after kill -9 there is another instance"
 ok "after kill -9 the next run goes on with the same instance"
 
+! grep -q panicked "$work/data/server.log" || fatal "the server panicked"
 quickstart --purge || fatal "--purge"
 compare "$tag" "--purge"
 ok "--purge leaves nothing"
