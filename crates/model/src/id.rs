@@ -74,7 +74,6 @@ macro_rules! id {
             pub const PREFIX: &'static str = $prefix;
 
             /// Takes an id that this program made.
-            #[expect(clippy::needless_pass_by_value, reason = "called with what was just made")]
             pub fn made(text: String) -> Self {
                 assert!(well_formed(&text, $prefix), "{text} is no {}", stringify!($name));
                 Self(Text::new(&text).expect("a well-formed id is short"))
