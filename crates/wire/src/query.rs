@@ -160,7 +160,16 @@ fn decode(text: &[u8]) -> Result<String, ReadError> {
             other => other,
         });
     }
-    String::from_utf8(out).map_err(|_| malformed("The query string is not UTF-8"))
+    let text = String::from_utf8(out).map_err(|_| malformed("The query string is not UTF-8"))?;
+    if text.chars().any(is_unspeakable) {
+        return Err(malformed("The query string contains a character that no answer can contain"));
+    }
+    Ok(text)
+}
+
+/// What XML 1.0 has no way to write: whoever was told of it would be told of something else.
+fn is_unspeakable(c: char) -> bool {
+    matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}')
 }
 
 struct Reader<'p> {
@@ -371,6 +380,7 @@ mod tests {
             ("ImageId=%4", "MalformedQueryString: The query string contains a malformed escape"),
             ("ImageId=%+1", "MalformedQueryString: The query string contains a malformed escape"),
             ("ImageId=%ff", "MalformedQueryString: The query string is not UTF-8"),
+            ("ImageId=a%00b", "MalformedQueryString: The query string contains a character that no answer can contain"),
         ] {
             let text = if text.starts_with("MinCount") { text.to_owned() } else { format!("{min_max}{text}") };
             assert_eq!(refused(&text), expected, "{text}");
