@@ -124,9 +124,12 @@ fn new_keys(tx: &mut Tx<Operator>) -> (String, String) {
 /// In each region: a default VPC with a subnet in each zone, its group, its way to the internet.
 fn default_networks(tx: &mut Tx<Operator>, account: &str, installation: &Installation) -> Result<()> {
     for region in &installation.regions {
-        let home = Home::new(account, region);
-        if tx.all_in::<Vpc>(&home).is_empty() {
-            tx.act_for_tenant(&home, |tx| default_vpc(tx, &installation.zones(region)))?;
+        let (home, zones) = (Home::new(account, region), installation.zones(region));
+        let vpcs = tx.all_in::<Vpc>(&home);
+        if vpcs.is_empty() {
+            tx.act_for_tenant(&home, |tx| default_vpc(tx, &zones))?;
+        } else if let Some(vpc) = vpcs.iter().find(|v| v.is_default) {
+            tx.act_for_tenant(&home, |tx| default_subnets(tx, vpc, &zones))?;
         }
     }
     Ok(())
@@ -139,7 +142,7 @@ pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<VpcId> {
     let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
     let dhcp_options = DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX));
     let (dns_support, dns_hostnames) = (true, true);
-    tx.put(Vpc {
+    let vpc = Vpc {
         home: home.clone(),
         id: id.clone(),
         cidr,
@@ -148,21 +151,9 @@ pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<VpcId> {
         dns_support,
         dns_hostnames,
         created,
-    });
-    for (cidr, zone) in cidr.subnets(20).map_err(Error::fault)?.zip(zones) {
-        let subnet = SubnetId::made(tx.new_id(SubnetId::PREFIX));
-        let (vpc, zone) = (id.clone(), zone.clone());
-        tx.put(Subnet {
-            home: home.clone(),
-            id: subnet,
-            vpc,
-            cidr,
-            zone,
-            default_for_zone: true,
-            map_public_ip: true,
-            created,
-        });
-    }
+    };
+    default_subnets(tx, &vpc, zones)?;
+    tx.put(vpc);
     let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
     tx.put(InternetGateway { home: home.clone(), id: gateway.clone(), vpc: Some(id.clone()), created });
     let routes = vec![Route { destination: Ipv4Net::default(), target: Target::InternetGateway(gateway) }];
@@ -170,6 +161,23 @@ pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<VpcId> {
     tx.put(RouteTable { home, id: table, vpc: id.clone(), main: true, subnets: Vec::new(), routes, created });
     default_group(tx, &id);
     Ok(id)
+}
+
+/// One in each zone that has none: the operator may add zones later.
+fn default_subnets(tx: &mut Tx<Tenant>, vpc: &Vpc, zones: &[String]) -> Result<()> {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let there = tx.list::<Subnet>();
+    for (cidr, zone) in vpc.cidr.subnets(20).map_err(Error::fault)?.zip(zones) {
+        let taken =
+            |s: &Subnet| s.vpc == vpc.id && (s.zone == *zone && s.default_for_zone || s.cidr.contains(&cidr.network()));
+        if there.iter().any(|s| taken(s)) {
+            continue;
+        }
+        let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
+        let (home, vpc, zone) = (home.clone(), vpc.id.clone(), zone.clone());
+        tx.put(Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created });
+    }
+    Ok(())
 }
 
 /// Lets its own members in and everything out, as EC2's does.
@@ -423,6 +431,23 @@ mod tests {
         assert_eq!(forget(&cloud), Ok(()));
         assert_eq!(forget(&cloud), Err("The host 'host' does not exist".into()));
         assert!(cloud.claim("host", "2"), "its name is free");
+    }
+
+    #[test]
+    fn a_zone_that_is_added_later_has_a_default_subnet_too() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").run();
+        let public_pool = "198.18.0.0/16".parse().expect("a network");
+        let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region: 4, public_pool };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        for _ in 0..2 {
+            runtime.block_on(install(&cloud.control.db, &settings)).expect("installs");
+        }
+        let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
+        let mut zones = Cloud::ids(&shown, "availabilityZone");
+        zones.sort();
+        assert_eq!(zones, ["us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"]);
+        cloud.tenant("acme").run_with(&[("Placement.AvailabilityZone", "us-east-1d")]).expect("launches there");
     }
 
     #[test]

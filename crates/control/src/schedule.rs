@@ -74,6 +74,9 @@ impl Room {
         let unplaced: Vec<_> =
             volumes.iter().filter(|v| tx.find::<VolumePlacement>(&v.id).is_none()).cloned().collect();
         let disk_gib: u64 = unplaced.iter().map(|v| u64::from(v.size_gib)).sum();
+        if let Some(old) = tx.find::<Placement>(&instance.id) {
+            self.give_back(&old);
+        }
         let host = self.take(instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
         let public_ip = if instance.wants_public_ip { Some(self.public_address(tx)?) } else { None };
         let (home, id) = (instance.home.clone(), instance.id.clone());
@@ -86,6 +89,14 @@ impl Room {
             tx.put(Placement { home, id, host, run, vcpus, memory_mib, public_ip });
         });
         Ok(())
+    }
+
+    /// The place of a run that is over and was not given back yet is the next run's.
+    fn give_back(&mut self, old: &Placement) {
+        if let Some((_, left)) = self.hosts.iter_mut().find(|(host, _)| host.id == old.host) {
+            left.vcpus = left.vcpus.saturating_add(old.vcpus);
+            left.memory_mib = left.memory_mib.saturating_add(old.memory_mib);
+        }
     }
 
     /// The host with the most free memory of those that fit, or the one where the disks already are.
@@ -237,5 +248,19 @@ mod tests {
             let refusal = ask(ip).expect_err(ip);
             assert!(refusal.starts_with(code), "{ip}: {refusal}");
         }
+    }
+    #[test]
+    fn what_has_just_stopped_starts_again_on_a_full_host() {
+        let mut cloud = Cloud::with_capacity(2, 65_536);
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &id)]).expect("stops");
+        cloud.declare_over(&id, awan_model::instance::Exit::Asked);
+        assert_eq!(cloud.counts(), (1, 1), "places, volumes: no turn gave the place back yet");
+        cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &id)]).expect("its own place is free");
+        cloud.settle();
+        assert_eq!(cloud.state("acme", &id), "running");
+        let refusal = cloud.tenant("acme").run_with(&[]).expect_err("no other fits");
+        assert!(refusal.starts_with("InsufficientInstanceCapacity"), "{refusal}");
+        cloud.audit();
     }
 }

@@ -215,6 +215,8 @@ impl Visitor for Reader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ec2::{RunInstancesRequest, StartInstancesRequest, Tag, TagSpecification};
 
@@ -249,6 +251,27 @@ mod tests {
             ),
         ] {
             assert_eq!(refused(text), expected);
+        }
+    }
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            prop_assert!(read::<RunInstancesRequest>(&text).is_err());
+        }
+
+        #[test]
+        fn no_object_made_of_its_own_words_makes_it_panic(
+            members in proptest::collection::vec(
+                (
+                    "MinCount|ImageId|TagSpecifications|Placement|SecurityGroupIds|Monitoring|Other",
+                    "[0-9]{1,20}|true|null|-1e3|\"[a-zé\u{1}]{0,3}\"|\\[\\[1\\]\\]|\\{\"Tags\":\\[1\\]\\}|\\[\\{\"Tags\":\\[\\{\\}\\]\\}\\]",
+                ),
+                0..6,
+            ),
+        ) {
+            let members: Vec<_> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            prop_assert_eq!(read::<RunInstancesRequest>(&text), read(&text));
         }
     }
 }
