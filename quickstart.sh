@@ -297,19 +297,20 @@ log_in() {
 }
 
 how_to_go_on() {
-  as=${SUDO_USER:+sudo } place=
-  [ "$dir" = /var/lib/awan ] || place="--data-dir '$dir' "
+  as=${SUDO_USER:+sudo } place=''
+  [ "$dir" = /var/lib/awan ] || place=" --data-dir '$dir'"
+  program=$as${awan#"$here/"}
   address=$("$awan" list --name $NAME | awk -v i="$instance" '$1 == i { print $4 }')
   image=$(find "${AWAN_IMAGES_DIR:-$dir/images}" -maxdepth 1 -name "ami-*" -printf "%f" -quit)
   cat <<END
 
 Awan runs. Its API answers at $(cat "$dir/endpoint"); the server's log is $log.
 
-  Log in       $as$awan ssh $place$NAME
+  Log in       $program ssh$place $NAME
                ${as}ssh -i $dir/keys/$NAME.pem root@$address
-  Look         $as$awan list $place
-               $as$awan console $place$NAME
-  With AWS's   eval "\$($as$awan env $place)"
+  Look         $program list$place
+               $program console$place $NAME
+  With AWS's   eval "\$($program env$place)"
   own tools    aws ec2 describe-instances
                aws ec2 run-instances --image-id $image --instance-type $TYPE --key-name $NAME
   Stop         $0 --stop       (data stay)
