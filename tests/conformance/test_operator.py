@@ -6,9 +6,10 @@ import subprocess
 import threading
 import urllib.request
 
+import boto3
 import botocore.exceptions
 import pytest
-from awan import BINARY, Awan, until
+from awan import BINARY, CONFIG, Awan, until
 from clients import ABSENT, Tenant, refused
 from showcase import Home
 
@@ -92,6 +93,17 @@ def test_the_environment_is_one_for_a_shell(awan):
     assert awan.client(keys, "sts").get_caller_identity()["Account"] in [a["id"] for a in awan.admin("account", "list")]
     assert (awan.data / "credentials").stat().st_mode & 0o777 == 0o600
     assert (awan.data / "admin.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_credentials_are_a_profile_for_aws_clients(awan, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(awan.data / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    session = boto3.Session(profile_name="awan")
+    assert session.region_name == "us-east-1"
+    ec2 = session.client("ec2", endpoint_url=f"http://127.0.0.1:{awan.api}", config=CONFIG)
+    assert ec2.describe_vpcs()["Vpcs"][0]["IsDefault"]
 
 
 def test_a_user_without_aws_tools(awan):
