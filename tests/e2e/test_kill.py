@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import botocore.exceptions
-from awan import Awan, states, tiny, until
+import pytest
+from awan import BINARY, Awan, free_port, states, tiny, until
 from test_guests import Tenant
 
 ROUNDS = int(os.environ.get("AWAN_KILL_ROUNDS", "50"))
@@ -25,6 +26,40 @@ COUNT = 20
 MOMENTS = {"before": (0, 0.01), "during": (0.01, 0.08), "starting": (0.08, 3)}
 # Some rounds have a second kill: so long after the start, or after the request to terminate them.
 STARTING, ENDING = (0, 0.8), (0, 1)
+
+
+class Apart(Awan):
+    """Control plane and host in processes of their own; a kill takes one of them, or both."""
+
+    def __init__(self, dice, **options):
+        self.port = free_port()
+        super().__init__("auto", hosts_listen=f"127.0.0.1:{self.port}", **options)
+        self.dice, self.host = dice, None
+
+    def start(self, wait=120):
+        if self.process is None or self.process.poll() is not None:
+            super().start(wait, "control")
+        if self.host is None or self.host.poll() is not None:
+            arguments = ["host", "--data-dir", self.data, "--join", f"http://127.0.0.1:{self.port}", "--host-name", "one"]
+            with open(self.data / "host-out", "w") as out, open(self.data / "err", "a") as err:
+                self.host = subprocess.Popen([BINARY, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL)
+        if wait:
+            until("the host is there", wait, lambda: [h for h in self.admin("host", "list") if h["Alive"]])
+        return self
+
+    def kill(self):
+        which = self.dice.choice(("control", "host", "both"))
+        if which != "control":
+            self.host.kill()
+            self.host.wait(10)
+        if which != "host":
+            super().kill()
+
+    def close(self):
+        if self.host and self.host.poll() is None:
+            self.host.kill()
+            self.host.wait(10)
+        super().close()
 
 
 class Launch(threading.Thread):
@@ -154,15 +189,16 @@ def one_round(awan, crowd, token, round, dice):
     return f"killed after {delay:.3f} s, {len(there)} there, answered: {bool(asked.answer)}"
 
 
-def test_a_kill_at_any_moment_of_a_launch_leaves_all_or_nothing():
+@pytest.mark.parametrize("roles", ["together", "apart"])
+def test_a_kill_at_any_moment_of_a_launch_leaves_all_or_nothing(roles):
     print(f"\nAWAN_KILL_SEED={SEED} AWAN_KILL_ROUNDS={ROUNDS} replays this")
     dice = random.Random(SEED)
-    awan = Awan("auto", shutdown_grace=20)
+    awan, rounds = (Awan("auto", shutdown_grace=20), ROUNDS) if roles == "together" else (Apart(dice), max(1, ROUNDS // 5))
     bystander = None
     try:
         awan.start()
         bystander, crowd = Bystander(awan), Crowd(awan)
-        for round in range(ROUNDS):
+        for round in range(rounds):
             began = time.monotonic()
             said = one_round(awan, crowd, f"{SEED}-{round}", round, dice)
             bystander.lives()
