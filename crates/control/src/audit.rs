@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use awan_model::address::{Address, BY_PUBLIC_IP};
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::HostRecord;
-use awan_model::id::HostId;
+use awan_model::id::{HostId, InstanceId};
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
@@ -26,10 +26,14 @@ const METER_PAGE: usize = 10_000;
 /// Every difference on a running installation.
 pub async fn all(control: &Control) -> Result<Vec<String>> {
     let snapshot = control.db.snapshot();
-    let (mut differences, plans) = control.db.read(System, |tx| (records(tx), plan::all(tx, snapshot.revision())));
+    let (mut differences, plans, running) =
+        control.db.read(System, |tx| (records(tx), plan::all(tx, snapshot.revision()), running(tx)));
     for (host, plan) in plans {
         match control.hosts.ask(&host, Ask::Inventory).await {
-            Ok(Answer::Inventory(found)) => differences.extend(inventory(&host, &plan, &found)),
+            Ok(Answer::Inventory(found)) => {
+                differences.extend(inventory(&host, &plan, &found));
+                differences.extend(lost(&host, &running, &found));
+            }
             Ok(_) => differences.push(format!("host {host}: gave no inventory")),
             Err(e) => differences.push(format!("host {host}: {e}")),
         }
@@ -154,6 +158,29 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
     out
 }
 
+/// Instances and their runs by host.
+pub type Running = BTreeMap<HostId, BTreeSet<(InstanceId, u32)>>;
+
+/// Where instances run, as their tenants are told.
+pub fn running(tx: &mut Tx<System>) -> Running {
+    let mut out = Running::new();
+    for place in tx.all::<Placement>() {
+        let report = tx.find_in::<VmReport>(&place.home, &place.id);
+        let instance = tx.find_in::<Instance>(&place.home, &place.id);
+        if instance.is_some_and(|i| state(&i, report.as_deref()) == State::Running) {
+            out.entry(place.host.clone()).or_default().insert((place.id.clone(), place.run));
+        }
+    }
+    out
+}
+
+/// What is said to run on a host and does not: I2 (no loss).
+pub fn lost(host: &HostId, running: &Running, found: &Inventory) -> Vec<String> {
+    let there: BTreeSet<_> = found.processes.iter().collect();
+    let gone = running.get(host).into_iter().flatten().filter(|one| !there.contains(one));
+    gone.map(|(id, run)| format!("host {host}: no process runs {id} (run {run}), which is said to run")).collect()
+}
+
 /// Whatever costs money has one open meter and nothing else has: I8.
 pub fn meter(db: &Db) -> Result<Vec<String>> {
     let mut open: BTreeSet<Meter> = BTreeSet::new();
@@ -271,4 +298,26 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     out.extend(tx.dangling().into_iter().map(|index| format!("index {index}: what it names is not there")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Cloud;
+
+    #[test]
+    fn an_instance_that_is_said_to_run_and_does_not_is_a_difference() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").launch();
+        let running = cloud.control.db.read(System, running);
+        let host = running.keys().next().expect("one host").clone();
+        let found = |processes| Inventory { processes, ..Default::default() };
+        let one: InstanceId = id.parse().expect("an id");
+        assert_eq!(lost(&host, &running, &found(vec![(one.clone(), 1)])), Vec::<String>::new());
+        for processes in [vec![], vec![(one, 2)]] {
+            let expected = format!("host {host}: no process runs {id} (run 1), which is said to run");
+            assert_eq!(lost(&host, &running, &found(processes)), [expected]);
+        }
+    }
 }

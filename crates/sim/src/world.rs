@@ -375,8 +375,10 @@ impl World {
 
     fn rested(&self) -> Result<(), String> {
         let revision = self.control.db.snapshot().revision();
-        let (mut wrong, plans) = self.control.db.read(System, |tx| (audit::records(tx), plan::all(tx, revision)));
+        let (mut wrong, plans, running) =
+            self.control.db.read(System, |tx| (audit::records(tx), plan::all(tx, revision), audit::running(tx)));
         for host in &self.hosts {
+            wrong.extend(audit::lost(&host.id, &running, &host.inventory()));
             if let Some(plan) = plans.get(&host.id) {
                 wrong.extend(audit::inventory(&host.id, plan, &host.inventory()));
             }
