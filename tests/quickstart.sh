@@ -104,6 +104,7 @@ ok "the first run ends with a login: $(sed -n 's/^ *its kernel  *//p' "$work/out
 awan=$(readlink "/proc/$pid/exe")
 grep -q 'aws ec2 describe-instances' "$work/out" || fatal "it does not say how to go on"
 [ "$("$awan" ssh --data-dir "$work/data" quickstart -- hostname </dev/null 2>/dev/null | cut -c 1-3)" = ip- ] || fatal "the login that it prints"
+[ "$("$awan" list --data-dir "$work/data" | awk '{ print $1, $2, $NF }')" = "$first running quickstart" ] || fatal "the list that it prints"
 eval "$("$awan" env --data-dir "$work/data")"
 if command -v aws >/dev/null 2>&1; then
   [ "$(aws ec2 describe-instances --query 'Reservations[].Instances[].InstanceId' --output text)" = "$first" ] || fatal "AWS's own tools see another instance"

@@ -237,10 +237,9 @@ pub async fn each(action: &str, these: &Instances) -> Result<()> {
     let names: Vec<String> = (1..=ids.len()).map(|n| format!("InstanceId.{n}")).collect();
     let ask: Vec<(&str, String)> = names.iter().map(String::as_str).zip(ids.iter().cloned()).collect();
     let answer = call(&access, action, &ask).await?;
-    for change in answer.split("<instanceId>").skip(1) {
-        let id = change.split('<').next().unwrap_or_default();
+    for change in instances(&answer) {
         let state = change.split("<currentState>").nth(1).and_then(|now| element(now, "name"));
-        println!("{id}  {}", state.unwrap_or_default());
+        println!("{}  {}", element(change, "instanceId").unwrap_or_default(), state.unwrap_or_default());
     }
     Ok(())
 }
@@ -340,14 +339,40 @@ async fn find(access: &Access, instance: &str) -> Result<Seen> {
 
 async fn see(access: &Access, ask: &[(&str, String)]) -> Result<Vec<Seen>> {
     let answer = call(access, "DescribeInstances", ask).await?;
-    Ok(answer.split("<instanceId>").skip(1).map(seen).collect())
+    Ok(instances(&answer).into_iter().map(seen).collect())
 }
 
-/// What stands between one instance's id and the next one's.
+/// The items of all `instancesSet`s. Items have sets with items of their own, and their parts come in any order.
+fn instances(xml: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for set in xml.split("<instancesSet>").skip(1) {
+        let set = set.split("</instancesSet>").next().unwrap_or(set);
+        let (mut depth, mut start) = (0, 0);
+        for (at, tag) in set.match_indices("item>") {
+            match set[..at].as_bytes().last() {
+                Some(b'<') => {
+                    if depth == 0 {
+                        start = at + tag.len();
+                    }
+                    depth += 1;
+                }
+                Some(b'/') => {
+                    depth -= 1;
+                    if depth == 0 {
+                        found.extend(set.get(start..at - "</".len()));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
 fn seen(xml: &str) -> Seen {
     let state = xml.split("<instanceState>").nth(1).and_then(|state| element(state, "name"));
     Seen {
-        id: xml.split('<').next().unwrap_or_default().to_owned(),
+        id: element(xml, "instanceId").unwrap_or_default(),
         state: state.unwrap_or_default(),
         kind: element(xml, "instanceType").unwrap_or_default(),
         address: element(xml, "ipAddress"),
@@ -397,12 +422,13 @@ mod tests {
 
     #[test]
     fn instances_are_read_one_by_one() {
-        let xml = "<instancesSet><item><instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name>\
-            </instanceState><keyName>k</keyName><instanceType>t3.nano</instanceType><ipAddress>198.18.0.9</ipAddress>\
-            <tagSet><item><key>Name</key><value>a &amp; b</value></item></tagSet></item></instancesSet>\
-            <instancesSet><item><instanceId>i-2</instanceId><instanceState><code>80</code><name>stopped</name>\
-            </instanceState><instanceType>t3.micro</instanceType></item></instancesSet>";
-        let all: Vec<Seen> = xml.split("<instanceId>").skip(1).map(seen).collect();
+        let xml = "<reservationSet><item><instancesSet><item><tagSet><item><key>Name</key><value>a &amp; b</value></item>\
+            </tagSet><instanceState><code>16</code><name>running</name></instanceState><instanceId>i-1</instanceId>\
+            <keyName>k</keyName><instanceType>t3.nano</instanceType><ipAddress>198.18.0.9</ipAddress></item><item>\
+            <instanceId>i-3</instanceId></item></instancesSet></item><item><instancesSet><item><instanceType>t3.micro\
+            </instanceType><instanceState><code>80</code><name>stopped</name></instanceState><instanceId>i-2</instanceId>\
+            </item></instancesSet></item></reservationSet>";
+        let all: Vec<Seen> = instances(xml).into_iter().map(seen).collect();
         let first = Seen {
             id: "i-1".into(),
             state: "running".into(),
@@ -411,8 +437,11 @@ mod tests {
             key: Some("k".into()),
             name: Some("a & b".into()),
         };
-        let (id, state, kind) = ("i-2".into(), "stopped".into(), "t3.micro".into());
-        assert_eq!(all, [first, Seen { id, state, kind, address: None, key: None, name: None }]);
+        let other = |id: &str, state: &str, kind: &str| {
+            let (id, state, kind) = (id.to_owned(), state.to_owned(), kind.to_owned());
+            Seen { id, state, kind, address: None, key: None, name: None }
+        };
+        assert_eq!(all, [first, other("i-3", "", ""), other("i-2", "stopped", "t3.micro")]);
     }
 
     #[test]
