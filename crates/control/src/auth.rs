@@ -24,7 +24,7 @@ impl From<SigError> for Error {
 }
 
 pub fn verify(control: &Control, presented: &Presented, parts: &Parts<'_>) -> Result<Caller> {
-    let now = i64::try_from(control.db.now() / 1000).unwrap_or(i64::MAX);
+    let now = i64::try_from(control.db.wall_clock() / 1000).unwrap_or(i64::MAX);
     let installation = Home::installation();
     let (key, installed) = control.db.read(System, |tx| {
         let key = tx.find_in::<AccessKey>(&installation, &presented.access_key_id);

@@ -198,6 +198,10 @@ impl Cloud {
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
     }
 
+    pub fn set_back(&mut self, millis: Millis) {
+        self.clock.0.fetch_sub(millis, Ordering::Relaxed);
+    }
+
     pub fn audit(&mut self) {
         let differences = self.control.db.read(System, audit::records);
         assert_eq!(differences, Vec::<String>::new());

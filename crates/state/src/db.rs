@@ -162,8 +162,14 @@ impl Db {
         self.0.durable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The time of the next transaction: it never goes back.
     pub fn now(&self) -> Millis {
         self.0.now()
+    }
+
+    /// What the clock says, which may be set back: for comparing with the clocks of others.
+    pub fn wall_clock(&self) -> Millis {
+        self.0.clock.now()
     }
 
     pub fn entropy(&self) -> Arc<Entropy> {

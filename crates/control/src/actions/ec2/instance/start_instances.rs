@@ -26,6 +26,8 @@ fn start(tx: &mut Tx<Tenant>, room: &mut Room, instance: &Instance) -> Result<ec
     match before {
         // EC2: starting what runs is fine.
         State::Pending | State::Running => return Ok(view::change(&instance.id, before, before)),
+        // Its run ended by itself, and what its owner chose for that case (termination, perhaps) comes first.
+        State::Stopped if instance.wish == Wish::On => return Err(incorrect_state(instance, State::Stopping)),
         State::Stopped => {}
         _ => return Err(incorrect_state(instance, before)),
     }
@@ -79,6 +81,20 @@ mod tests {
             ]],
         );
         cloud.settle();
+        cloud.audit();
+    }
+    #[test]
+    fn a_guest_that_powers_off_to_be_terminated_is_not_revived() {
+        let mut cloud = Cloud::new();
+        let ask = [("InstanceInitiatedShutdownBehavior", "terminate")];
+        let id = cloud.tenant("acme").run_with(&ask).expect("launches").remove(0);
+        cloud.settle();
+        cloud.declare_over(&id, awan_model::instance::Exit::Guest);
+        let refusal =
+            cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &id)]).expect_err("is on its way out");
+        assert!(refusal.starts_with("IncorrectInstanceState"), "{refusal}");
+        cloud.settle();
+        assert_eq!(cloud.state("acme", &id), "terminated");
         cloud.audit();
     }
 }
