@@ -349,7 +349,7 @@ fn instances(xml: &str) -> Vec<&str> {
         let set = set.split("</instancesSet>").next().unwrap_or(set);
         let (mut depth, mut start) = (0, 0);
         for (at, tag) in set.match_indices("item>") {
-            match set[..at].as_bytes().last() {
+            match set.as_bytes()[..at].last() {
                 Some(b'<') => {
                     if depth == 0 {
                         start = at + tag.len();
