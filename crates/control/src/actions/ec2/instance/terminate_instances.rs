@@ -41,10 +41,9 @@ fn terminate(tx: &mut Tx<Tenant>, instance: &Instance, force: bool) -> Result<ec
         return Err(refuse(Code::OperationNotPermitted, message));
     }
     let reason = Some(stop_instances::user_initiated());
-    let gone = Instance { wish: Wish::Gone, force, reason, wished: tx.now(), ..instance.clone() };
-    let after = state(&gone, report.as_deref());
-    tx.put(gone);
-    Ok(view::change(id, before, after))
+    tx.put(Instance { wish: Wish::Gone, force, reason, wished: tx.now(), ..instance.clone() });
+    // Also of one that was stopped: until what it holds is gone, that is how it is shown.
+    Ok(view::change(id, before, State::ShuttingDown))
 }
 
 #[cfg(test)]
@@ -90,5 +89,22 @@ mod tests {
         assert_eq!(first.wished, second.wished, "it was asked for then");
         cloud.tenant("acme").call("TerminateInstances", &ask[..1]).expect("again");
         assert_eq!(cloud.instance(&id).0, second);
+    }
+    #[test]
+    fn a_stopped_instance_is_told_and_shown_to_shut_down_before_it_is_terminated() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &id)]).expect("stops");
+        cloud.settle();
+        let told = cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        assert_eq!(Cloud::ids(&told, "name"), ["shutting-down", "stopped"], "current and previous: {told}");
+        let ask = [("InstanceId.1", id.as_str()), ("IncludeAllInstances", "true")];
+        let state = |cloud: &mut Cloud| {
+            let shown = cloud.tenant("acme").call("DescribeInstanceStatus", &ask).expect("answers");
+            Cloud::ids(&shown, "name").remove(0)
+        };
+        assert_eq!(state(&mut cloud), "shutting-down");
+        cloud.settle();
+        assert_eq!(state(&mut cloud), "terminated");
     }
 }
