@@ -125,16 +125,16 @@ impl Room {
     /// A public address that nobody holds.
     fn public_address(&mut self, tx: &mut Tx<Tenant>) -> Result<Ipv4Addr> {
         if self.pool.is_none() {
-            self.pool = Some(tx.as_system(Pool::count)?);
+            self.pool = Some(tx.as_system(Pool::open)?);
         }
         let pool = self.pool.as_mut().expect("just filled");
-        pool.take()
+        tx.as_system(|tx| pool.take(tx))
     }
 }
 
-/// The public addresses that nobody holds.
+/// The public addresses, of which those that nobody holds are given away.
 struct Pool {
-    free: std::vec::IntoIter<Ipv4Addr>,
+    round: Round,
     all: RangeInclusive<u32>,
 }
 
@@ -144,35 +144,47 @@ fn usable(pool: &Ipv4Net) -> RangeInclusive<u32> {
 }
 
 impl Pool {
-    fn count(tx: &mut Tx<System>) -> Result<Self> {
+    fn open(tx: &mut Tx<System>) -> Result<Self> {
         let installation = tx.find_in::<Installation>(&Home::installation(), &Installation::ID.into());
         let pool = installation.ok_or_else(|| Error::fault("the installation has no record"))?.public_pool;
-        let held: HashSet<Ipv4Addr> = tx.held(BY_PUBLIC_IP).iter().filter_map(|ip| ip.parse().ok()).collect();
         let all = usable(&pool);
-        let size = all.end().saturating_sub(*all.start()).saturating_add(1);
-        // From anywhere: an address that was given back is not at once another's, nor the same instance's again.
-        let from = all.start().saturating_add(u32::from_be_bytes(tx.random()) % size);
-        let round = (from..=*all.end()).chain(*all.start()..from).map(Ipv4Addr::from);
-        let free: Vec<_> = round.filter(|ip| !held.contains(ip)).take(POOL_LOOK_AHEAD).collect();
-        Ok(Self { free: free.into_iter(), all })
+        Ok(Self { round: Round::new(&all, u32::from_be_bytes(tx.random())), all })
     }
 
-    fn take(&mut self) -> Result<Ipv4Addr> {
-        self.free.next().ok_or_else(|| {
+    fn take(&mut self, tx: &mut Tx<System>) -> Result<Ipv4Addr> {
+        let mut free = self.round.by_ref().filter(|ip| tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_none());
+        free.next().ok_or_else(|| {
             refuse(Code::InsufficientAddressCapacity, "Not enough available addresses to satisfy your request.")
         })
     }
 }
 
-/// No request takes more public addresses than this.
-const POOL_LOOK_AHEAD: usize = 1_100;
+/// Addresses from anywhere in a range and once around: each is asked for by itself, so most requests look at few, and
+/// one that was given back is not at once another's.
+pub struct Round(std::iter::Chain<RangeInclusive<u32>, std::ops::Range<u32>>);
+
+impl Round {
+    pub fn new(all: &RangeInclusive<u32>, random: u32) -> Self {
+        let size = all.end().saturating_sub(*all.start()).saturating_add(1);
+        let from = all.start().saturating_add(random % size);
+        Self((from..=*all.end()).chain(*all.start()..from))
+    }
+}
+
+impl Iterator for Round {
+    type Item = Ipv4Addr;
+
+    fn next(&mut self) -> Option<Ipv4Addr> {
+        self.0.next().map(Ipv4Addr::from)
+    }
+}
 
 /// One public address for a tenant to keep.
 pub fn public_address(tx: &mut Tx<Tenant>, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
     tx.as_system(|tx| {
-        let mut pool = Pool::count(tx)?;
+        let mut pool = Pool::open(tx)?;
         match wanted {
-            None => pool.take(),
+            None => pool.take(tx),
             Some(ip) if tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_some() => {
                 Err(refuse(Code::AddressInUse, format!("The address {ip} is in use")))
             }
@@ -203,6 +215,7 @@ pub fn is_alive(tx: &mut Tx<Tenant>, host: &HostId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::Round;
     use crate::testing::Cloud;
 
     #[test]
@@ -230,6 +243,20 @@ mod tests {
         assert_eq!(public(&mut cloud, &b), Some(elastic));
         cloud.settle();
         cloud.audit();
+    }
+
+    #[test]
+    fn a_round_shows_each_address_once_wherever_it_begins() {
+        let all = 10..=14;
+        for (random, first) in [(0, 10), (4, 14), (5, 10), (u32::MAX, 10)] {
+            let mut shown: Vec<u32> = Round::new(&all, random).map(u32::from).collect();
+            assert_eq!(shown[0], first, "{random}");
+            shown.sort_unstable();
+            assert_eq!(shown, [10, 11, 12, 13, 14]);
+        }
+        #[expect(clippy::reversed_empty_ranges, reason = "a network too small for anybody")]
+        let none = Round::new(&(3..=1), 7).count();
+        assert_eq!(none, 0);
     }
 
     #[test]

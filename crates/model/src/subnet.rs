@@ -1,6 +1,7 @@
 //! Subnets. A subnet lies in one availability zone.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use awan_state::{Home, Millis};
 use ipnet::Ipv4Net;
@@ -26,15 +27,14 @@ record!(Subnet, "subnet", SubnetId, Tenant, "InvalidSubnetID.NotFound", "The sub
 const RESERVED_FRONT: u32 = 4;
 
 impl Subnet {
-    /// Addresses that interfaces can have, lowest first.
-    pub fn usable(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    /// Addresses that interfaces can have.
+    pub fn usable(&self) -> RangeInclusive<u32> {
         let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
-        (first.saturating_add(RESERVED_FRONT)..last).map(Ipv4Addr::from)
+        first.saturating_add(RESERVED_FRONT)..=last.saturating_sub(1)
     }
 
     pub fn is_usable(&self, address: Ipv4Addr) -> bool {
-        let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
-        (first.saturating_add(RESERVED_FRONT)..last).contains(&u32::from(address))
+        self.usable().contains(&u32::from(address))
     }
 
     /// The router's address.
@@ -59,7 +59,7 @@ mod tests {
             map_public_ip: false,
             created: 0,
         };
-        let usable: Vec<_> = subnet.usable().collect();
+        let usable: Vec<_> = subnet.usable().map(Ipv4Addr::from).collect();
         assert_eq!(usable.len(), 11);
         assert_eq!(usable[0], Ipv4Addr::new(10, 0, 0, 4));
         assert_eq!(usable[10], Ipv4Addr::new(10, 0, 0, 14));

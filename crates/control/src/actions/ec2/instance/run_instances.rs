@@ -1,6 +1,5 @@
 //! RunInstances: from a request to records of instances, their volumes, interfaces and places. All or nothing.
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::{Attachment, Mac, NetworkInterface};
 use awan_model::key_pair::KeyPair;
-use awan_model::subnet::Subnet;
 use awan_model::volume::{Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
@@ -20,7 +18,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::launch::{self, Network, Root};
 use super::view;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
-use crate::schedule::Room;
+use crate::schedule::{Room, Round};
 use crate::tagging;
 use crate::token::Use;
 
@@ -248,27 +246,26 @@ pub fn shutdown_behavior(text: Option<&str>) -> Result<ShutdownBehavior> {
 
 /// As many as fit, but at least `least`: their records, in one transaction.
 fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most: u32) -> Result<Vec<InstanceId>> {
-    let mut free = Free::count(tx, &launch.network.subnet);
-    let zone = &launch.network.subnet.zone;
-    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib);
-    let count = u64::from(most).min(fits).min(free.addresses.len() as u64);
-    if count < u64::from(least) {
-        if (free.addresses.len() as u64) < u64::from(least) {
-            let message = format!(
-                "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
-                launch.network.subnet.id
-            );
-            return Err(refuse(Code::InsufficientFreeAddressesInSubnet, message));
-        }
-        return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
-    }
     if launch.network.private_ip.is_some() && most > 1 {
         return Err(combination("A private address can be given to one instance only"));
     }
+    let zone = &launch.network.subnet.zone;
+    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib);
+    let fitting = u32::try_from(fits).unwrap_or(most).min(most);
+    if fitting < least {
+        return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
+    }
+    let addresses = addresses(tx, &launch.network, fitting as usize)?;
+    if addresses.len() < least as usize {
+        let message = format!(
+            "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
+            launch.network.subnet.id
+        );
+        return Err(refuse(Code::InsufficientFreeAddressesInSubnet, message));
+    }
     let reservation = ReservationId::made(tx.new_id(ReservationId::PREFIX));
     let mut ids = Vec::new();
-    for index in 0..u32::try_from(count).unwrap_or(COUNT_MAX) {
-        let ip = free.take(&launch.network)?;
+    for (index, ip) in (0..).zip(addresses) {
         let instance = one(tx, launch, &reservation, index, ip)?;
         room.place(tx, &instance, &launch.kind)?;
         ids.push(instance.id);
@@ -276,25 +273,16 @@ fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most
     Ok(ids)
 }
 
-/// The addresses of a subnet that nobody has.
-struct Free {
-    addresses: std::vec::IntoIter<Ipv4Addr>,
-}
-
-impl Free {
-    fn count(tx: &mut Tx<Tenant>, subnet: &Subnet) -> Self {
-        let all = tx.list::<NetworkInterface>();
-        let taken: HashSet<_> = all.iter().filter(|e| e.subnet == subnet.id).map(|e| e.private_ip).collect();
-        let free: Vec<_> = subnet.usable().filter(|ip| !taken.contains(ip)).collect();
-        Self { addresses: free.into_iter() }
-    }
-
-    fn take(&mut self, network: &Network) -> Result<Ipv4Addr> {
-        let Some(wanted) = network.private_ip else {
-            return self.addresses.next().ok_or_else(|| Error::fault("the free addresses were counted wrong"));
-        };
-        let in_use = || refuse(Code::AddressInUse, format!("Address {wanted} is in use."));
-        self.addresses.any(|ip| ip == wanted).then_some(wanted).ok_or_else(in_use)
+/// The address that was asked for, or so many that nobody has, if there are.
+fn addresses(tx: &mut Tx<Tenant>, network: &Network, most: usize) -> Result<Vec<Ipv4Addr>> {
+    let subnet = &network.subnet;
+    let start = u32::from_be_bytes(tx.random());
+    let mut free =
+        |ip: &Ipv4Addr| tx.lookup(NetworkInterface::BY_IP, &NetworkInterface::ip_in(&subnet.id, *ip)).is_none();
+    match network.private_ip {
+        None => Ok(Round::new(&subnet.usable(), start).filter(free).take(most).collect()),
+        Some(wanted) if free(&wanted) => Ok(vec![wanted]),
+        Some(wanted) => Err(refuse(Code::AddressInUse, format!("Address {wanted} is in use."))),
     }
 }
 
