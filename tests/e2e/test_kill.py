@@ -133,6 +133,18 @@ class Bystander:
         self.ping.wait(10)
 
 
+def probes():
+    """Hypervisors in our own network namespace, where no machine is."""
+    here, found = os.readlink("/proc/self/ns/net"), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"qemu-system" in (entry / "cmdline").read_bytes().split(b"\0")[0] and os.readlink(entry / "ns/net") == here:
+                found.append(f"probe {entry.name}")
+        except OSError:
+            pass
+    return found
+
+
 def leftovers(awan, keep):
     """What this installation has on the machine beyond one instance, its volume and its network."""
     mine, groups = f"awan-{awan.tag()}", Path("/sys/fs/cgroup")
@@ -141,6 +153,7 @@ def leftovers(awan, keep):
         # Control groups also hold the kernel's own files.
         names = [name for name in os.listdir(folder) if name.startswith("i-") and not name.startswith(keep)]
         found += [f"{folder}/{name}" for name in names]
+    found += probes()
     volumes, spaces = os.listdir(awan.data / "volumes"), os.listdir("/run/netns")
     spaces = [name for name in spaces if name.startswith(f"{mine}-") and not name.endswith("-edge")]
     return found + (volumes if len(volumes) != 1 else []) + (spaces if len(spaces) != 1 else [])

@@ -123,7 +123,8 @@ class Guest:
 
 @pytest.fixture(scope="module")
 def lan():
-    shell(f"ip link add lan type bridge && ip addr add {CONTROL}/24 dev lan && ip link set lan up")
+    # With an address of its own: else it takes one of its members', and neighbours lose it when those come and go.
+    shell(f"ip link add lan address 02:00:00:00:00:01 type bridge && ip addr add {CONTROL}/24 dev lan && ip link set lan up")
     yield
     shell("ip link del lan")
 

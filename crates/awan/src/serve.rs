@@ -155,6 +155,17 @@ pub fn told(e: awan_control::error::Error) -> anyhow::Error {
     anyhow::anyhow!("{e}")
 }
 
+/// This machine's name, so that no other joins with it when the roles come apart.
+async fn claim(config: &Config, control: &Control) -> Result<()> {
+    let name = &config.host_name;
+    let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
+    let who = join::Who::here(host, &config.data_dir)?;
+    if !awan_control::hosts::claim(&control.db, &who.host, &who.identity).await.map_err(told)? {
+        bail!("the name {name} belongs to another machine: choose another --host-name");
+    }
+    Ok(())
+}
+
 async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> {
     let names: Vec<String> = match config.hypervisor {
         Hypervisor::Simulated => (1..=config.sim_hosts.max(1)).map(|n| format!("sim-{n}")).collect(),
@@ -163,6 +174,7 @@ async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> 
     if config.hypervisor == Hypervisor::Simulated {
         operator::register_builtin(&control.db, &images::simulated()).await.map_err(told)?;
     } else {
+        claim(config, control).await?;
         images::ensure_tiny(&config.images_dir, &config.data_dir.join("cache")).await?;
         register_images(config, control).await?;
     }

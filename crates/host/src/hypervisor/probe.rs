@@ -73,16 +73,24 @@ fn image() -> Vec<u8> {
 }
 
 async fn attempt(rom: &std::path::Path, accelerator: &str, cpu: &str) -> Result<()> {
-    let mut child = Command::new(QEMU)
+    let mut command = Command::new(QEMU);
+    command
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", "-m", "8"])
         .args(["-accel", accelerator, "-cpu", cpu, "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"])
         .arg(rom)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("starting {QEMU}"))?;
+        .kill_on_drop(true);
+    #[expect(unsafe_code, reason = "the child is told between fork and exec to end with this program, however it ends")]
+    // SAFETY: a system call that takes plain numbers.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut child = command.spawn().with_context(|| format!("starting {QEMU}"))?;
     let mut stderr = child.stderr.take().context("the probe's words")?;
     let words = async {
         // QEMU lives on after an internal error of KVM; what it says tells.

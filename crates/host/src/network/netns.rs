@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, statfs};
 
+/// The file system of namespaces. Source: Linux, include/uapi/linux/magic.h.
+const NAMESPACES: FsType = FsType(0x6e73_6673);
 /// Where iproute2 keeps namespaces by name.
 const FOLDER: &str = "/run/netns";
 
@@ -29,10 +32,15 @@ pub fn list(prefix: &str) -> Vec<String> {
 
 /// Makes a namespace, where it is not.
 pub fn add(name: &str) -> Result<()> {
-    if !path(name).exists() {
-        ip(&[format!("netns add {name}")])?;
+    let path = path(name);
+    if statfs(&path).is_ok_and(|fs| fs.filesystem_type() == NAMESPACES) {
+        return Ok(());
     }
-    Ok(())
+    if path.exists() {
+        // Its making was cut short: a name without a namespace.
+        ip(&[format!("netns del {name}")])?;
+    }
+    ip(&[format!("netns add {name}")])
 }
 
 /// Runs a function in a namespace. What it opens stays there; its thread does not come back.

@@ -306,7 +306,8 @@ mod tests {
         let host_link = format!("aw{}", config.tag);
         let gone = [format!("link del {host_link}"), format!("netns del {vpc}"), format!("netns del {edge}")];
         netns::ip(&gone).expect("removes");
-        // As a kill leaves it: links without what belongs to them.
+        // As a kill leaves it: a name without a namespace, links without what belongs to them.
+        std::fs::write(netns::path(edge), "").expect("writes");
         netns::add(edge).expect("makes");
         netns::ip(&[format!("link add {host_link} type veth peer name up0 netns {edge}")]).expect("makes");
         netns::add(vpc).expect("makes");
