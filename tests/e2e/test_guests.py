@@ -180,12 +180,17 @@ def test_ports_open_and_close_on_a_running_guest(tenant):
 
 def test_tenants_with_the_same_range_never_meet(awan, tenant):
     other = Tenant(awan, "other")
-    (a,), (b,) = tenant.launch(), other.launch()
-    ours, theirs = tenant.about(a), other.about(b)
-    assert ours["PrivateIpAddress"] == theirs["PrivateIpAddress"], "both are the first of the same range"
+    (a,) = tenant.launch()
+    ours = tenant.about(a)
+    (b,) = other.launch(
+        PrivateIpAddress=ours["PrivateIpAddress"],
+        Placement={"AvailabilityZone": ours["Placement"]["AvailabilityZone"]},
+    )
+    theirs = other.about(b)
+    assert ours["PrivateIpAddress"] == theirs["PrivateIpAddress"]
     for who, id in ((tenant, a), (other, b)):
         assert who.ssh(id, "imds meta-data/instance-id").strip() == id, "the same address, but each its own metadata"
-    (c,) = other.launch(PrivateIpAddress=".".join(theirs["PrivateIpAddress"].split(".")[:3] + ["77"]))
+    (c,) = other.launch(Placement={"AvailabilityZone": ours["Placement"]["AvailabilityZone"]})
     other.ssh(c, "true")
     quiet = tenant.try_ssh(a, f"ping -c 1 -W 1 {other.about(c)['PrivateIpAddress']}")
     assert quiet.returncode != 0, "an address of the other's VPC leads nowhere"
