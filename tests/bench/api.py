@@ -185,14 +185,15 @@ def measure(sides, instances):
     tags = lambda side: [tag(side, id) for id in ids[side.name][:64]]
     table.row("CreateTags", 1, tags)
     table.row("CreateTags", 16, tags)
+    table.row("RunInstances of 100, 10 calls", 5, lambda side: launch_requests(side, 10, PER_CALL, ZONES[1]), seconds=0)
     table.row("RunInstances of 1", 16, lambda side: launch_requests(side, SINGLE, 1, ZONES[2]), seconds=0)
     for side in sides:
-        many(side, instances - 1_000 - SINGLE)
+        many(side, instances - 2_000 - SINGLE)
         quiet(side)
     table.note_memory(f"with {instances:,} instances")
     table.row(f"DescribeInstances of {instances:,}, {PAGE:,} a page (a walk)", 1, lambda side: [pages(side, instances)])
     table.row(f"DescribeInstances of 1, among {instances:,}", 2, one)
-    table.row(f"RunInstances of 100, among {instances:,}", 1, lambda side: launch_requests(side, 10, PER_CALL, ZONES[1]), seconds=0)
+    table.row(f"RunInstances of 100, among {instances:,}", 1, lambda side: launch_requests(side, 10, PER_CALL, ZONES[2]), seconds=0)
     table.note_memory("at the end")
     return table.markdown()
 

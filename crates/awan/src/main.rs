@@ -6,6 +6,7 @@ mod config;
 mod images;
 mod join;
 mod lock;
+mod memory;
 mod node;
 mod purge;
 mod serve;
@@ -57,6 +58,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::settle();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
