@@ -8,7 +8,7 @@ import subprocess
 
 import boto3
 import botocore.exceptions
-from awan import CONFIG, ROOT, tiny
+from awan import CONFIG, ROOT, tiny, until
 
 ABSENT = "0123456789abcdef0"
 ACTIONS = [line.split() for line in (ROOT / "crates/wire/model/actions.txt").read_text().splitlines() if line]
@@ -115,6 +115,20 @@ class Tenant:
         """All that this account can see of itself, in bytes that change only if something does."""
         lists = [name for name in OURS if name.startswith("Describe") and name not in NOT_LISTS]
         return {name: self.answer(name, **LIST_PARAMETERS.get(name, {}))[1] for name in lists}
+
+    def settled(self):
+        """All that it can see, once nothing moves any more: what was asked before has happened."""
+        seen = []
+
+        def still():
+            seen.append(self.everything())
+            return len(seen) > 1 and seen[-1] == seen[-2] and not MOVING.search(str(seen[-1]))
+
+        until("nothing moves", 60, still, 0.1)
+        return seen[-1]
+
+
+MOVING = re.compile("<name>(pending|stopping|shutting-down)</name>|<status>initializing</status>")
 
 
 # These tell about one thing, or about what nobody changes.
