@@ -230,7 +230,7 @@ def test_a_guest_whose_launch_was_killed_twice_works():
     awan = Awan("auto", shutdown_grace=20)
     try:
         tenant = Tenant(awan.start(), "acme")
-        for _ in range(max(1, ROUNDS // 8)):
+        for _ in range(max(1, ROUNDS // 12)):
             # Its network comes and goes with it.
             (id,) = tenant.launch()
             for span in ((0, 0.5), STARTING):

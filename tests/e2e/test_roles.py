@@ -74,7 +74,8 @@ class Machine:
             done = self.inside([str(BINARY), "purge", "--data-dir", str(self.data)])
             assert done.returncode == 0, done.stderr
         shutil.rmtree(self.data, ignore_errors=True)
-        shell(f"ip netns del {self.name}")
+        # The link first: a namespace takes its links with it only some time after its name.
+        shell(f"ip link del {self.name} && ip netns del {self.name}")
 
 
 def shell(command):
