@@ -56,9 +56,10 @@ class Apart(Awan):
             super().kill()
 
     def close(self):
-        if self.host and self.host.poll() is None:
-            self.host.kill()
-            self.host.wait(10)
+        for process in (self.host, self.process):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait(10)
         super().close()
 
 
