@@ -9,6 +9,8 @@
 set -u
 export LC_ALL=C.UTF-8 CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
 cd "$(dirname "$0")" || exit 1
+: "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
+export HOME
 root=$(pwd)
 
 guests=1 long=
