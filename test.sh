@@ -21,8 +21,10 @@ for a in "$@"; do
     *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
 done
+units_within=2400 guests_within=2400
 if [ -n "$long" ]; then
-  export AWAN_SIM_STEPS=1000000 AWAN_FUZZ_COUNT=10000000 AWAN_KILL_ROUNDS=200
+  export AWAN_SIM_STEPS=1000000 AWAN_FUZZ_COUNT=2000000 AWAN_KILL_ROUNDS=200
+  units_within=14400 guests_within=10800
 fi
 
 passed=0 failed=0 skipped=0 failures=''
@@ -140,9 +142,9 @@ if [ -n "$guests" ]; then
   export AWAN_TINY_DIR="$image"
 fi
 if cargo nextest --version >/dev/null 2>&1; then
-  isolated 2400 'units, stores, simulator, fuzz' cargo nextest run --locked --workspace --no-fail-fast --success-output final --status-level slow --final-status-level slow
+  isolated $units_within 'units, stores, simulator, fuzz' cargo nextest run --locked --workspace --no-fail-fast --success-output final --status-level slow --final-status-level slow
 else
-  isolated 2400 'units, stores, simulator, fuzz' cargo test --locked --workspace --no-fail-fast -- --nocapture
+  isolated $units_within 'units, stores, simulator, fuzz' cargo test --locked --workspace --no-fail-fast -- --nocapture
 fi
 counted 600 'what must not compile' cargo test --locked --doc --package awan-state
 
@@ -155,7 +157,7 @@ if build >"$out/build" 2>&1; then
     id=ami-$(sed -n 's/.*"sha256": "\(.\{17\}\).*/\1/p' "$image/manifest.json")
     mv "$image" "$out/images/$id"
     export AWAN_TEST_IMAGES="$out/images" AWAN_TINY_DIR="$out/images/$id"
-    isolated 2400 'real guests' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/e2e
+    isolated $guests_within 'real guests' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/e2e
     one 1800 'the release program is built' cargo build --locked --release --package awan
     one 900 'quickstart' sh tests/isolated.sh sh tests/quickstart.sh
   else
