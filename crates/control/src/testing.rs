@@ -217,6 +217,17 @@ impl Cloud {
         })
     }
 
+    /// One rule for a group, as either direction takes it.
+    pub fn smtp_rule(group: &str) -> [(&'static str, &str); 5] {
+        [
+            ("GroupId", group),
+            ("IpPermissions.1.IpProtocol", "tcp"),
+            ("IpPermissions.1.FromPort", "25"),
+            ("IpPermissions.1.ToPort", "25"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
+        ]
+    }
+
     /// The texts of all elements of one name, in order.
     pub fn ids(xml: &str, element: &str) -> Vec<String> {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));

@@ -37,13 +37,7 @@ mod tests {
     fn an_egress_rule_is_no_ingress_rule() {
         let mut cloud = Cloud::new();
         let group = cloud.tenant("acme").default_group();
-        let rule = [
-            ("GroupId", group.as_str()),
-            ("IpPermissions.1.IpProtocol", "tcp"),
-            ("IpPermissions.1.FromPort", "25"),
-            ("IpPermissions.1.ToPort", "25"),
-            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
-        ];
+        let rule = Cloud::smtp_rule(&group);
         let made = cloud.tenant("acme").call("AuthorizeSecurityGroupEgress", &rule).expect("adds");
         assert_eq!(Cloud::ids(&made, "isEgress"), ["true"]);
         let twice = cloud.tenant("acme").call("AuthorizeSecurityGroupEgress", &rule).expect_err("twice");

@@ -41,13 +41,7 @@ mod tests {
     fn the_rule_that_allows_everything_out_can_go() {
         let mut cloud = Cloud::new();
         let group = cloud.tenant("acme").default_group();
-        let rule = [
-            ("GroupId", group.as_str()),
-            ("IpPermissions.1.IpProtocol", "tcp"),
-            ("IpPermissions.1.FromPort", "25"),
-            ("IpPermissions.1.ToPort", "25"),
-            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
-        ];
+        let rule = Cloud::smtp_rule(&group);
         let gone = cloud.tenant("acme").call("RevokeSecurityGroupEgress", &rule).expect_err("was never there");
         assert!(gone.starts_with("InvalidPermission.NotFound"), "{gone}");
         let all = [

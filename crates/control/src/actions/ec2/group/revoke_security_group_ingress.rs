@@ -42,13 +42,7 @@ mod tests {
     fn a_rule_goes_by_its_id_and_only_with_its_own_group() {
         let mut cloud = Cloud::new();
         let group = cloud.tenant("acme").default_group();
-        let rule = [
-            ("GroupId", group.as_str()),
-            ("IpPermissions.1.IpProtocol", "tcp"),
-            ("IpPermissions.1.FromPort", "25"),
-            ("IpPermissions.1.ToPort", "25"),
-            ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
-        ];
+        let rule = Cloud::smtp_rule(&group);
         let made = cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &rule).expect("adds");
         let id = Cloud::ids(&made, "securityGroupRuleId").remove(0);
         let by_id = [("GroupId", group.as_str()), ("SecurityGroupRuleId.1", id.as_str())];
