@@ -71,7 +71,9 @@ class Tenant:
             until("ssh", seconds, attempt, 0.2)
         except AssertionError:
             shown = self.awan.admin("why", instance)
-            raise AssertionError(f"{last[0].stderr} {shown.get('State')} {shown.get('Report')} {self.awan.log()[-1500:]}")
+            console = self.ec2.get_console_output(InstanceId=instance, Latest=True)["Output"][-1500:]
+            log = "\n".join([line for line in self.awan.log().splitlines() if " audit: " not in line][-20:])
+            raise AssertionError(f"{last[0].stderr} {shown.get('State')} {shown.get('Report')}\n{console}\n{log}")
         return last[0].stdout
 
     def wait(self, name, instance):
@@ -258,7 +260,8 @@ def test_an_elastic_address_follows(tenant, awan):
         tenant.ec2.associate_address(AllocationId=made["AllocationId"], InstanceId=id)
         assert tenant.about(id)["PublicIpAddress"] == made["PublicIp"]
         name = "ip-" + tenant.about(id)["PrivateIpAddress"].replace(".", "-")
-        assert tenant.ssh(id, "hostname").startswith(name)
+        # The host has it within moments; until then the other answers.
+        until("its new place", 10, lambda: tenant.ssh(id, "hostname").startswith(name), 0.1)
     tenant.ec2.disassociate_address(PublicIp=made["PublicIp"])
     tenant.ec2.release_address(AllocationId=made["AllocationId"])
     tenant.terminate(a, b)
