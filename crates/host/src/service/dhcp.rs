@@ -35,7 +35,7 @@ pub async fn serve(socket: UdpSocket, view: Shared) {
         let Some(answer) = reply(&request, network, interface) else { continue };
         let Ok(mut bytes) = answer.to_vec() else { continue };
         bytes.resize(bytes.len().max(LENGTH_MIN), 0);
-        send(socket.as_raw_fd(), index, gateway(network, interface), destination(&request, &answer), &bytes);
+        send(socket.as_raw_fd(), index, gateway(network, interface), destination(&request, &answer, interface), &bytes);
     }
 }
 
@@ -63,9 +63,10 @@ fn send(fd: i32, index: u32, from: Ipv4Addr, to: Ipv4Addr, bytes: &[u8]) {
     let _ = sendmsg(fd, &[IoSlice::new(bytes)], &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&to));
 }
 
-/// A client that has its address listens there, and some of them nowhere else (RFC 2131, 4.1).
-fn destination(request: &Request, answer: &Message) -> Ipv4Addr {
-    let has_it = answer.opts().msg_type() == Some(MessageType::Ack) && !request.ciaddr.is_unspecified();
+/// A client that has its address listens there, and some of them nowhere else (RFC 2131, 4.1). What it only says that it
+/// has is not believed: each address that answers are sent to costs a neighbour, and the whole machine has only so many.
+fn destination(request: &Request, answer: &Message, interface: &InterfacePlan) -> Ipv4Addr {
+    let has_it = answer.opts().msg_type() == Some(MessageType::Ack) && request.ciaddr == interface.private_ip;
     if has_it { request.ciaddr } else { Ipv4Addr::BROADCAST }
 }
 
@@ -148,7 +149,7 @@ mod tests {
     fn ask(request: &Request) -> Option<(MessageType, Ipv4Addr, Ipv4Addr)> {
         let plan = vpc_plan();
         let answer = reply(request, &plan, &plan.interfaces[0])?;
-        Some((answer.opts().msg_type()?, answer.yiaddr(), destination(request, &answer)))
+        Some((answer.opts().msg_type()?, answer.yiaddr(), destination(request, &answer, &plan.interfaces[0])))
     }
 
     #[test]
@@ -161,6 +162,7 @@ mod tests {
         let take = Request { wanted: Some(OWN), server: Some(GATEWAY), ..request(MessageType::Request) };
         assert_eq!(ask(&take), Some((Ack, OWN, all)));
         assert_eq!(ask(&Request { wanted: Some(OTHER), ..take.clone() }), Some((Nak, none, all)));
+        assert_eq!(ask(&Request { ciaddr: OTHER, ..take.clone() }), Some((Ack, OWN, all)), "it does not have that");
         assert_eq!(ask(&Request { server: Some(OTHER), ..take }), None);
         let renew = Request { ciaddr: OWN, ..request(MessageType::Request) };
         assert_eq!(ask(&renew), Some((Ack, OWN, OWN)));
