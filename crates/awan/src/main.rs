@@ -57,8 +57,18 @@ enum Command {
     Open(user::Open),
 }
 
+/// Each guest costs descriptors, and may open connections to the metadata service. Where the limit that shells and
+/// service managers set is 1,024, a few hundred guests, or a few hostile ones, would keep the API from answering.
+fn open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 fn main() -> ExitCode {
     memory::settle();
+    open_files();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -94,4 +104,17 @@ fn main() -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("awan: {error:#}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    #[test]
+    fn as_many_files_are_open_at_once_as_the_machine_allows() {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        setrlimit(Resource::RLIMIT_NOFILE, most.min(512), most).expect("lowers");
+        super::open_files();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).expect("a limit"), (most, most));
+    }
 }
