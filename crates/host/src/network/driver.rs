@@ -143,6 +143,11 @@ impl NetworkDriver {
             .collect();
     }
 
+    /// Asked before anything is served: later, launches would only fail.
+    pub fn must_be_free(pool: Ipv4Net, tag: &str) -> Result<()> {
+        edge::must_be_free(pool, tag)
+    }
+
     /// Removes all that carries the tag.
     pub fn purge(tag: &str) -> Result<()> {
         let prefix = format!("awan-{tag}-");

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use awan_model::id::VpcId;
 use ipnet::Ipv4Net;
+use serde_json::Value;
 
 use super::driver::NetworkConfig;
 use super::netns;
@@ -38,6 +39,7 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
     if ready && nix::net::if_::if_nametoindex(link.as_str()).is_ok() {
         return Ok(());
     }
+    must_be_free(pool, &config.tag)?;
     // Its other end goes with it.
     let _ = netns::ip(&[format!("link del {link}")]);
     netns::inside(name, || {
@@ -72,6 +74,35 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
             format!("link property add dev up0 altname {}", netns::WHOLE),
         ])
     })
+}
+
+/// A pool that something else on the machine has would cut the machine off, or take another installation's addresses.
+pub fn must_be_free(pool: Ipv4Net, tag: &str) -> Result<()> {
+    let (routes, links) = (netns::ip_json(&["-4", "route", "show"])?, netns::ip_json(&["-4", "addr", "show"])?);
+    match occupant(pool, &host_link(tag), &routes, &links) {
+        Some(other) => bail!("the pool of public addresses {pool} overlaps {other}: choose another --public-cidr"),
+        None => Ok(()),
+    }
+}
+
+/// A route to a network further away may be wider than the pool: a part of it was set apart.
+fn occupant(pool: Ipv4Net, own: &str, routes: &[Value], links: &[Value]) -> Option<String> {
+    let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
+    let route = routes.iter().filter(|r| r["dev"] != own).find_map(|route| {
+        let dst = text(route, "dst")?;
+        let net: Ipv4Net = dst.parse().or_else(|_| dst.parse::<Ipv4Addr>().map(Ipv4Net::from)).ok()?;
+        let near = route["gateway"].is_null() && !route["dev"].is_null();
+        let overlaps = pool.contains(&net) || (near && net.contains(&pool));
+        overlaps.then(|| format!("the route {dst} ({})", text(route, "dev").unwrap_or_default()))
+    });
+    let address = || {
+        links.iter().filter(|l| l["ifname"] != own).find_map(|link| {
+            let all = link["addr_info"].as_array()?.iter().filter_map(|a| text(a, "local"));
+            let taken = all.filter(|ip| ip.parse::<Ipv4Addr>().is_ok_and(|ip| pool.contains(&ip)));
+            taken.map(|ip| format!("the address {ip} ({})", text(link, "ifname").unwrap_or_default())).next()
+        })
+    };
+    route.or_else(address)
 }
 
 /// Routes and rules for the public addresses in use.
@@ -125,4 +156,43 @@ pub fn remove(tag: &str, name: &str) -> Result<()> {
         netns::ip(&[format!("netns del {name}")])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_that_the_machine_or_another_installation_has_is_refused() {
+        let routes = [
+            json!({"dst": "default", "gateway": "192.168.7.1", "dev": "eth0"}),
+            json!({"dst": "192.168.7.0/24", "dev": "eth0"}),
+            json!({"dst": "198.18.0.0/16", "gateway": "198.18.0.2", "dev": "awother"}),
+            json!({"dst": "198.19.0.0/16", "gateway": "198.19.0.2", "dev": "awown"}),
+            json!({"dst": "10.0.0.0/8", "gateway": "192.168.7.3", "dev": "eth0"}),
+            json!({"dst": "203.0.113.7", "gateway": "192.168.7.3", "dev": "eth0"}),
+            json!({"type": "blackhole", "dst": "100.64.0.0/10"}),
+        ];
+        let links = [
+            json!({"ifname": "eth0", "addr_info": [{"local": "192.168.7.20"}]}),
+            json!({"ifname": "awown", "addr_info": [{"local": "198.19.0.1"}]}),
+            json!({"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}, {"local": "203.0.114.9"}]}),
+        ];
+        for (pool, expected) in [
+            ("192.168.7.0/24", "the route 192.168.7.0/24 (eth0)"),
+            ("192.168.7.128/25", "the route 192.168.7.0/24 (eth0)"),
+            ("192.168.0.0/16", "the route 192.168.7.0/24 (eth0)"),
+            ("198.18.0.0/16", "the route 198.18.0.0/16 (awother)"),
+            ("203.0.113.0/24", "the route 203.0.113.7 (eth0)"),
+            ("203.0.114.0/24", "the address 203.0.114.9 (lo)"),
+            ("198.19.0.0/16", ""),
+            ("10.7.0.0/16", ""),
+            ("100.64.8.0/24", ""),
+        ] {
+            let pool = pool.parse().expect("a network");
+            assert_eq!(occupant(pool, "awown", &routes, &links).unwrap_or_default(), expected, "{pool}");
+        }
+    }
 }
