@@ -79,6 +79,8 @@ pub struct Agent {
     retry: Option<Instant>,
     pause: Duration,
     sent: Option<Arc<Report>>,
+    /// The newest plan could not be remembered, and must be: it is asked for again.
+    owed: bool,
 }
 
 impl Agent {
@@ -97,6 +99,7 @@ impl Agent {
             retry: None,
             pause: Duration::ZERO,
             sent: None,
+            owed: false,
         }
     }
 
@@ -126,7 +129,12 @@ impl Agent {
                 Some((ask, answer)) = self.link.asks.recv() => { self.answer(ask, answer); }
                 () = changed.notified() => {}
                 () = wake.notified() => {}
-                _ = heartbeat.tick() => self.sent = None,
+                _ = heartbeat.tick() => {
+                    self.sent = None;
+                    if std::mem::take(&mut self.owed) {
+                        self.take_plan();
+                    }
+                }
                 _ = scrub.tick() => self.network_done = None,
                 () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
             }
@@ -151,7 +159,10 @@ impl Agent {
                 let (store, revision, follows) = (&plan.store, plan.revision, self.allegiance.shown());
                 tracing::error!(store, revision, follows, "a foreign plan or one of the past is not followed");
             }
-            Err(e) => tracing::error!(error = format!("{e:#}"), "cannot tell whose plan this is"),
+            Err(e) => {
+                self.owed = true;
+                tracing::error!(error = format!("{e:#}"), "a plan cannot be remembered; it is tried again");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! away, in the next life of this program too.
 //!
 //! **Invariant:** a plan of another store, or one older than any that was followed before, is not followed: not even by
-//! the next life of this program. An empty cloud that somebody started by mistake can therefore end nothing.
+//! the next life of this program (where the disk was full, than any that was noted). An empty cloud that somebody started by mistake can therefore end nothing.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -34,12 +34,11 @@ impl Allegiance {
             return Ok(false);
         }
         if let Some(path) = &self.path {
-            if self.follows.is_none() {
-                write(path, plan.store.as_bytes(), true)?;
+            match (remember(path, plan, self.follows.is_none()), &self.follows) {
+                // A full disk is freed by what the plan ends. The next life may go by an earlier plan of this store.
+                (Err(e), Some(_)) => tracing::error!(error = format!("{e:#}"), "a plan is followed but not remembered"),
+                (noted, _) => noted?,
             }
-            // The plan first: one that is newer than the note of its revision is followed, an older one is not.
-            write(&last(path), &serde_json::to_vec(plan)?, false)?;
-            write(&at(path), plan.revision.to_string().as_bytes(), false)?;
         }
         self.follows = Some((plan.store.clone(), plan.revision));
         Ok(true)
@@ -60,6 +59,15 @@ impl Allegiance {
     pub fn shown(&self) -> String {
         self.follows.as_ref().map_or_else(|| "no store".into(), |(store, at)| format!("{store} at revision {at}"))
     }
+}
+
+fn remember(path: &Path, plan: &HostPlan, first: bool) -> Result<()> {
+    if first {
+        write(path, plan.store.as_bytes(), true)?;
+    }
+    // The plan first: one that is newer than the note of its revision is followed, an older one is not.
+    write(&last(path), &serde_json::to_vec(plan)?, false)?;
+    write(&at(path), plan.revision.to_string().as_bytes(), false)
 }
 
 /// Where the revision is noted: beside the store's name, because it changes often.
@@ -124,5 +132,22 @@ mod tests {
         let mut after_power_failure = Allegiance::new(Some(path));
         let taken = [("b", 9), ("a", 1)].map(|(s, at)| after_power_failure.accept(&of(s, at)).expect("reads"));
         assert_eq!(taken, [false, true]);
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nobody_from_following_the_store_that_is_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("follows");
+        // Nothing can be written where a folder is.
+        let full = path.with_extension("new");
+        std::fs::create_dir(&full).expect("makes");
+        let mut allegiance = Allegiance::new(Some(path));
+        allegiance.accept(&of("a", 5)).expect_err("whom to follow is remembered first");
+        std::fs::remove_dir(&full).expect("removes");
+        assert!(allegiance.accept(&of("a", 5)).expect("writes"));
+        std::fs::create_dir(&full).expect("makes");
+        let taken = [("a", 7), ("a", 6), ("b", 9)].map(|(store, at)| allegiance.accept(&of(store, at)).expect("reads"));
+        assert_eq!(taken, [true, false, false]);
+        assert_eq!(allegiance.last(), Some(of("a", 5)));
     }
 }

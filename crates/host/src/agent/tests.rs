@@ -245,3 +245,18 @@ async fn while_the_control_plane_is_away_the_last_plan_holds_in_the_next_life_to
     next.until(&[(A, 1, Phase::Running)]).await;
     assert_eq!(next.network.applied.lock().expect("whole").first(), Some(&1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_plan_is_followed_as_soon_as_it_can_be_remembered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("follows");
+    // Nothing can be written where a folder is.
+    let full = path.with_extension("new");
+    std::fs::create_dir(&full).expect("makes");
+    let mut bench = Bench::following(Some(path));
+    bench.plan(vec![on(A, 1)]);
+    tokio::time::sleep(HEARTBEAT * 3).await;
+    bench.until(&[]).await;
+    std::fs::remove_dir(&full).expect("removes");
+    bench.until(&[(A, 1, Phase::Running)]).await;
+}
