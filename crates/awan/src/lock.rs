@@ -5,6 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub async fn take(data_dir: &Path, names: &[&str]) -> Result<Vec<Held>> {
 }
 
 async fn take_one(path: &Path) -> Result<Held> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    // Who may read it may lock it.
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("opening {}", path.display()))?;
     let end = Instant::now() + PATIENCE;
     loop {

@@ -119,6 +119,7 @@ async fn open(config: &Config) -> Result<Arc<Control>> {
     let store: Box<dyn awan_state::Store> = match &config.store {
         Store::Memory => Box::<MemoryStore>::default(),
         Store::Sqlite(path) => {
+            keep_private(path)?;
             Box::new(SqliteStore::open(path).map_err(|e| anyhow::anyhow!("opening {}: {e}", path.display()))?)
         }
     };
@@ -142,12 +143,30 @@ async fn open(config: &Config) -> Result<Arc<Control>> {
     Ok(control)
 }
 
+/// The store has every account's secrets, and its folder may be one that everybody can enter: an operator made it, or
+/// chose another place. SQLite's further files take the mode of the first.
+fn keep_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let private = std::fs::Permissions::from_mode(0o600);
+    for ending in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        match std::fs::set_permissions(&name, private.clone()) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            done => done.with_context(|| format!("closing {} to others", path.display()))?,
+        }
+    }
+    let made = std::fs::File::options().append(true).create(true).mode(0o600).open(path);
+    made.map(drop).with_context(|| format!("making {}", path.display()))
+}
+
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let new = path.with_extension("new");
     let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
-    file.and_then(|mut f| f.write_all(text.as_bytes())).with_context(|| format!("writing {}", new.display()))?;
+    let written = file.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()));
+    written.with_context(|| format!("writing {}", new.display()))?;
     std::fs::rename(&new, path).with_context(|| format!("writing {}", path.display()))
 }
 
@@ -221,5 +240,33 @@ pub fn must_be_root() -> Result<()> {
         Ok(())
     } else {
         bail!("running guests needs root: networks and control groups are the superuser's")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn nobody_else_reads_the_store_wherever_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("opens to all");
+        let path = folder.path().join("state.db");
+        let open = || {
+            keep_private(&path).expect("closes to others");
+            SqliteStore::open(&path).expect("opens")
+        };
+        let modes = || {
+            let files = std::fs::read_dir(folder.path()).expect("lists").flatten();
+            files.map(|f| f.metadata().expect("is there").permissions().mode() & 0o777).collect::<Vec<_>>()
+        };
+        let store = open();
+        assert!(modes().len() > 1 && modes().iter().all(|mode| *mode == 0o600), "{:?}", modes());
+        drop(store);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("as older versions made it");
+        let _store = open();
+        assert!(modes().iter().all(|mode| *mode == 0o600), "{:?}", modes());
     }
 }

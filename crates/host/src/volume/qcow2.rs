@@ -3,6 +3,7 @@
 //! **Invariants.** Formats are given, never guessed. A file appears under its name only when it is whole. What tenants
 //! name never becomes a path: only ids do.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ impl FileVolumes {
         for path in [&folder, &images] {
             std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
         }
+        // What tenants write is nobody else's to read, whoever may enter the folder above.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("closing {} to others", folder.display()))?;
         let volumes = Self { folder, images };
         volumes.sweep()?;
         Ok(Arc::new(volumes))
@@ -177,6 +181,16 @@ mod tests {
         volumes.release(&plan.id).await.expect("deletes");
         volumes.release(&plan.id).await.expect("it is gone, which is fine");
         assert_eq!(volumes.observe().await.expect("lists"), []);
+    }
+
+    #[test]
+    fn nobody_else_enters_the_folder_of_volumes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("v");
+        std::fs::create_dir(&path).expect("makes");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("opens to all");
+        FileVolumes::new(path.clone(), folder.path().join("i")).expect("opens");
+        assert_eq!(std::fs::metadata(path).expect("is there").permissions().mode() & 0o777, 0o700);
     }
 
     #[tokio::test]
