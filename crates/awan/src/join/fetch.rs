@@ -236,4 +236,18 @@ mod tests {
         let outside = "/host/v1/image/part?image=ami-00000000000000001&name=..%2Fstate.db&from=0";
         assert!(host.control.send("GET", outside, Vec::new()).await.is_err_and(|e| is_final(&e)));
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_stranger_sends_is_not_read() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let pair = Pair::new().await;
+        let mut stream = crate::client::tcp(&pair.url).await.expect("connects");
+        let head = "POST /host/v1/report?host=h&identity=i&boot=b HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
+                    authorization: Bearer fedcba9876543210\r\ncontent-length: 60000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sends");
+        let mut answer = [0; 12];
+        let answered = tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await;
+        answered.expect("before the body comes").expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 401");
+    }
 }

@@ -11,8 +11,10 @@ use awan_control::{Control, hosts};
 use awan_model::plan::HostPlan;
 use awan_model::report::{Answer, Report};
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -47,8 +49,17 @@ pub async fn serve(listener: TcpListener, control: Arc<Control>, token: String, 
         .route("/host/v1/image", get(image))
         .route("/host/v1/image/part", get(part))
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        // Outermost: what a stranger sends is not even read.
+        .layer(from_fn_with_state(server.clone(), doorkeeper))
         .with_state(server);
     axum::serve(listener, router).await.context("serving hosts")
+}
+
+async fn doorkeeper(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    match server.knows(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
 }
 
 impl Server {
@@ -63,8 +74,7 @@ impl Server {
     }
 
     /// Lets a machine speak for the host that it says it is.
-    async fn admit(&self, headers: &HeaderMap, who: &Who, anew: bool) -> Reply<Arc<tokio::sync::Mutex<Connection>>> {
-        self.knows(headers)?;
+    async fn admit(&self, who: &Who, anew: bool) -> Reply<Arc<tokio::sync::Mutex<Connection>>> {
         let name = &who.host;
         match hosts::claim(&self.control.db, name, &who.identity).await {
             Ok(true) => {}
@@ -95,11 +105,10 @@ struct After {
 
 async fn plan(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
     Query(who): Query<Who>,
     Query(After { after }): Query<After>,
 ) -> Reply<Json<News>> {
-    let connection = server.admit(&headers, &who, after == 0).await?;
+    let connection = server.admit(&who, after == 0).await?;
     let mut connection = connection.lock().await;
     let Connection { plans, asks } = &mut *connection;
     let newer = |plan: &Option<Arc<HostPlan>>| plan.as_ref().is_some_and(|p| p.revision > after);
@@ -120,13 +129,8 @@ async fn plan(
     Ok(Json(news))
 }
 
-async fn report(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    Query(who): Query<Who>,
-    Json(report): Json<Report>,
-) -> Reply<()> {
-    server.admit(&headers, &who, false).await?;
+async fn report(State(server): State<Arc<Server>>, Query(who): Query<Who>, Json(report): Json<Report>) -> Reply<()> {
+    server.admit(&who, false).await?;
     if report.host != who.host {
         return Err((StatusCode::BAD_REQUEST, format!("{} reports for {}", who.host, report.host)));
     }
@@ -139,11 +143,10 @@ async fn report(
 
 async fn answer(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
     Query(who): Query<Who>,
     Json((id, given)): Json<(u64, Answer)>,
 ) -> Reply<()> {
-    server.admit(&headers, &who, false).await?;
+    server.admit(&who, false).await?;
     let waiting = server.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     if let Some(waiting) = waiting {
         let _ = waiting.send(given);
@@ -153,21 +156,14 @@ async fn answer(
 
 async fn image(
     State(server): State<Arc<Server>>,
-    headers: HeaderMap,
     Query(images::Wanted { image }): Query<images::Wanted>,
 ) -> Reply<Json<Vec<Part>>> {
-    server.knows(&headers)?;
     let folder = server.images.clone();
     let listed = tokio::task::spawn_blocking(move || images::list(&folder, &image)).await;
     listed.context("listing an image").flatten().map(Json).map_err(absent)
 }
 
-async fn part(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-    Query(wanted): Query<images::WantedPart>,
-) -> Reply<Bytes> {
-    server.knows(&headers)?;
+async fn part(State(server): State<Arc<Server>>, Query(wanted): Query<images::WantedPart>) -> Reply<Bytes> {
     let folder = server.images.clone();
     let read = tokio::task::spawn_blocking(move || images::read(&folder, &wanted)).await;
     read.context("reading an image").flatten().map(Bytes::from).map_err(absent)
