@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
@@ -94,7 +94,7 @@ impl Launch<'_> {
             Boot::Firmware => None,
             Boot::Direct { .. } => {
                 let folder = self.images.join(self.vm.image.as_str());
-                Some((keep.open(&folder.join("vmlinux"))?, keep.open(&folder.join("initrd.cpio"))?))
+                Some((keep.open_anew(&folder.join("vmlinux"))?, keep.open_anew(&folder.join("initrd.cpio"))?))
             }
         };
         Ok(Fds {
@@ -135,6 +135,18 @@ impl Kept {
 
     fn open(&mut self, path: &Path) -> Result<RawFd> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(self.hold(file))
+    }
+
+    /// What QEMU opens once more, by its descriptor, as the user that it is by then. Whoever made the file may have had
+    /// a umask that lets nobody else read.
+    fn open_anew(&mut self, path: &Path) -> Result<RawFd> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut permissions = file.metadata()?.permissions();
+        if permissions.mode() & 0o004 == 0 {
+            permissions.set_mode(permissions.mode() | 0o004);
+            file.set_permissions(permissions).with_context(|| format!("letting QEMU read {}", path.display()))?;
+        }
         Ok(self.hold(file))
     }
 }
@@ -225,9 +237,15 @@ static NO_CAPABILITIES: [u32; 6] = [0; 6];
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+
+    #[test]
+    fn what_qemu_opens_once_more_it_may_read() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o600)).expect("sets");
+        Kept::default().open_anew(file.path()).expect("opens");
+        assert_eq!(file.as_file().metadata().expect("is there").permissions().mode() & 0o777, 0o604);
+    }
 
     #[test]
     fn only_a_device_that_is_not_everybodys_needs_its_group() {
