@@ -130,11 +130,10 @@ fn has_default_route() -> Result<bool> {
     Ok(!netns::ip_json(&["-4", "route", "show", "default"])?.is_empty())
 }
 
-/// Every address of the host: guests reach none of them.
+/// All that the host takes for itself, broadcasts of its networks too: guests reach none of it.
 fn host_addresses() -> Result<Vec<String>> {
-    let links = netns::ip_json(&["-4", "addr", "show"])?;
-    let infos = links.iter().flat_map(|l| l["addr_info"].as_array().cloned().unwrap_or_default());
-    Ok(infos.filter_map(|i| i["local"].as_str().map(str::to_owned)).collect())
+    let routes = netns::ip_json(&["-4", "route", "show", "table", "local"])?;
+    Ok(routes.iter().filter_map(|r| r["dst"].as_str().map(str::to_owned)).collect())
 }
 
 /// Guests leave behind the host's own address. The host forwards from now on; a firewall of its own may still refuse.
@@ -194,5 +193,28 @@ mod tests {
             let pool = pool.parse().expect("a network");
             assert_eq!(occupant(pool, "awown", &routes, &links).unwrap_or_default(), expected, "{pool}");
         }
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn what_the_host_takes_for_itself_is_kept_from_guests() {
+        use nix::sched::{CloneFlags, unshare};
+        let able = nix::unistd::Uid::effective().is_root() && netns::feed("nft", &["--version"], "").is_ok();
+        if !able || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            eprintln!("skipped: needs root, iproute2 and nftables");
+            return;
+        }
+        let lines =
+            ["link set lo up", "link add lan0 type veth peer name lan1", "link set lan0 up", "link set lan1 up"];
+        netns::ip(&lines.map(str::to_owned)).expect("makes links");
+        netns::ip(&["addr add 203.0.113.20/24 brd + dev lan0".to_owned()]).expect("gives an address");
+        let found = host_addresses().expect("looks");
+        for wanted in ["127.0.0.0/8", "127.0.0.1", "203.0.113.20", "203.0.113.255"] {
+            assert!(found.iter().any(|ip| ip == wanted), "{wanted}: {found:?}");
+        }
+        let rules = Edge { public: Vec::new(), host_addresses: found, outbound: true };
+        netns::feed("nft", &["-f", "-"], &render::edge(&rules)).expect("loads");
+        let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
+        assert!(loaded.contains("203.0.113.255"), "{loaded}");
     }
 }

@@ -231,7 +231,7 @@ const CHAINS: &str = r#"
 pub struct Edge {
     /// The gateway link of a VPC and a public address behind it.
     pub public: Vec<(String, std::net::Ipv4Addr)>,
-    /// What guests must not reach beyond the edge: the host's own addresses.
+    /// What guests must not reach beyond the edge: the host's own addresses and broadcasts, some of them ranges.
     pub host_addresses: Vec<String>,
     pub outbound: bool,
 }
@@ -248,7 +248,7 @@ pub fn edge(edge: &Edge) -> String {
         "ifname . ipv4_addr",
         edge.public.iter().map(|(link, ip)| format!("\"{link}\" . {ip}")),
     );
-    text.set("set", "host", "ipv4_addr", edge.host_addresses.iter().cloned());
+    text.set("set", "host", "ipv4_addr; flags interval; auto-merge", edge.host_addresses.iter().cloned());
     text.line("  chain c_input { type filter hook input priority 0; policy drop;");
     text.line("    iifname \"lo\" accept");
     text.line("    iifname \"up0\" icmp type echo-request accept\n  }");
