@@ -16,6 +16,11 @@ use super::vpc::VPC_IP;
 const HOST_MAC: &str = "0a:ff:00:00:01:01";
 const UP_MAC: &str = "0a:ff:00:00:01:02";
 
+/// A guest gets a part of the flows that the machine can keep in mind.
+const FLOWS_SHARE: u64 = 16;
+const FLOWS_USUAL: u64 = 262_144;
+const FLOWS_LEAST: u64 = 1024;
+
 /// A VPC's link at the edge: at most 15 characters.
 pub fn link_name(vpc: &VpcId) -> String {
     let digits = vpc.digits();
@@ -114,6 +119,7 @@ pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(Strin
     let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, outbound };
     netns::inside(name, || {
         netns::feed("nft", &["-f", "-"], &render::edge(&rules)).context("loading the edge's rules")?;
+        guard();
         let wanted: BTreeSet<String> = public.iter().map(|(_, ip)| ip.to_string()).collect();
         let there = netns::ip_json(&["route", "show", "proto", "77"])?;
         let there = there.iter().filter_map(|r| r["dst"].as_str()).filter(|dst| *dst != "default");
@@ -124,6 +130,18 @@ pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(Strin
         );
         netns::ip(&lines)
     })
+}
+
+/// One guest that begins flows without end would fill the tables of the edge and of the host, and then nobody could
+/// begin any.
+fn guard() {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    let all = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok();
+    let all: u64 = all.and_then(|n| n.trim().parse().ok()).unwrap_or(FLOWS_USUAL);
+    let rules = render::guard((all / FLOWS_SHARE).max(FLOWS_LEAST));
+    if let Err(e) = netns::feed("nft", &["-f", "-"], &rules) {
+        TOLD.call_once(|| tracing::warn!(error = format!("{e:#}"), "this kernel cannot limit guests' connections"));
+    }
 }
 
 fn has_default_route() -> Result<bool> {
@@ -162,6 +180,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::network::vpc::{EDGE_IP, EDGE_MAC};
 
     #[test]
     fn a_pool_that_the_machine_or_another_installation_has_is_refused() {
@@ -216,5 +235,60 @@ mod tests {
         netns::feed("nft", &["-f", "-"], &render::edge(&rules)).expect("loads");
         let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
         assert!(loaded.contains("203.0.113.255"), "{loaded}");
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn a_guest_begins_no_more_flows_than_its_part_also_when_rules_are_loaded_again() {
+        use nix::sched::{CloneFlags, unshare};
+        let able = nix::unistd::Uid::effective().is_root() && netns::feed("nft", &["--version"], "").is_ok();
+        if !able || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            eprintln!("skipped: needs root, iproute2 and nftables");
+            return;
+        }
+        struct Guest(String);
+        impl Drop for Guest {
+            fn drop(&mut self) {
+                let _ = netns::ip(&[format!("netns del {}", self.0)]);
+            }
+        }
+        // This thread's namespace stands for the edge.
+        let kept = Guest(format!("awan-{:06x}-guest", rand::random::<u32>() & 0xff_ffff));
+        let guest = &kept.0;
+        netns::add(guest).expect("makes a namespace");
+        netns::sysctl("net/ipv4/ip_forward", "1").expect("forwards");
+        let lines = [
+            "link set lo up".to_owned(),
+            format!("link add g-1 address {EDGE_MAC} type veth peer name igw netns {guest}"),
+            "link add up0 type veth peer name far".to_owned(),
+            "link set g-1 up".to_owned(),
+            "link set up0 up".to_owned(),
+            "link set far up".to_owned(),
+            "route add 198.18.0.9/32 dev g-1".to_owned(),
+            "route add default via 198.18.0.1 dev up0 onlink".to_owned(),
+            format!("neigh replace 198.18.0.1 lladdr {HOST_MAC} dev up0 nud permanent"),
+        ];
+        netns::ip(&lines).expect("makes links");
+        let begin = || {
+            netns::feed("nft", &["-f", "-"], &render::guard(3)).expect("loads");
+            let sent = netns::inside(guest, || {
+                let socket = std::net::UdpSocket::bind("198.18.0.9:0")?;
+                (0..10).try_for_each(|n| socket.send_to(b"x", ("203.0.113.1", 1000 + n)).map(drop))?;
+                Ok(())
+            });
+            sent.expect("sends");
+            netns::feed("nft", &["list", "chain", "inet", "guard", "c_forward"], "").expect("is there")
+        };
+        let lines = [
+            "link set igw up".to_owned(),
+            "addr add 198.18.0.9/32 dev igw".to_owned(),
+            format!("route add default via {EDGE_IP} dev igw onlink"),
+            format!("neigh replace {EDGE_IP} lladdr {EDGE_MAC} dev igw nud permanent"),
+        ];
+        netns::inside(guest, || netns::ip(&lines)).expect("makes a guest");
+        let (first, again) = (begin(), begin());
+        assert!(first.contains("counter packets 7 "), "{first}");
+        // The ports are the same and the guest's is not: ten new flows, while three are kept in mind.
+        assert!(again.contains("counter packets 10 "), "{again}");
     }
 }

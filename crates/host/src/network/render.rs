@@ -265,6 +265,19 @@ pub fn edge(edge: &Edge) -> String {
     text.0
 }
 
+/// Flows that a public address may have begun, of those that the edge and the host can keep in mind for all. In a table
+/// of its own that is never replaced: who has been counted stays so.
+pub fn guard(flows_each: u64) -> String {
+    format!(
+        "add table inet guard\n\
+         add set inet guard flows {{ type ipv4_addr; size 65535; flags dynamic; }}\n\
+         add chain inet guard c_forward {{ type filter hook forward priority -10; policy accept; }}\n\
+         flush chain inet guard c_forward\n\
+         add rule inet guard c_forward iifname \"g-*\" ct state new \
+         add @flows {{ ip saddr ct count over {flows_each} }} counter drop\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
