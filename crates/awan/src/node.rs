@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use awan_control::Control;
 use awan_host::agent::{About, Agent, Drivers};
 use awan_host::hypervisor::probe;
@@ -110,16 +110,24 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(
     Ok((about, Drivers { hypervisor, volumes, network }))
 }
 
-/// Six hexadecimal digits that tell this installation from others on the machine.
+/// Six hexadecimal digits that tell this installation from others on the machine. Made only where there are none: with
+/// others it would not know its guests, and start them a second time.
 pub fn tag(data_dir: &Path) -> Result<String> {
     let path = data_dir.join("tag");
     match std::fs::read_to_string(&path) {
-        Ok(tag) => Ok(tag.trim().to_owned()),
-        Err(_) => {
+        Ok(text) => {
+            let tag = text.trim();
+            if tag.len() != 6 || !tag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                bail!("{} holds no tag: six hexadecimal digits, as in /run/awan-…", path.display());
+            }
+            Ok(tag.to_owned())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
             write_secret(&path, &tag)?;
             Ok(tag)
         }
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
     }
 }
 
@@ -178,4 +186,21 @@ pub async fn attach(control: Arc<Control>, host: HostId, peer: Peer) {
         }
     };
     tokio::join!(down, questions, up);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_made_once_and_never_guessed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = tag(folder.path()).expect("makes");
+        assert_eq!(tag(folder.path()).expect("reads"), made);
+        std::fs::write(folder.path().join("tag"), "").expect("writes");
+        tag(folder.path()).expect_err("a power failure took it");
+        std::fs::remove_file(folder.path().join("tag")).expect("removes");
+        std::fs::create_dir(folder.path().join("tag")).expect("makes");
+        tag(folder.path()).expect_err("it cannot be read");
+    }
 }
