@@ -4,6 +4,7 @@
 //! over like the others; the first plan then says whether it goes on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -26,14 +27,17 @@ pub struct Marked {
     pub run: Option<(InstanceId, u32)>,
 }
 
-pub fn marked(tag: &str) -> Vec<Marked> {
+/// Only those that run as one of the installation's users: what others start may have any name.
+pub fn marked(tag: &str, uids: &Range<u32>) -> Vec<Marked> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         if let Some(run) = named(tag, &String::from_utf8_lossy(&line)) {
             let Ok(owner) = entry.metadata() else { continue };
-            found.push(Marked { pid, uid: owner.uid(), run });
+            if uids.contains(&owner.uid()) {
+                found.push(Marked { pid, uid: owner.uid(), run });
+            }
         }
     }
     found
@@ -135,6 +139,19 @@ mod tests {
         assert_eq!(named("ab12", &line("awan-ab12-else")), Some(None));
         assert_eq!(named("ab12", &line(&format!("awan-cd34-{I}-3"))), None, "another installation's");
         assert_eq!(named("ab12", &format!("vim\0guest=awan-ab12-{I}-3")), None, "another program");
+    }
+
+    #[test]
+    fn a_process_of_somebody_elses_is_no_machine_whatever_it_is_called() {
+        use std::os::unix::process::CommandExt as _;
+        let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
+        let mut command = std::process::Command::new("sh");
+        command.arg0(QEMU).args(["-c", "read line", &format!("guest=awan-{tag}-{I}-3")]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("starts");
+        let own = nix::unistd::Uid::effective().as_raw();
+        let found = [own..own + 1, own + 1..own + 2].map(|uids| marked(&tag, &uids).len());
+        child.kill().and_then(|()| child.wait()).expect("ends");
+        assert_eq!(found, [1, 0]);
     }
 
     /// A record (run, pid, begun, exited), processes (pid, run), and what becomes of them.

@@ -32,7 +32,7 @@ use crate::hypervisor::probe::Accelerator;
 
 const ORDERS_MAX: usize = 16;
 /// How many user ids this installation has for machines.
-const UIDS: usize = 10_000;
+const UIDS: u32 = 10_000;
 /// Beyond the guest's grace.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
@@ -135,7 +135,9 @@ impl QemuHypervisor {
     }
 
     fn adopt(&self, records: Vec<Record>) -> Result<()> {
-        let found = adopt::adoption(records, adopt::marked(&self.config.tag), Process::is_alive, Process::of);
+        let uids = self.config.uid_base..self.config.uid_base + UIDS;
+        let marked = adopt::marked(&self.config.tag, &uids);
+        let found = adopt::adoption(records, marked, Process::is_alive, Process::of);
         for pid in found.end {
             adopt::end(&self.config.tag, pid);
         }
@@ -179,7 +181,7 @@ impl QemuHypervisor {
                 bail!("{} has a machine already", vm.id);
             }
             let taken: BTreeSet<u32> = vms.values().map(|vm| vm.record.uid).collect();
-            let uid = (self.config.uid_base..).take(UIDS).find(|uid| !taken.contains(uid));
+            let uid = (self.config.uid_base..self.config.uid_base + UIDS).find(|uid| !taken.contains(uid));
             let uid = uid.context("all user ids for machines are taken")?;
             let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
             let record = Record { id, run, reboots, uid, process: None, begun: false, exit: None };
