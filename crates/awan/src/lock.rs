@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 pub const CONTROL: &str = "control.lock";
 pub const HOST: &str = "host.lock";
+/// Beside the guests' sockets, where a copy of the data directory meets it too.
+pub const GUESTS: &str = "guests.lock";
 
 /// A process that was killed a moment ago may still be on its way out. So may be programs that it was about to start:
 /// until they are themselves they hold what it held, this lock and its ports too. A machine that is being started in

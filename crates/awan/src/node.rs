@@ -20,6 +20,7 @@ use awan_model::id::HostId;
 
 use crate::config::{Config, Hypervisor};
 use crate::join::{self, FetchingVolumes};
+use crate::lock::{self, Held};
 use crate::serve::{must_be_root, write_secret};
 
 pub struct Started {
@@ -32,6 +33,13 @@ pub struct Started {
 pub async fn start(config: &Config, name: &str, images_from: Option<join::Control>) -> Result<Started> {
     let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
     let (link, peer) = link::pair();
+    let held = match config.hypervisor {
+        Hypervisor::Simulated => Vec::new(),
+        Hypervisor::Real(_) => {
+            must_be_root()?;
+            take_guests(&run_dir(&tag(&config.data_dir)?)).await?
+        }
+    };
     let (about, mut drivers) = match config.hypervisor {
         Hypervisor::Simulated => simulated(config, &host),
         Hypervisor::Real(wanted) => real(config, &host, wanted).await?,
@@ -40,7 +48,11 @@ pub async fn start(config: &Config, name: &str, images_from: Option<join::Contro
         drivers.volumes = FetchingVolumes::new(drivers.volumes, control, config.images_dir.clone())?;
     }
     let accelerator = about.accelerator.clone();
-    tokio::spawn(Agent::new(about, drivers, link).run());
+    let agent = Agent::new(about, drivers, link);
+    tokio::spawn(async move {
+        let _held = held;
+        agent.run().await;
+    });
     Ok(Started { host, accelerator, peer })
 }
 
@@ -68,7 +80,6 @@ fn simulated(config: &Config, host: &HostId) -> (About, Drivers) {
 }
 
 async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(About, Drivers)> {
-    must_be_root()?;
     let accelerator = probe::probe(wanted).await?;
     match accelerator.name {
         "kvm" => tracing::info!(cpu = accelerator.cpu, "guests run under KVM"),
@@ -134,6 +145,15 @@ pub fn tag(data_dir: &Path) -> Result<String> {
 /// Short, because paths of sockets must be.
 pub fn run_dir(tag: &str) -> std::path::PathBuf {
     Path::new("/run").join(format!("awan-{tag}"))
+}
+
+/// A copy of a data directory has the same tag and locks of its own: without this it would take over, or purge, the guests
+/// of the first.
+pub async fn take_guests(run_dir: &Path) -> Result<Vec<Held>> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run_dir);
+    made.with_context(|| format!("making {}", run_dir.display()))?;
+    lock::take(run_dir, &[lock::GUESTS]).await
 }
 
 /// A range of user ids far above those of people and services.
@@ -202,5 +222,15 @@ mod tests {
         std::fs::remove_file(folder.path().join("tag")).expect("removes");
         std::fs::create_dir(folder.path().join("tag")).expect("makes");
         tag(folder.path()).expect_err("it cannot be read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_of_a_data_directory_does_not_get_the_guests_of_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("awan-012345");
+        let first = take_guests(&place).await.expect("takes");
+        take_guests(&place).await.expect_err("has the first's tag");
+        drop(first);
+        take_guests(&place).await.expect("is free again");
     }
 }

@@ -38,6 +38,7 @@ pub async fn run(purge: Purge) -> Result<()> {
     if data_dir.join("tag").exists() {
         serve::must_be_root()?;
         let tag = node::tag(&data_dir)?;
+        let _guests = node::take_guests(&node::run_dir(&tag)).await?;
         let accelerator = Accelerator { name: "tcg", cpu: "max", note: String::new() };
         let hypervisor = QemuHypervisor::open(QemuConfig {
             run_dir: node::run_dir(&tag),
