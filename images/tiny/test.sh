@@ -160,7 +160,7 @@ start() {
   : >console
   rm -f monitor
   mkfifo monitor
-  qemu-system-x86_64 -name tiny-test -nodefaults -no-user-config -display none -M q35,hpet=off -accel tcg,tb-size=64 -cpu max \
+  qemu-system-x86_64 -name tiny-test -nodefaults -no-user-config -display none -M q35 -accel tcg,tb-size=64 -cpu max \
     -m 256 -blockdev driver=qcow2,node-name=root,file.driver=file,file.filename=disk.qcow2 \
     -device virtio-blk-pci,drive=root,addr=0x4 \
     -netdev tap,id=n0,ifname=tap0,script=no,downscript=no -device virtio-net-pci,netdev=n0,romfile=,addr=0x5 \

@@ -58,8 +58,10 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
         args.0.push(flag.to_owned());
     }
     args.pair("-display", "none");
-    args.pair("-M", "q35,hpet=off");
     let tcg = accelerator.name == "tcg";
+    // Emulated on a busy machine, the older timers lose ticks while Linux measures them, and one boot in ten stands
+    // still: see docs/decisions/0005. Under KVM Linux has the hypervisor's clock, and an HPET only costs.
+    args.pair("-M", if tcg { "q35" } else { "q35,hpet=off" });
     args.pair("-accel", if tcg { format!("tcg,tb-size={}", tb_size_mib(vm)) } else { "kvm".to_owned() });
     args.pair("-cpu", accelerator.cpu);
     args.pair("-smp", vm.vcpus.to_string());
@@ -200,7 +202,7 @@ mod tests {
             -no-user-config
             -no-shutdown
             -display none
-            -M q35,hpet=off
+            -M q35
             -accel tcg,tb-size=64
             -cpu max
             -smp 2
@@ -236,10 +238,12 @@ mod tests {
     }
 
     #[test]
-    fn under_kvm_only_the_accelerator_differs() {
+    fn under_kvm_only_the_accelerator_and_the_clock_differ() {
         let (tcg, kvm) = (shown("tcg", "max"), shown("kvm", "host"));
         let differ: Vec<_> = tcg.lines().zip(kvm.lines()).filter(|(a, b)| a != b).collect();
-        assert_eq!(differ, [("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")]);
+        let expected =
+            [("-M q35", "-M q35,hpet=off"), ("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")];
+        assert_eq!(differ, expected);
     }
 
     #[test]
