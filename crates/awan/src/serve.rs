@@ -222,16 +222,25 @@ async fn register_images(config: &Config, control: &Arc<Control>) -> Result<()> 
 }
 
 async fn serve_metrics(listener: TcpListener, control: Arc<Control>) -> Result<()> {
+    use axum::extract::State;
     use axum::routing::get;
-    let metrics = move || {
-        let control = control.clone();
-        async move { control.metrics() }
-    };
+    let metrics = |State(control): State<Arc<Control>>| async move { control.metrics() };
+    let ready = |State(control): State<Arc<Control>>| async move { readiness(&control) };
     let router = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }));
+        .route("/readyz", get(ready))
+        .with_state(control);
     axum::serve(listener, router).await.context("serving metrics")
+}
+
+/// Not ready: the store failed, and nothing is accepted until a restart.
+fn readiness(control: &Control) -> (axum::http::StatusCode, String) {
+    use axum::http::StatusCode;
+    match control.db.failure() {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")),
+    }
 }
 
 /// For commands that need the superuser.

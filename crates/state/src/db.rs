@@ -167,6 +167,11 @@ impl Db {
         self.0.now()
     }
 
+    /// Why nothing is accepted any more; `None`: all is well.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.0.head().failed.clone()
+    }
+
     /// What the clock says, which may be set back: for comparing with the clocks of others.
     pub fn wall_clock(&self) -> Millis {
         self.0.clock.now()

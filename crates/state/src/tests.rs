@@ -271,7 +271,9 @@ fn after_a_failed_flush_nothing_more_is_accepted_and_nothing_lost_is_shown() {
         let db = open(Box::new(Failing(MemoryStore::default(), 2.into())), mode);
         put(&db, "a", "1", "1").expect("writes");
         put(&db, "a", "2", "2").expect("writes");
+        assert!(db.failure().is_none());
         assert!(matches!(put(&db, "a", "3", "3"), Err(DbError::Store(_))));
+        assert!(db.failure().is_some());
         assert!(matches!(put(&db, "a", "4", "4"), Err(DbError::Store(_))));
         assert_eq!(db.read(tenant("a"), |tx| tx.list::<Thing>().len()), 2);
     }
