@@ -132,5 +132,5 @@ MOVING = re.compile("<name>(pending|stopping|shutting-down)</name>|<status>initi
 
 
 # These tell about one thing, or about what nobody changes.
-NOT_LISTS = {"DescribeInstanceAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
+NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
 LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}

@@ -41,6 +41,12 @@ class Home:
         self.allocation, self.public_ip = self.new_address()
         self.association = ec2.associate_address(AllocationId=self.allocation, InstanceId=self.instance)["AssociationId"]
         ec2.create_tags(Resources=[self.vpc, self.subnet], Tags=[{"Key": "Name", "Value": "canary-network"}])
+        self.own_vpc = self.new_vpc()
+        self.gateway = self.new_gateway(self.own_vpc)
+        self.table = self.new_table()
+        self.way_out = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": self.gateway}
+        ec2.create_route(RouteTableId=self.table, **self.way_out)
+        self.route_association = self.new_route_association()
 
     def new_group(self, name=None):
         name = name or f"canary-group-{next(COUNT)}"
@@ -49,6 +55,46 @@ class Home:
     def new_address(self):
         made = self.ec2.allocate_address(Domain="vpc", TagSpecifications=named("elastic-ip"))
         return made["AllocationId"], made["PublicIp"]
+
+    def new_vpc(self):
+        return self.ec2.create_vpc(CidrBlock="10.20.0.0/16", TagSpecifications=named("vpc"))["Vpc"]["VpcId"]
+
+    def new_range(self):
+        """A subnet's worth of addresses that no subnet of the own VPC has."""
+        n = next(COUNT)
+        return f"10.20.{n // 16}.{n % 16 * 16}/28"
+
+    def new_subnet(self):
+        asked = {"VpcId": self.own_vpc, "CidrBlock": self.new_range(), "TagSpecifications": named("subnet")}
+        return self.ec2.create_subnet(**asked)["Subnet"]["SubnetId"]
+
+    def new_gateway(self, vpc=None):
+        gateway = self.ec2.create_internet_gateway(TagSpecifications=named("internet-gateway"))["InternetGateway"]["InternetGatewayId"]
+        if vpc:
+            self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        return gateway
+
+    def new_table(self):
+        return self.ec2.create_route_table(VpcId=self.own_vpc, TagSpecifications=named("route-table"))["RouteTable"]["RouteTableId"]
+
+    def new_routed_table(self):
+        table = self.new_table()
+        self.ec2.create_route(RouteTableId=table, **self.way_out)
+        return table
+
+    def new_route_association(self):
+        return self.ec2.associate_route_table(RouteTableId=self.table, SubnetId=self.new_subnet())["AssociationId"]
+
+    def left_by_instance(self):
+        """The volume and the interface of an instance that is no more."""
+        (id,) = self.tenant.run(
+            NetworkInterfaces=[{"DeviceIndex": 0, "DeleteOnTermination": False}],
+            BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}],
+        )
+        about = self.tenant.about(id)
+        self.ec2.terminate_instances(InstanceIds=[id])
+        self.tenant.wait("instance_terminated", id)
+        return about["BlockDeviceMappings"][0]["Ebs"]["VolumeId"], about["NetworkInterfaces"][0]["NetworkInterfaceId"]
 
     def new_stopped(self):
         (id,) = self.tenant.launch()
@@ -67,14 +113,28 @@ class Home:
 CALLS = {
     "AllocateAddress": lambda h: {"Domain": "vpc"},
     "AssociateAddress": lambda h: {"AllocationId": h.new_address()[0], "InstanceId": h.tenant.run()[0]},
+    "AssociateRouteTable": lambda h: {"RouteTableId": h.table, "SubnetId": h.new_subnet()},
+    "AttachInternetGateway": lambda h: {"InternetGatewayId": h.new_gateway(), "VpcId": h.new_vpc()},
     "AuthorizeSecurityGroupEgress": lambda h: {"GroupId": h.new_group(), "IpPermissions": WAY_OUT},
     "AuthorizeSecurityGroupIngress": lambda h: {"GroupId": h.new_group(), "IpPermissions": OPEN},
+    "CreateInternetGateway": lambda h: {"TagSpecifications": named("internet-gateway")},
     "CreateKeyPair": lambda h: {"KeyName": f"key-{next(COUNT)}", "KeyType": "ed25519", "TagSpecifications": named("key-pair")},
+    "CreateRoute": lambda h: {"RouteTableId": h.new_table(), **h.way_out},
+    "CreateRouteTable": lambda h: {"VpcId": h.own_vpc, "TagSpecifications": named("route-table")},
     "CreateSecurityGroup": lambda h: {"GroupName": f"group-{next(COUNT)}", "Description": "text", "VpcId": h.vpc},
+    "CreateSubnet": lambda h: {"VpcId": h.own_vpc, "CidrBlock": h.new_range(), "TagSpecifications": named("subnet")},
     "CreateTags": lambda h: {"Resources": [h.instance], "Tags": [{"Key": "colour", "Value": "blue"}]},
+    "CreateVpc": lambda h: {"CidrBlock": "10.20.0.0/16", "TagSpecifications": named("vpc")},
+    "DeleteInternetGateway": lambda h: {"InternetGatewayId": h.new_gateway()},
     "DeleteKeyPair": lambda h: {"KeyPairId": h.ec2.create_key_pair(KeyName=f"key-{next(COUNT)}", KeyType="ed25519")["KeyPairId"]},
+    "DeleteNetworkInterface": lambda h: {"NetworkInterfaceId": h.left_by_instance()[1]},
+    "DeleteRoute": lambda h: {"RouteTableId": h.new_routed_table(), "DestinationCidrBlock": "0.0.0.0/0"},
+    "DeleteRouteTable": lambda h: {"RouteTableId": h.new_table()},
     "DeleteSecurityGroup": lambda h: {"GroupId": h.new_group()},
+    "DeleteSubnet": lambda h: {"SubnetId": h.new_subnet()},
     "DeleteTags": lambda h: {"Resources": [h.instance], "Tags": [{"Key": "colour"}]},
+    "DeleteVolume": lambda h: {"VolumeId": h.left_by_instance()[0]},
+    "DeleteVpc": lambda h: {"VpcId": h.new_vpc()},
     "DescribeAccountAttributes": lambda h: {},
     "DescribeAddresses": lambda h: {"AllocationIds": [h.allocation]},
     "DescribeAvailabilityZones": lambda h: {},
@@ -84,25 +144,35 @@ CALLS = {
     "DescribeInstanceTypeOfferings": lambda h: {"LocationType": "availability-zone"},
     "DescribeInstanceTypes": lambda h: {"InstanceTypes": ["t3.micro", "m5.24xlarge"]},
     "DescribeInstances": lambda h: {"InstanceIds": [h.instance]},
+    "DescribeInternetGateways": lambda h: {"InternetGatewayIds": [h.gateway]},
     "DescribeKeyPairs": lambda h: {"KeyPairIds": [h.key], "IncludePublicKey": True},
     "DescribeNetworkInterfaces": lambda h: {"NetworkInterfaceIds": [h.interface]},
     "DescribeRegions": lambda h: {},
+    "DescribeRouteTables": lambda h: {"RouteTableIds": [h.table]},
     "DescribeSecurityGroupRules": lambda h: {"SecurityGroupRuleIds": [h.rule]},
     "DescribeSecurityGroups": lambda h: {"GroupIds": [h.group]},
     "DescribeSubnets": lambda h: {"SubnetIds": [h.subnet]},
     "DescribeTags": lambda h: {"Filters": [{"Name": "resource-id", "Values": [h.instance]}]},
+    "DescribeVolumes": lambda h: {"VolumeIds": [h.volume]},
+    "DescribeVpcAttribute": lambda h: {"VpcId": h.vpc, "Attribute": "enableDnsSupport"},
     "DescribeVpcs": lambda h: {"VpcIds": [h.vpc]},
+    "DetachInternetGateway": lambda h: detachable(h),
     "DisassociateAddress": lambda h: {
         "AssociationId": h.ec2.associate_address(AllocationId=h.new_address()[0], InstanceId=h.tenant.run()[0])["AssociationId"]
     },
+    "DisassociateRouteTable": lambda h: {"AssociationId": h.new_route_association()},
     "GetConsoleOutput": lambda h: {"InstanceId": h.instance},
     "ImportKeyPair": lambda h: {
         "KeyName": f"key-{next(COUNT)}",
         "PublicKeyMaterial": b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home",
     },
     "ModifyInstanceAttribute": lambda h: {"InstanceId": h.new_stopped(), "InstanceType": {"Value": "r5.large"}},
+    "ModifySubnetAttribute": lambda h: {"SubnetId": h.new_subnet(), "MapPublicIpOnLaunch": {"Value": True}},
+    "ModifyVpcAttribute": lambda h: {"VpcId": h.own_vpc, "EnableDnsHostnames": {"Value": True}},
     "RebootInstances": lambda h: {"InstanceIds": [h.instance]},
     "ReleaseAddress": lambda h: {"AllocationId": h.new_address()[0]},
+    "ReplaceRoute": lambda h: {"RouteTableId": h.new_routed_table(), **h.way_out},
+    "ReplaceRouteTableAssociation": lambda h: {"AssociationId": h.new_route_association(), "RouteTableId": h.new_table()},
     "RevokeSecurityGroupEgress": lambda h: {"GroupId": h.new_group(), "IpPermissions": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]},
     "RevokeSecurityGroupIngress": lambda h: revocable(h),
     "RunInstances": lambda h: {"ImageId": h.tenant.image, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 2},
@@ -110,6 +180,11 @@ CALLS = {
     "StopInstances": lambda h: {"InstanceIds": h.tenant.run()},
     "TerminateInstances": lambda h: {"InstanceIds": h.tenant.run()},
 }
+
+
+def detachable(h):
+    vpc = h.new_vpc()
+    return {"InternetGatewayId": h.new_gateway(vpc), "VpcId": vpc}
 
 
 def revocable(h):
@@ -135,6 +210,15 @@ INSTANCE = """
     NetworkInterfaces.PrivateIpAddresses.Primary NetworkInterfaces.PrivateIpAddresses.PrivateIpAddress
 """.split()
 ADDRESSED = "PublicIpAddress KeyName Tags.Key Tags.Value NetworkInterfaces.Association.PublicIp NetworkInterfaces.Association.IpOwnerId"
+SUBNET = (
+    "SubnetId SubnetArn VpcId State CidrBlock AvailableIpAddressCount AvailabilityZone AvailabilityZoneId DefaultForAz "
+    "MapPublicIpOnLaunch OwnerId AssignIpv6AddressOnCreation Tags.Key"
+)
+VPC = (
+    "VpcId CidrBlock State IsDefault InstanceTenancy OwnerId DhcpOptionsId Tags.Key CidrBlockAssociationSet.AssociationId "
+    "CidrBlockAssociationSet.CidrBlock CidrBlockAssociationSet.CidrBlockState.State"
+)
+TABLE = "RouteTableId VpcId OwnerId Tags.Key Routes.DestinationCidrBlock Routes.GatewayId Routes.Origin Routes.State"
 RULE = "SecurityGroupRuleId GroupId GroupOwnerId IsEgress IpProtocol FromPort ToPort CidrIpv4 SecurityGroupRuleArn"
 CHANGE = "InstanceId PreviousState.Code PreviousState.Name CurrentState.Code CurrentState.Name"
 
@@ -147,14 +231,28 @@ def under(head, tails):
 READS = {
     "AllocateAddress": "AllocationId PublicIp Domain PublicIpv4Pool NetworkBorderGroup",
     "AssociateAddress": "AssociationId",
+    "AssociateRouteTable": "AssociationId AssociationState.State",
+    "AttachInternetGateway": "",
     "AuthorizeSecurityGroupEgress": "Return " + under("SecurityGroupRules", RULE),
     "AuthorizeSecurityGroupIngress": "Return " + under("SecurityGroupRules", RULE + " Description"),
+    "CreateInternetGateway": under("InternetGateway", "InternetGatewayId OwnerId Tags.Key"),
     "CreateKeyPair": "KeyPairId KeyName KeyFingerprint KeyMaterial Tags.Key Tags.Value",
+    "CreateRoute": "Return",
+    "CreateRouteTable": under("RouteTable", TABLE) + " ClientToken",
     "CreateSecurityGroup": "GroupId SecurityGroupArn",
+    "CreateSubnet": under("Subnet", SUBNET),
     "CreateTags": "",
+    "CreateVpc": under("Vpc", VPC),
+    "DeleteInternetGateway": "",
     "DeleteKeyPair": "Return KeyPairId",
+    "DeleteNetworkInterface": "",
+    "DeleteRoute": "",
+    "DeleteRouteTable": "",
     "DeleteSecurityGroup": "Return GroupId",
+    "DeleteSubnet": "",
     "DeleteTags": "",
+    "DeleteVolume": "",
+    "DeleteVpc": "",
     "DescribeAccountAttributes": "AccountAttributes.AttributeName AccountAttributes.AttributeValues.AttributeValue",
     "DescribeAddresses": under(
         "Addresses",
@@ -188,6 +286,9 @@ READS = {
         "BurstablePerformanceSupported DedicatedHostsSupported AutoRecoverySupported SupportedBootModes",
     ),
     "DescribeInstances": "Reservations.ReservationId Reservations.OwnerId " + under("Reservations.Instances", [*INSTANCE, *ADDRESSED.split()]),
+    "DescribeInternetGateways": under(
+        "InternetGateways", "InternetGatewayId OwnerId Tags.Key Attachments.State Attachments.VpcId"
+    ),
     "DescribeKeyPairs": under("KeyPairs", "KeyPairId KeyName KeyType KeyFingerprint PublicKey CreateTime Tags.Key"),
     "DescribeNetworkInterfaces": under(
         "NetworkInterfaces",
@@ -198,29 +299,39 @@ READS = {
         "PrivateIpAddresses.Primary PrivateIpAddresses.PrivateIpAddress PrivateIpAddresses.Association.PublicIp TagSet.Key",
     ),
     "DescribeRegions": under("Regions", "RegionName Endpoint OptInStatus"),
+    "DescribeRouteTables": under(
+        "RouteTables",
+        TABLE + " Associations.Main Associations.RouteTableAssociationId Associations.RouteTableId Associations.SubnetId "
+        "Associations.AssociationState.State",
+    ),
     "DescribeSecurityGroupRules": under("SecurityGroupRules", RULE + " Description Tags.Key"),
     "DescribeSecurityGroups": under(
         "SecurityGroups",
         "GroupId GroupName Description OwnerId VpcId SecurityGroupArn Tags.Key IpPermissions.IpProtocol IpPermissionsEgress.IpProtocol "
         "IpPermissionsEgress.IpRanges.CidrIp",
     ),
-    "DescribeSubnets": under(
-        "Subnets",
-        "SubnetId SubnetArn VpcId State CidrBlock AvailableIpAddressCount AvailabilityZone AvailabilityZoneId DefaultForAz "
-        "MapPublicIpOnLaunch OwnerId AssignIpv6AddressOnCreation Tags.Key",
-    ),
+    "DescribeSubnets": under("Subnets", SUBNET),
     "DescribeTags": under("Tags", "Key Value ResourceId ResourceType"),
-    "DescribeVpcs": under(
-        "Vpcs",
-        "VpcId CidrBlock State IsDefault InstanceTenancy OwnerId DhcpOptionsId Tags.Key CidrBlockAssociationSet.AssociationId "
-        "CidrBlockAssociationSet.CidrBlock CidrBlockAssociationSet.CidrBlockState.State",
+    "DescribeVolumes": under(
+        "Volumes",
+        "VolumeId State Size VolumeType SnapshotId AvailabilityZone AvailabilityZoneId CreateTime Encrypted MultiAttachEnabled Tags.Key "
+        "Attachments.VolumeId Attachments.InstanceId Attachments.Device Attachments.State Attachments.AttachTime "
+        "Attachments.DeleteOnTermination",
     ),
+    "DescribeVpcAttribute": "VpcId EnableDnsSupport.Value",
+    "DescribeVpcs": under("Vpcs", VPC),
+    "DetachInternetGateway": "",
     "DisassociateAddress": "",
+    "DisassociateRouteTable": "",
     "GetConsoleOutput": "InstanceId Timestamp Output",
     "ImportKeyPair": "KeyPairId KeyName KeyFingerprint",
     "ModifyInstanceAttribute": "",
+    "ModifySubnetAttribute": "",
+    "ModifyVpcAttribute": "",
     "RebootInstances": "",
     "ReleaseAddress": "",
+    "ReplaceRoute": "",
+    "ReplaceRouteTableAssociation": "NewAssociationId AssociationState.State",
     "RevokeSecurityGroupEgress": "Return " + under("RevokedSecurityGroupRules", "SecurityGroupRuleId GroupId IsEgress IpProtocol CidrIpv4"),
     "RevokeSecurityGroupIngress": "Return "
     + under("RevokedSecurityGroupRules", "SecurityGroupRuleId GroupId IsEgress IpProtocol FromPort ToPort CidrIpv4"),

@@ -40,15 +40,23 @@ def strangers(shape, value, path):
         yield path, value
 
 
+# What EC2 itself answers and its model does not list: an attached internet gateway is "available".
+UNLISTED = [("DescribeInternetGateways.InternetGateways.Attachments.State", "available")]
+
+
 @pytest.mark.parametrize("action", OURS)
 def test_an_answer_has_only_values_that_the_api_has(home, action):
     shape = home.ec2.meta.service_model.operation_model(action).output_shape
     if shape:
         answer = home.tenant.call(action, **CALLS[action](home))
-        assert list(strangers(shape, answer, action)) == []
+        assert [one for one in strangers(shape, answer, action) if one not in UNLISTED] == []
 
 
-@pytest.mark.parametrize("action", OURS)
+# EC2 has no DryRun for these.
+ALWAYS_WET = {"ModifySubnetAttribute", "ModifyVpcAttribute"}
+
+
+@pytest.mark.parametrize("action", [action for action in OURS if action not in ALWAYS_WET])
 def test_a_dry_run_changes_nothing(home, action):
     parameters = CALLS[action](home)
     before = home.tenant.settled()

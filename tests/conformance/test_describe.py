@@ -7,6 +7,7 @@ from clients import ABSENT, OURS, Tenant, refused
 
 FILTERED = ["DescribeInstances", "DescribeInstanceStatus", "DescribeImages", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings"]
 FILTERED += ["DescribeVpcs", "DescribeSubnets", "DescribeSecurityGroups", "DescribeSecurityGroupRules", "DescribeAddresses", "DescribeTags"]
+FILTERED += ["DescribeInternetGateways", "DescribeRouteTables", "DescribeVolumes"]
 FILTERED += ["DescribeNetworkInterfaces", "DescribeKeyPairs", "DescribeRegions", "DescribeAvailabilityZones"]
 
 # Action, parameter, prefix, code without its ending: what asks for things by id.
@@ -28,6 +29,16 @@ BY_ID = [
     ("DescribeAddresses", "AllocationIds", "eipalloc", "InvalidAllocationID"),
     ("ReleaseAddress", "AllocationId", "eipalloc", "InvalidAllocationID"),
     ("DisassociateAddress", "AssociationId", "eipassoc", "InvalidAssociationID"),
+    ("DescribeInternetGateways", "InternetGatewayIds", "igw", "InvalidInternetGatewayID"),
+    ("DescribeRouteTables", "RouteTableIds", "rtb", "InvalidRouteTableID"),
+    ("DescribeVolumes", "VolumeIds", "vol", "InvalidVolumeID InvalidVolume"),
+    ("DeleteInternetGateway", "InternetGatewayId", "igw", "InvalidInternetGatewayID"),
+    ("DeleteNetworkInterface", "NetworkInterfaceId", "eni", "InvalidNetworkInterfaceID"),
+    ("DeleteRouteTable", "RouteTableId", "rtb", "InvalidRouteTableID"),
+    ("DeleteSubnet", "SubnetId", "subnet", "InvalidSubnetID"),
+    ("DeleteVolume", "VolumeId", "vol", "InvalidVolumeID InvalidVolume"),
+    ("DeleteVpc", "VpcId", "vpc", "InvalidVpcID"),
+    ("DisassociateRouteTable", "AssociationId", "rtbassoc", "InvalidAssociationID"),
     ("DescribeKeyPairs", "KeyPairIds", "key", "InvalidKeyPair"),
 ]
 

@@ -14,6 +14,9 @@ NAMES = {
     "rule": ["SecurityGroupRuleIds"],
     "subnet": ["SubnetId", "SubnetIds"],
     "vpc": ["VpcId", "VpcIds"],
+    "gateway": ["InternetGatewayId", "InternetGatewayIds", "GatewayId"],
+    "table": ["RouteTableId", "RouteTableIds"],
+    "volume": ["VolumeId", "VolumeIds"],
     "interface": ["NetworkInterfaceId", "NetworkInterfaceIds"],
     "allocation": ["AllocationId", "AllocationIds"],
     "association": ["AssociationId"],
@@ -23,7 +26,7 @@ NAMES = {
     "anything": ["Resources"],
 }
 KINDS = {name: kind for kind, names in NAMES.items() for name in names}
-TAGGED = ["instance", "volume", "group", "rule", "subnet", "vpc", "interface", "allocation", "key"]
+TAGGED = ["instance", "volume", "group", "rule", "subnet", "vpc", "gateway", "table", "interface", "allocation", "key"]
 # A name that is to be given, not one that is looked up; text that names nothing.
 NEW = {("CreateKeyPair", "KeyName"), ("ImportKeyPair", "KeyName"), ("CreateSecurityGroup", "GroupName")}
 # Where ids are inside of structures.
@@ -43,6 +46,8 @@ NESTED = [
     ("ReleaseAddress", "public_ip", lambda id: {"AllocationId": None, "PublicIp": id}),
     ("DisassociateAddress", "public_ip", lambda id: {"AssociationId": None, "PublicIp": id}),
     ("AssociateAddress", "interface", lambda id: {"InstanceId": None, "NetworkInterfaceId": id}),
+    ("DisassociateRouteTable", "route_association", lambda id: {"AssociationId": id}),
+    ("ReplaceRouteTableAssociation", "route_association", lambda id: {"AssociationId": id}),
     ("DeleteKeyPair", "key_name", lambda id: {"KeyPairId": None, "KeyName": id}),
     ("DeleteSecurityGroup", "group_name", lambda id: {"GroupId": None, "GroupName": id}),
     ("DescribeAddresses", "public_ip", lambda id: {"AllocationIds": None, "PublicIps": [id]}),
@@ -120,7 +125,7 @@ def test_nothing_of_another_account_is_ever_shown(awan, homes):
     tenant = mine_alone.tenant
     for action in OURS:
         tenant.call(action, **CALLS[action](mine_alone))
-    lists = [action for action in OURS if action.startswith("Describe") and action != "DescribeInstanceAttribute"]
+    lists = [action for action in OURS if action.startswith("Describe") and action not in ("DescribeInstanceAttribute", "DescribeVpcAttribute")]
     for action in lists:
         tenant.call(action)
     for action, filter, values in filters_that_would_find(theirs):
@@ -144,6 +149,9 @@ def filters_that_would_find(home):
     yield "DescribeSecurityGroupRules", "group-id", [home.group]
     yield "DescribeVpcs", "owner-id", [home.tenant.id]
     yield "DescribeSubnets", "vpc-id", [home.vpc]
+    yield "DescribeInternetGateways", "attachment.vpc-id", [home.own_vpc]
+    yield "DescribeRouteTables", "association.route-table-association-id", [home.route_association]
+    yield "DescribeVolumes", "attachment.instance-id", [home.instance]
     yield "DescribeNetworkInterfaces", "attachment.instance-id", [home.instance]
     yield "DescribeAddresses", "public-ip", [home.public_ip]
     yield "DescribeKeyPairs", "key-name", [home.key_name]
@@ -153,7 +161,8 @@ def filters_that_would_find(home):
 def test_both_have_the_same_range_and_can_have_the_same_address(homes):
     seen = []
     for home in homes:
-        subnet = home.ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1a"]}])["Subnets"][0]
+        filters = [{"Name": "availability-zone", "Values": ["us-east-1a"]}, {"Name": "default-for-az", "Values": ["true"]}]
+        (subnet,) = home.ec2.describe_subnets(Filters=filters)["Subnets"]
         ip = subnet["CidrBlock"].rsplit(".", 1)[0] + ".66"
         (id,) = home.tenant.run(SubnetId=subnet["SubnetId"], PrivateIpAddress=ip)
         seen.append(home.tenant.about(id))

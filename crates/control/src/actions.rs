@@ -11,6 +11,13 @@ pub mod ec2 {
         pub mod disassociate_address;
         pub mod release_address;
     }
+    pub mod gateway {
+        pub mod attach_internet_gateway;
+        pub mod create_internet_gateway;
+        pub mod delete_internet_gateway;
+        pub mod describe_internet_gateways;
+        pub mod detach_internet_gateway;
+    }
     pub mod group {
         pub mod authorize_security_group_egress;
         pub mod authorize_security_group_ingress;
@@ -44,6 +51,7 @@ pub mod ec2 {
         pub mod describe_instance_types;
     }
     pub mod interface {
+        pub mod delete_network_interface;
         pub mod describe_network_interfaces;
     }
     pub mod key {
@@ -58,14 +66,36 @@ pub mod ec2 {
         pub mod describe_availability_zones;
         pub mod describe_regions;
     }
+    pub mod route {
+        pub mod associate_route_table;
+        pub mod create_route;
+        pub mod create_route_table;
+        pub mod delete_route;
+        pub mod delete_route_table;
+        pub mod describe_route_tables;
+        pub mod disassociate_route_table;
+        pub mod replace_route;
+        pub mod replace_route_table_association;
+    }
     pub mod tag {
         pub mod create_tags;
         pub mod delete_tags;
         pub mod describe_tags;
     }
+    pub mod volume {
+        pub mod delete_volume;
+        pub mod describe_volumes;
+    }
     pub mod vpc {
+        pub mod create_subnet;
+        pub mod create_vpc;
+        pub mod delete_subnet;
+        pub mod delete_vpc;
         pub mod describe_subnets;
+        pub mod describe_vpc_attribute;
         pub mod describe_vpcs;
+        pub mod modify_subnet_attribute;
+        pub mod modify_vpc_attribute;
     }
 }
 
@@ -78,14 +108,28 @@ pub mod sts {
 pub static ACTIONS: &[Action] = &[
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
+    Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
+    Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
+    Action { name: "CreateInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::create_internet_gateway::create_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateKeyPair", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::key::create_key_pair::create_key_pair(cx, req?).await?) as _)) }) }) },
+    Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
+    Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
     Action { name: "CreateSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::create_security_group::create_security_group(tx, q.read()?)?)))) },
+    Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
+    Action { name: "DeleteInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::delete_internet_gateway::delete_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::delete_key_pair::delete_key_pair(tx, q.read()?)?)))) },
+    Action { name: "DeleteNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::delete_network_interface::delete_network_interface(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route::delete_route(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route_table::delete_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::delete_security_group::delete_security_group(tx, q.read()?)?)))) },
+    Action { name: "DeleteSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_subnet::delete_subnet(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::delete_tags::delete_tags(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::delete_volume::delete_volume(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_vpc::delete_vpc(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
@@ -95,20 +139,30 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeInstanceTypeOfferings", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_type_offerings::describe_instance_type_offerings(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceTypes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_types::describe_instance_types(tx, q.read()?)?)))) },
     Action { name: "DescribeInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instances::describe_instances(tx, q.read()?)?)))) },
+    Action { name: "DescribeInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::describe_internet_gateways::describe_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeKeyPairs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::describe_key_pairs::describe_key_pairs(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
     Action { name: "DescribeRegions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_regions::describe_regions(tx, q.read()?)?)))) },
+    Action { name: "DescribeRouteTables", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::describe_route_tables::describe_route_tables(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroupRules", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_rules::describe_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_groups::describe_security_groups(tx, q.read()?)?)))) },
     Action { name: "DescribeSubnets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_subnets::describe_subnets(tx, q.read()?)?)))) },
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
+    Action { name: "DescribeVolumes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes::describe_volumes(tx, q.read()?)?)))) },
+    Action { name: "DescribeVpcAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpc_attribute::describe_vpc_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpcs::describe_vpcs(tx, q.read()?)?)))) },
+    Action { name: "DetachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::detach_internet_gateway::detach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "RunInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::run_instances::run_instances(tx, q.read()?)?)))) },

@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod http;
 mod journal;
 pub mod live;
+pub mod network;
 pub mod operator;
 pub mod plan;
 pub mod reconcile;

@@ -1,29 +1,26 @@
 //! What the operator does: the installation, accounts, built-in images and types.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
 use awan_model::address::Address;
 use awan_model::gateway::InternetGateway;
-use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
+use awan_model::group::SecurityGroup;
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
-use awan_model::id::{
-    DhcpOptionsId, GroupId, HostId, ImageId, InternetGatewayId, RouteTableId, RuleId, SnapshotId, SubnetId, VpcId,
-};
+use awan_model::id::{HostId, ImageId, SnapshotId};
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
-use awan_model::route::{Route, RouteTable, Target};
+use awan_model::route::RouteTable;
 use awan_model::subnet::Subnet;
 use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
-use awan_state::{Db, Home, Operator, Record as _, Ref, Tenant, Tx};
-use ipnet::Ipv4Net;
+use awan_state::{Db, Home, Operator, Record as _, Ref, Tx};
 
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
+use crate::network;
 
 /// What somebody needs to call the API.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,7 +56,7 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
             }
         }
         for account in tx.all::<Account>() {
-            default_networks(tx, &account.id, &new)?;
+            default_networks(tx, &account.id, &new, old.as_deref())?;
         }
         Ok(Arc::new(new))
     })
@@ -106,7 +103,7 @@ fn open_account(
     tx.put(AccessKey { home: home.clone(), id: key, secret, account: id.clone(), created });
     let installation = tx.find_in::<Installation>(&home, &Installation::ID.into());
     let installation = installation.ok_or_else(|| Error::fault("the installation has no record"))?;
-    default_networks(tx, &id, &installation)?;
+    default_networks(tx, &id, &installation, None)?;
     Ok(Credentials { account_id: id, access_key_id, secret_access_key })
 }
 
@@ -121,77 +118,27 @@ fn new_keys(tx: &mut Tx<Operator>) -> (String, String) {
     (format!("AKIA{id}"), secret)
 }
 
-/// In each region: a default VPC with a subnet in each zone, its group, its way to the internet.
-fn default_networks(tx: &mut Tx<Operator>, account: &str, installation: &Installation) -> Result<()> {
+/// In each region: a default VPC with a subnet in each zone, its group, its way to the internet. What an account had
+/// `before` and its owner deleted stays away.
+fn default_networks(
+    tx: &mut Tx<Operator>,
+    account: &str,
+    installation: &Installation,
+    before: Option<&Installation>,
+) -> Result<()> {
     for region in &installation.regions {
-        let (home, zones) = (Home::new(account, region), installation.zones(region));
+        let home = Home::new(account, region);
+        let old = before.filter(|b| b.regions.contains(region)).map(|b| b.zones(region));
+        let mut zones = installation.zones(region);
+        zones.retain(|zone| old.as_ref().is_none_or(|old| !old.contains(zone)));
         let vpcs = tx.all_in::<Vpc>(&home);
-        if vpcs.is_empty() {
-            tx.act_for_tenant(&home, |tx| default_vpc(tx, &zones))?;
+        if vpcs.is_empty() && old.is_none() {
+            tx.act_for_tenant(&home, |tx| network::default_vpc(tx, &zones))?;
         } else if let Some(vpc) = vpcs.iter().find(|v| v.is_default) {
-            tx.act_for_tenant(&home, |tx| default_subnets(tx, vpc, &zones))?;
+            tx.act_for_tenant(&home, |tx| network::default_subnets(tx, vpc, &zones))?;
         }
     }
     Ok(())
-}
-
-/// Source: "Default VPCs", Amazon VPC documentation: 172.31.0.0/16 with a /20 in each zone.
-pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<VpcId> {
-    let (home, created) = (tx.home().clone(), tx.now());
-    let id = VpcId::made(tx.new_id(VpcId::PREFIX));
-    let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
-    let dhcp_options = DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX));
-    let (dns_support, dns_hostnames) = (true, true);
-    let vpc = Vpc {
-        home: home.clone(),
-        id: id.clone(),
-        cidr,
-        is_default: true,
-        dhcp_options,
-        dns_support,
-        dns_hostnames,
-        created,
-    };
-    default_subnets(tx, &vpc, zones)?;
-    tx.put(vpc);
-    let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
-    tx.put(InternetGateway { home: home.clone(), id: gateway.clone(), vpc: Some(id.clone()), created });
-    let routes = vec![Route { destination: Ipv4Net::default(), target: Target::InternetGateway(gateway) }];
-    let table = RouteTableId::made(tx.new_id(RouteTableId::PREFIX));
-    tx.put(RouteTable { home, id: table, vpc: id.clone(), main: true, subnets: Vec::new(), routes, created });
-    default_group(tx, &id);
-    Ok(id)
-}
-
-/// One in each zone that has none: the operator may add zones later.
-fn default_subnets(tx: &mut Tx<Tenant>, vpc: &Vpc, zones: &[String]) -> Result<()> {
-    let (home, created) = (tx.home().clone(), tx.now());
-    let there = tx.list::<Subnet>();
-    for (cidr, zone) in vpc.cidr.subnets(20).map_err(Error::fault)?.zip(zones) {
-        let taken =
-            |s: &Subnet| s.vpc == vpc.id && (s.zone == *zone && s.default_for_zone || s.cidr.contains(&cidr.network()));
-        if there.iter().any(|s| taken(s)) {
-            continue;
-        }
-        let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
-        let (home, vpc, zone) = (home.clone(), vpc.id.clone(), zone.clone());
-        tx.put(Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created });
-    }
-    Ok(())
-}
-
-/// Lets its own members in and everything out, as EC2's does.
-pub fn default_group(tx: &mut Tx<Tenant>, vpc: &VpcId) -> GroupId {
-    let (home, created) = (tx.home().clone(), tx.now());
-    let id = GroupId::made(tx.new_id(GroupId::PREFIX));
-    let mut rule = |egress, peer| {
-        let id = RuleId::made(tx.new_id(RuleId::PREFIX));
-        Rule { id, egress, traffic: Traffic::All, peer, description: None }
-    };
-    let rules = vec![rule(false, Peer::Group(id.clone())), rule(true, Peer::Ipv4(Ipv4Net::default()))];
-    let (name, description) = (SecurityGroup::DEFAULT.to_owned(), "default VPC security group".to_owned());
-    tx.put(SecurityGroup { home, id: id.clone(), vpc: vpc.clone(), name, description, rules, created });
-    id
 }
 
 /// An image that comes with Awan. The digest of its content names it, so that each version has its own id.

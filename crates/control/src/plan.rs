@@ -237,7 +237,10 @@ fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
         table.routes.iter().any(|r| r.destination.prefix_len() == 0 && out(&r.target))
     };
     let of = |subnet: &Arc<Subnet>| {
-        let own = tables.iter().find(|t| t.subnets.contains(&subnet.id)).or_else(|| tables.iter().find(|t| t.main));
+        let own = tables
+            .iter()
+            .find(|t| t.associations.iter().any(|a| a.subnet == subnet.id))
+            .or_else(|| tables.iter().find(|t| t.main));
         SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, internet: own.is_some_and(|t| leads_out(t)) }
     };
     tx.all_in::<Subnet>(home).iter().filter(|s| s.vpc == *vpc).map(of).collect()

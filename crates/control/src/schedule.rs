@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use awan_model::address::BY_PUBLIC_IP;
 use awan_model::host::{Capacity, HostLiveness, HostRecord};
-use awan_model::id::HostId;
+use awan_model::id::{HostId, VolumeId};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
 use awan_model::instance_type::InstanceType;
 use awan_model::volume::{Volume, VolumePlacement};
-use awan_state::{Home, System, Tenant, Tx};
+use awan_state::{Home, Record as _, System, Tenant, Tx};
 use ipnet::Ipv4Net;
 
 use crate::error::{Code, Error, Result, refuse};
@@ -129,6 +129,13 @@ impl Room {
         }
         let pool = self.pool.as_mut().expect("just filled");
         tx.as_system(|tx| pool.take(tx))
+    }
+}
+
+/// A volume that is deleted gives back the room that its bytes had; its host sees it in no plan and removes them.
+pub fn give_up_bytes(tx: &mut Tx<Tenant>, volume: &VolumeId) {
+    if let Some(place) = tx.find::<VolumePlacement>(volume) {
+        tx.as_system(|tx| tx.remove(&place.at()));
     }
 }
 

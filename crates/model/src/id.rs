@@ -131,6 +131,7 @@ id!(AllocationId, "eipalloc", "InvalidAllocationID.Malformed");
 id!(AssociationId, "eipassoc", "InvalidAssociationID.Malformed");
 id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
+id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");
 
 /// A host of the installation: a name that its operator chose.

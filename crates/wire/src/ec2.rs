@@ -216,6 +216,66 @@ impl s::Shape for AssociateAddressResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateRouteTableRequest {
+    pub gateway_id: Option<String>,
+    pub public_ipv4_pool: Option<String>,
+    pub dry_run: Option<bool>,
+    pub subnet_id: Option<String>,
+    pub route_table_id: Option<String>,
+}
+impl s::Shape for AssociateRouteTableRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("GatewayId", "GatewayId", "GatewayId"),
+            s::Field::new("PublicIpv4Pool", "PublicIpv4Pool", "PublicIpv4Pool"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.gateway_id);
+        v.leaf(&NAMES[1], &mut self.public_ipv4_pool);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.leaf(&NAMES[3], &mut self.subnet_id);
+        v.leaf(&NAMES[4], &mut self.route_table_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateRouteTableResult {
+    pub association_id: Option<String>,
+    pub association_state: Option<RouteTableAssociationState>,
+}
+impl s::Shape for AssociateRouteTableResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AssociationId", "AssociationId", "associationId"),
+            s::Field::new("AssociationState", "AssociationState", "associationState"),
+        ];
+        v.leaf(&NAMES[0], &mut self.association_id);
+        v.shape(&NAMES[1], &mut self.association_state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachInternetGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub internet_gateway_id: Option<String>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for AttachInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InternetGatewayId", "InternetGatewayId", "internetGatewayId").required(),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.internet_gateway_id);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttachmentEnaSrdSpecification {
     pub ena_srd_enabled: Option<bool>,
     pub ena_srd_udp_specification: Option<AttachmentEnaSrdUdpSpecification>,
@@ -680,6 +740,33 @@ impl s::Shape for CpuOptionsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInternetGatewayRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInternetGatewayResult {
+    pub internet_gateway: Option<InternetGateway>,
+}
+impl s::Shape for CreateInternetGatewayResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("InternetGateway", "InternetGateway", "internetGateway")];
+        v.shape(&NAMES[0], &mut self.internet_gateway);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateKeyPairRequest {
     pub key_name: Option<String>,
     pub key_type: Option<String>,
@@ -701,6 +788,116 @@ impl s::Shape for CreateKeyPairRequest {
         v.list(&NAMES[2], &mut s::Shapes(&mut self.tag_specifications));
         v.leaf(&NAMES[3], &mut self.key_format);
         v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateRouteRequest {
+    pub destination_prefix_list_id: Option<String>,
+    pub vpc_endpoint_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+    pub local_gateway_id: Option<String>,
+    pub carrier_gateway_id: Option<String>,
+    pub core_network_arn: Option<String>,
+    pub odb_network_arn: Option<String>,
+    pub dry_run: Option<bool>,
+    pub route_table_id: Option<String>,
+    pub destination_cidr_block: Option<String>,
+    pub gateway_id: Option<String>,
+    pub destination_ipv6_cidr_block: Option<String>,
+    pub egress_only_internet_gateway_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+    pub nat_gateway_id: Option<String>,
+}
+impl s::Shape for CreateRouteRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("DestinationPrefixListId", "DestinationPrefixListId", "DestinationPrefixListId"),
+            s::Field::new("VpcEndpointId", "VpcEndpointId", "VpcEndpointId"),
+            s::Field::new("TransitGatewayId", "TransitGatewayId", "TransitGatewayId"),
+            s::Field::new("LocalGatewayId", "LocalGatewayId", "LocalGatewayId"),
+            s::Field::new("CarrierGatewayId", "CarrierGatewayId", "CarrierGatewayId"),
+            s::Field::new("CoreNetworkArn", "CoreNetworkArn", "CoreNetworkArn"),
+            s::Field::new("OdbNetworkArn", "OdbNetworkArn", "OdbNetworkArn"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+            s::Field::new("DestinationCidrBlock", "DestinationCidrBlock", "destinationCidrBlock"),
+            s::Field::new("GatewayId", "GatewayId", "gatewayId"),
+            s::Field::new("DestinationIpv6CidrBlock", "DestinationIpv6CidrBlock", "destinationIpv6CidrBlock"),
+            s::Field::new("EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId", "egressOnlyInternetGatewayId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId"),
+            s::Field::new("NatGatewayId", "NatGatewayId", "natGatewayId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.destination_prefix_list_id);
+        v.leaf(&NAMES[1], &mut self.vpc_endpoint_id);
+        v.leaf(&NAMES[2], &mut self.transit_gateway_id);
+        v.leaf(&NAMES[3], &mut self.local_gateway_id);
+        v.leaf(&NAMES[4], &mut self.carrier_gateway_id);
+        v.leaf(&NAMES[5], &mut self.core_network_arn);
+        v.leaf(&NAMES[6], &mut self.odb_network_arn);
+        v.leaf(&NAMES[7], &mut self.dry_run);
+        v.leaf(&NAMES[8], &mut self.route_table_id);
+        v.leaf(&NAMES[9], &mut self.destination_cidr_block);
+        v.leaf(&NAMES[10], &mut self.gateway_id);
+        v.leaf(&NAMES[11], &mut self.destination_ipv6_cidr_block);
+        v.leaf(&NAMES[12], &mut self.egress_only_internet_gateway_id);
+        v.leaf(&NAMES[13], &mut self.instance_id);
+        v.leaf(&NAMES[14], &mut self.network_interface_id);
+        v.leaf(&NAMES[15], &mut self.vpc_peering_connection_id);
+        v.leaf(&NAMES[16], &mut self.nat_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateRouteResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for CreateRouteResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateRouteTableRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for CreateRouteTableRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.leaf(&NAMES[3], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateRouteTableResult {
+    pub route_table: Option<RouteTable>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateRouteTableResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("RouteTable", "RouteTable", "routeTable"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+        ];
+        v.shape(&NAMES[0], &mut self.route_table);
+        v.leaf(&NAMES[1], &mut self.client_token);
     }
 }
 
@@ -749,6 +946,66 @@ impl s::Shape for CreateSecurityGroupResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSubnetRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub cidr_block: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub vpc_id: Option<String>,
+    pub ipv6_native: Option<bool>,
+    pub ipv4_ipam_pool_id: Option<String>,
+    pub ipv4_netmask_length: Option<i32>,
+    pub ipv6_ipam_pool_id: Option<String>,
+    pub ipv6_netmask_length: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateSubnetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("CidrBlock", "CidrBlock", "CidrBlock"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "Ipv6CidrBlock"),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("Ipv6Native", "Ipv6Native", "Ipv6Native"),
+            s::Field::new("Ipv4IpamPoolId", "Ipv4IpamPoolId", "Ipv4IpamPoolId"),
+            s::Field::new("Ipv4NetmaskLength", "Ipv4NetmaskLength", "Ipv4NetmaskLength"),
+            s::Field::new("Ipv6IpamPoolId", "Ipv6IpamPoolId", "Ipv6IpamPoolId"),
+            s::Field::new("Ipv6NetmaskLength", "Ipv6NetmaskLength", "Ipv6NetmaskLength"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.leaf(&NAMES[2], &mut self.availability_zone_id);
+        v.leaf(&NAMES[3], &mut self.cidr_block);
+        v.leaf(&NAMES[4], &mut self.ipv6_cidr_block);
+        v.leaf(&NAMES[5], &mut self.outpost_arn);
+        v.leaf(&NAMES[6], &mut self.vpc_id);
+        v.leaf(&NAMES[7], &mut self.ipv6_native);
+        v.leaf(&NAMES[8], &mut self.ipv4_ipam_pool_id);
+        v.leaf(&NAMES[9], &mut self.ipv4_netmask_length);
+        v.leaf(&NAMES[10], &mut self.ipv6_ipam_pool_id);
+        v.leaf(&NAMES[11], &mut self.ipv6_netmask_length);
+        v.leaf(&NAMES[12], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSubnetResult {
+    pub subnet: Option<Subnet>,
+}
+impl s::Shape for CreateSubnetResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Subnet", "Subnet", "subnet")];
+        v.shape(&NAMES[0], &mut self.subnet);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateTagsRequest {
     pub dry_run: Option<bool>,
     pub resources: Vec<String>,
@@ -764,6 +1021,70 @@ impl s::Shape for CreateTagsRequest {
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.list(&NAMES[1], &mut s::Leaves(&mut self.resources));
         v.list(&NAMES[2], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcRequest {
+    pub cidr_block: Option<String>,
+    pub ipv6_pool: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+    pub ipv4_ipam_pool_id: Option<String>,
+    pub ipv4_netmask_length: Option<i32>,
+    pub ipv6_ipam_pool_id: Option<String>,
+    pub ipv6_netmask_length: Option<i32>,
+    pub ipv6_cidr_block_network_border_group: Option<String>,
+    pub vpc_encryption_control: Option<VpcEncryptionControlConfiguration>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+    pub instance_tenancy: Option<String>,
+    pub amazon_provided_ipv6_cidr_block: Option<bool>,
+}
+impl s::Shape for CreateVpcRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("CidrBlock", "CidrBlock", "CidrBlock"),
+            s::Field::new("Ipv6Pool", "Ipv6Pool", "Ipv6Pool"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "Ipv6CidrBlock"),
+            s::Field::new("Ipv4IpamPoolId", "Ipv4IpamPoolId", "Ipv4IpamPoolId"),
+            s::Field::new("Ipv4NetmaskLength", "Ipv4NetmaskLength", "Ipv4NetmaskLength"),
+            s::Field::new("Ipv6IpamPoolId", "Ipv6IpamPoolId", "Ipv6IpamPoolId"),
+            s::Field::new("Ipv6NetmaskLength", "Ipv6NetmaskLength", "Ipv6NetmaskLength"),
+            s::Field::new(
+                "Ipv6CidrBlockNetworkBorderGroup",
+                "Ipv6CidrBlockNetworkBorderGroup",
+                "Ipv6CidrBlockNetworkBorderGroup",
+            ),
+            s::Field::new("VpcEncryptionControl", "VpcEncryptionControl", "VpcEncryptionControl"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InstanceTenancy", "InstanceTenancy", "instanceTenancy"),
+            s::Field::new("AmazonProvidedIpv6CidrBlock", "AmazonProvidedIpv6CidrBlock", "amazonProvidedIpv6CidrBlock"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cidr_block);
+        v.leaf(&NAMES[1], &mut self.ipv6_pool);
+        v.leaf(&NAMES[2], &mut self.ipv6_cidr_block);
+        v.leaf(&NAMES[3], &mut self.ipv4_ipam_pool_id);
+        v.leaf(&NAMES[4], &mut self.ipv4_netmask_length);
+        v.leaf(&NAMES[5], &mut self.ipv6_ipam_pool_id);
+        v.leaf(&NAMES[6], &mut self.ipv6_netmask_length);
+        v.leaf(&NAMES[7], &mut self.ipv6_cidr_block_network_border_group);
+        v.shape(&NAMES[8], &mut self.vpc_encryption_control);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[10], &mut self.dry_run);
+        v.leaf(&NAMES[11], &mut self.instance_tenancy);
+        v.leaf(&NAMES[12], &mut self.amazon_provided_ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcResult {
+    pub vpc: Option<Vpc>,
+}
+impl s::Shape for CreateVpcResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Vpc", "Vpc", "vpc")];
+        v.shape(&NAMES[0], &mut self.vpc);
     }
 }
 
@@ -802,6 +1123,22 @@ impl s::Shape for DefaultConnectionTrackingConfiguration {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteInternetGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub internet_gateway_id: Option<String>,
+}
+impl s::Shape for DeleteInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InternetGatewayId", "InternetGatewayId", "internetGatewayId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.internet_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteKeyPairRequest {
     pub key_name: Option<String>,
     pub key_pair_id: Option<String>,
@@ -831,6 +1168,63 @@ impl s::Shape for DeleteKeyPairResult {
             [s::Field::new("Return", "Return", "return"), s::Field::new("KeyPairId", "KeyPairId", "keyPairId")];
         v.leaf(&NAMES[0], &mut self.r#return);
         v.leaf(&NAMES[1], &mut self.key_pair_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNetworkInterfaceRequest {
+    pub dry_run: Option<bool>,
+    pub network_interface_id: Option<String>,
+}
+impl s::Shape for DeleteNetworkInterfaceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteRouteRequest {
+    pub destination_prefix_list_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub route_table_id: Option<String>,
+    pub destination_cidr_block: Option<String>,
+    pub destination_ipv6_cidr_block: Option<String>,
+}
+impl s::Shape for DeleteRouteRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DestinationPrefixListId", "DestinationPrefixListId", "DestinationPrefixListId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+            s::Field::new("DestinationCidrBlock", "DestinationCidrBlock", "destinationCidrBlock"),
+            s::Field::new("DestinationIpv6CidrBlock", "DestinationIpv6CidrBlock", "destinationIpv6CidrBlock"),
+        ];
+        v.leaf(&NAMES[0], &mut self.destination_prefix_list_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.route_table_id);
+        v.leaf(&NAMES[3], &mut self.destination_cidr_block);
+        v.leaf(&NAMES[4], &mut self.destination_ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteRouteTableRequest {
+    pub dry_run: Option<bool>,
+    pub route_table_id: Option<String>,
+}
+impl s::Shape for DeleteRouteTableRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.route_table_id);
     }
 }
 
@@ -868,6 +1262,20 @@ impl s::Shape for DeleteSecurityGroupResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSubnetRequest {
+    pub subnet_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteSubnetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("SubnetId", "SubnetId", "SubnetId").required(), s::Field::new("DryRun", "DryRun", "dryRun")];
+        v.leaf(&NAMES[0], &mut self.subnet_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteTagsRequest {
     pub dry_run: Option<bool>,
     pub resources: Vec<String>,
@@ -883,6 +1291,34 @@ impl s::Shape for DeleteTagsRequest {
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.list(&NAMES[1], &mut s::Leaves(&mut self.resources));
         v.list(&NAMES[2], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVolumeRequest {
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteVolumeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("VolumeId", "VolumeId", "VolumeId").required(), s::Field::new("DryRun", "DryRun", "dryRun")];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVpcRequest {
+    pub vpc_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteVpcRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("VpcId", "VpcId", "VpcId").required(), s::Field::new("DryRun", "DryRun", "dryRun")];
+        v.leaf(&NAMES[0], &mut self.vpc_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
     }
 }
 
@@ -1233,6 +1669,47 @@ impl s::Shape for DescribeInstancesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInternetGatewaysRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub internet_gateway_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeInternetGatewaysRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InternetGatewayIds", "InternetGatewayId", "internetGatewayId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.internet_gateway_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInternetGatewaysResult {
+    pub internet_gateways: Vec<InternetGateway>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInternetGatewaysResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InternetGateways", "InternetGatewaySet", "internetGatewaySet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.internet_gateways));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeKeyPairsRequest {
     pub key_names: Vec<String>,
     pub key_pair_ids: Vec<String>,
@@ -1342,6 +1819,47 @@ impl s::Shape for DescribeRegionsResult {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("Regions", "RegionInfo", "regionInfo").list("item")];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.regions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeRouteTablesRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub route_table_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeRouteTablesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("RouteTableIds", "RouteTableId", "RouteTableId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.route_table_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeRouteTablesResult {
+    pub route_tables: Vec<RouteTable>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeRouteTablesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("RouteTables", "RouteTableSet", "routeTableSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.route_tables));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -1510,6 +2028,95 @@ impl s::Shape for DescribeTagsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumesRequest {
+    pub volume_ids: Vec<String>,
+    pub include_managed_resources: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl s::Shape for DescribeVolumesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("VolumeIds", "VolumeId", "VolumeId").list("VolumeId"),
+            s::Field::new("IncludeManagedResources", "IncludeManagedResources", "IncludeManagedResources"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("MaxResults", "MaxResults", "maxResults"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.volume_ids));
+        v.leaf(&NAMES[1], &mut self.include_managed_resources);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[4], &mut self.next_token);
+        v.leaf(&NAMES[5], &mut self.max_results);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumesResult {
+    pub next_token: Option<String>,
+    pub volumes: Vec<Volume>,
+}
+impl s::Shape for DescribeVolumesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("Volumes", "VolumeSet", "volumeSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.volumes));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcAttributeRequest {
+    pub attribute: Option<String>,
+    pub vpc_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeVpcAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.vpc_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcAttributeResult {
+    pub enable_dns_hostnames: Option<AttributeBooleanValue>,
+    pub enable_dns_support: Option<AttributeBooleanValue>,
+    pub enable_network_address_usage_metrics: Option<AttributeBooleanValue>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for DescribeVpcAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("EnableDnsHostnames", "EnableDnsHostnames", "enableDnsHostnames"),
+            s::Field::new("EnableDnsSupport", "EnableDnsSupport", "enableDnsSupport"),
+            s::Field::new(
+                "EnableNetworkAddressUsageMetrics",
+                "EnableNetworkAddressUsageMetrics",
+                "enableNetworkAddressUsageMetrics",
+            ),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+        ];
+        v.shape(&NAMES[0], &mut self.enable_dns_hostnames);
+        v.shape(&NAMES[1], &mut self.enable_dns_support);
+        v.shape(&NAMES[2], &mut self.enable_network_address_usage_metrics);
+        v.leaf(&NAMES[3], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeVpcsRequest {
     pub filters: Vec<Filter>,
     pub vpc_ids: Vec<String>,
@@ -1551,6 +2158,25 @@ impl s::Shape for DescribeVpcsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetachInternetGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub internet_gateway_id: Option<String>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for DetachInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InternetGatewayId", "InternetGatewayId", "internetGatewayId").required(),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.internet_gateway_id);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DisassociateAddressRequest {
     pub association_id: Option<String>,
     pub public_ip: Option<String>,
@@ -1566,6 +2192,22 @@ impl s::Shape for DisassociateAddressRequest {
         v.leaf(&NAMES[0], &mut self.association_id);
         v.leaf(&NAMES[1], &mut self.public_ip);
         v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateRouteTableRequest {
+    pub dry_run: Option<bool>,
+    pub association_id: Option<String>,
+}
+impl s::Shape for DisassociateRouteTableRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("AssociationId", "AssociationId", "associationId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.association_id);
     }
 }
 
@@ -2177,6 +2819,20 @@ impl s::Shape for IamInstanceProfileSpecification {
         static NAMES: [s::Field; 2] = [s::Field::new("Arn", "Arn", "arn"), s::Field::new("Name", "Name", "name")];
         v.leaf(&NAMES[0], &mut self.arn);
         v.leaf(&NAMES[1], &mut self.name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IgwFirewall {
+    pub firewall_arn: Option<String>,
+    pub status: Option<String>,
+}
+impl s::Shape for IgwFirewall {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("FirewallArn", "FirewallArn", "firewallArn"), s::Field::new("Status", "Status", "status")];
+        v.leaf(&NAMES[0], &mut self.firewall_arn);
+        v.leaf(&NAMES[1], &mut self.status);
     }
 }
 
@@ -3608,6 +4264,42 @@ impl s::Shape for InstanceTypeSpecification {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InternetGateway {
+    pub attachments: Vec<InternetGatewayAttachment>,
+    pub internet_gateway_id: Option<String>,
+    pub owner_id: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for InternetGateway {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Attachments", "AttachmentSet", "attachmentSet").list("item"),
+            s::Field::new("InternetGatewayId", "InternetGatewayId", "internetGatewayId"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.attachments));
+        v.leaf(&NAMES[1], &mut self.internet_gateway_id);
+        v.leaf(&NAMES[2], &mut self.owner_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InternetGatewayAttachment {
+    pub state: Option<String>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for InternetGatewayAttachment {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("State", "State", "state"), s::Field::new("VpcId", "VpcId", "vpcId")];
+        v.leaf(&NAMES[0], &mut self.state);
+        v.leaf(&NAMES[1], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct IpPermission {
     pub ip_protocol: Option<String>,
     pub from_port: Option<i32>,
@@ -3936,6 +4628,87 @@ impl s::Shape for ModifyInstanceAttributeRequest {
         v.shape(&NAMES[15], &mut self.ebs_optimized);
         v.shape(&NAMES[16], &mut self.sriov_net_support);
         v.shape(&NAMES[17], &mut self.ena_support);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySubnetAttributeRequest {
+    pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
+    pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
+    pub subnet_id: Option<String>,
+    pub map_customer_owned_ip_on_launch: Option<AttributeBooleanValue>,
+    pub customer_owned_ipv4_pool: Option<String>,
+    pub enable_dns64: Option<AttributeBooleanValue>,
+    pub private_dns_hostname_type_on_launch: Option<String>,
+    pub enable_resource_name_dns_a_record_on_launch: Option<AttributeBooleanValue>,
+    pub enable_resource_name_dns_aaaa_record_on_launch: Option<AttributeBooleanValue>,
+    pub enable_lni_at_device_index: Option<i32>,
+    pub disable_lni_at_device_index: Option<AttributeBooleanValue>,
+}
+impl s::Shape for ModifySubnetAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("AssignIpv6AddressOnCreation", "AssignIpv6AddressOnCreation", "AssignIpv6AddressOnCreation"),
+            s::Field::new("MapPublicIpOnLaunch", "MapPublicIpOnLaunch", "MapPublicIpOnLaunch"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId").required(),
+            s::Field::new("MapCustomerOwnedIpOnLaunch", "MapCustomerOwnedIpOnLaunch", "MapCustomerOwnedIpOnLaunch"),
+            s::Field::new("CustomerOwnedIpv4Pool", "CustomerOwnedIpv4Pool", "CustomerOwnedIpv4Pool"),
+            s::Field::new("EnableDns64", "EnableDns64", "EnableDns64"),
+            s::Field::new(
+                "PrivateDnsHostnameTypeOnLaunch",
+                "PrivateDnsHostnameTypeOnLaunch",
+                "PrivateDnsHostnameTypeOnLaunch",
+            ),
+            s::Field::new(
+                "EnableResourceNameDnsARecordOnLaunch",
+                "EnableResourceNameDnsARecordOnLaunch",
+                "EnableResourceNameDnsARecordOnLaunch",
+            ),
+            s::Field::new(
+                "EnableResourceNameDnsAAAARecordOnLaunch",
+                "EnableResourceNameDnsAAAARecordOnLaunch",
+                "EnableResourceNameDnsAAAARecordOnLaunch",
+            ),
+            s::Field::new("EnableLniAtDeviceIndex", "EnableLniAtDeviceIndex", "EnableLniAtDeviceIndex"),
+            s::Field::new("DisableLniAtDeviceIndex", "DisableLniAtDeviceIndex", "DisableLniAtDeviceIndex"),
+        ];
+        v.shape(&NAMES[0], &mut self.assign_ipv6_address_on_creation);
+        v.shape(&NAMES[1], &mut self.map_public_ip_on_launch);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+        v.shape(&NAMES[3], &mut self.map_customer_owned_ip_on_launch);
+        v.leaf(&NAMES[4], &mut self.customer_owned_ipv4_pool);
+        v.shape(&NAMES[5], &mut self.enable_dns64);
+        v.leaf(&NAMES[6], &mut self.private_dns_hostname_type_on_launch);
+        v.shape(&NAMES[7], &mut self.enable_resource_name_dns_a_record_on_launch);
+        v.shape(&NAMES[8], &mut self.enable_resource_name_dns_aaaa_record_on_launch);
+        v.leaf(&NAMES[9], &mut self.enable_lni_at_device_index);
+        v.shape(&NAMES[10], &mut self.disable_lni_at_device_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcAttributeRequest {
+    pub enable_dns_hostnames: Option<AttributeBooleanValue>,
+    pub enable_dns_support: Option<AttributeBooleanValue>,
+    pub vpc_id: Option<String>,
+    pub enable_network_address_usage_metrics: Option<AttributeBooleanValue>,
+}
+impl s::Shape for ModifyVpcAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("EnableDnsHostnames", "EnableDnsHostnames", "EnableDnsHostnames"),
+            s::Field::new("EnableDnsSupport", "EnableDnsSupport", "EnableDnsSupport"),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+            s::Field::new(
+                "EnableNetworkAddressUsageMetrics",
+                "EnableNetworkAddressUsageMetrics",
+                "EnableNetworkAddressUsageMetrics",
+            ),
+        ];
+        v.shape(&NAMES[0], &mut self.enable_dns_hostnames);
+        v.shape(&NAMES[1], &mut self.enable_dns_support);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+        v.shape(&NAMES[3], &mut self.enable_network_address_usage_metrics);
     }
 }
 
@@ -4663,6 +5436,17 @@ impl s::Shape for ProductCode {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct PropagatingVgw {
+    pub gateway_id: Option<String>,
+}
+impl s::Shape for PropagatingVgw {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("GatewayId", "GatewayId", "gatewayId")];
+        v.leaf(&NAMES[0], &mut self.gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PublicIpDnsNameOptions {
     pub dns_hostname_type: Option<String>,
     pub public_ipv4_dns_name: Option<String>,
@@ -4777,6 +5561,105 @@ impl s::Shape for ReleaseAddressRequest {
         v.leaf(&NAMES[1], &mut self.public_ip);
         v.leaf(&NAMES[2], &mut self.network_border_group);
         v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceRouteRequest {
+    pub destination_prefix_list_id: Option<String>,
+    pub vpc_endpoint_id: Option<String>,
+    pub local_target: Option<bool>,
+    pub transit_gateway_id: Option<String>,
+    pub local_gateway_id: Option<String>,
+    pub carrier_gateway_id: Option<String>,
+    pub core_network_arn: Option<String>,
+    pub odb_network_arn: Option<String>,
+    pub dry_run: Option<bool>,
+    pub route_table_id: Option<String>,
+    pub destination_cidr_block: Option<String>,
+    pub gateway_id: Option<String>,
+    pub destination_ipv6_cidr_block: Option<String>,
+    pub egress_only_internet_gateway_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+    pub nat_gateway_id: Option<String>,
+}
+impl s::Shape for ReplaceRouteRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 18] = [
+            s::Field::new("DestinationPrefixListId", "DestinationPrefixListId", "DestinationPrefixListId"),
+            s::Field::new("VpcEndpointId", "VpcEndpointId", "VpcEndpointId"),
+            s::Field::new("LocalTarget", "LocalTarget", "LocalTarget"),
+            s::Field::new("TransitGatewayId", "TransitGatewayId", "TransitGatewayId"),
+            s::Field::new("LocalGatewayId", "LocalGatewayId", "LocalGatewayId"),
+            s::Field::new("CarrierGatewayId", "CarrierGatewayId", "CarrierGatewayId"),
+            s::Field::new("CoreNetworkArn", "CoreNetworkArn", "CoreNetworkArn"),
+            s::Field::new("OdbNetworkArn", "OdbNetworkArn", "OdbNetworkArn"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+            s::Field::new("DestinationCidrBlock", "DestinationCidrBlock", "destinationCidrBlock"),
+            s::Field::new("GatewayId", "GatewayId", "gatewayId"),
+            s::Field::new("DestinationIpv6CidrBlock", "DestinationIpv6CidrBlock", "destinationIpv6CidrBlock"),
+            s::Field::new("EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId", "egressOnlyInternetGatewayId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId"),
+            s::Field::new("NatGatewayId", "NatGatewayId", "natGatewayId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.destination_prefix_list_id);
+        v.leaf(&NAMES[1], &mut self.vpc_endpoint_id);
+        v.leaf(&NAMES[2], &mut self.local_target);
+        v.leaf(&NAMES[3], &mut self.transit_gateway_id);
+        v.leaf(&NAMES[4], &mut self.local_gateway_id);
+        v.leaf(&NAMES[5], &mut self.carrier_gateway_id);
+        v.leaf(&NAMES[6], &mut self.core_network_arn);
+        v.leaf(&NAMES[7], &mut self.odb_network_arn);
+        v.leaf(&NAMES[8], &mut self.dry_run);
+        v.leaf(&NAMES[9], &mut self.route_table_id);
+        v.leaf(&NAMES[10], &mut self.destination_cidr_block);
+        v.leaf(&NAMES[11], &mut self.gateway_id);
+        v.leaf(&NAMES[12], &mut self.destination_ipv6_cidr_block);
+        v.leaf(&NAMES[13], &mut self.egress_only_internet_gateway_id);
+        v.leaf(&NAMES[14], &mut self.instance_id);
+        v.leaf(&NAMES[15], &mut self.network_interface_id);
+        v.leaf(&NAMES[16], &mut self.vpc_peering_connection_id);
+        v.leaf(&NAMES[17], &mut self.nat_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceRouteTableAssociationRequest {
+    pub dry_run: Option<bool>,
+    pub association_id: Option<String>,
+    pub route_table_id: Option<String>,
+}
+impl s::Shape for ReplaceRouteTableAssociationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("AssociationId", "AssociationId", "associationId").required(),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.association_id);
+        v.leaf(&NAMES[2], &mut self.route_table_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceRouteTableAssociationResult {
+    pub new_association_id: Option<String>,
+    pub association_state: Option<RouteTableAssociationState>,
+}
+impl s::Shape for ReplaceRouteTableAssociationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NewAssociationId", "NewAssociationId", "newAssociationId"),
+            s::Field::new("AssociationState", "AssociationState", "associationState"),
+        ];
+        v.leaf(&NAMES[0], &mut self.new_association_id);
+        v.shape(&NAMES[1], &mut self.association_state);
     }
 }
 
@@ -4968,6 +5851,151 @@ impl s::Shape for RevokedSecurityGroupRule {
         v.leaf(&NAMES[8], &mut self.prefix_list_id);
         v.leaf(&NAMES[9], &mut self.referenced_group_id);
         v.leaf(&NAMES[10], &mut self.description);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Route {
+    pub destination_cidr_block: Option<String>,
+    pub destination_ipv6_cidr_block: Option<String>,
+    pub destination_prefix_list_id: Option<String>,
+    pub egress_only_internet_gateway_id: Option<String>,
+    pub gateway_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub instance_owner_id: Option<String>,
+    pub nat_gateway_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+    pub local_gateway_id: Option<String>,
+    pub carrier_gateway_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub origin: Option<String>,
+    pub state: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+    pub core_network_arn: Option<String>,
+    pub odb_network_arn: Option<String>,
+    pub ip_address: Option<String>,
+    pub igw_firewall: Option<IgwFirewall>,
+}
+impl s::Shape for Route {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 19] = [
+            s::Field::new("DestinationCidrBlock", "DestinationCidrBlock", "destinationCidrBlock"),
+            s::Field::new("DestinationIpv6CidrBlock", "DestinationIpv6CidrBlock", "destinationIpv6CidrBlock"),
+            s::Field::new("DestinationPrefixListId", "DestinationPrefixListId", "destinationPrefixListId"),
+            s::Field::new("EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId", "egressOnlyInternetGatewayId"),
+            s::Field::new("GatewayId", "GatewayId", "gatewayId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceOwnerId", "InstanceOwnerId", "instanceOwnerId"),
+            s::Field::new("NatGatewayId", "NatGatewayId", "natGatewayId"),
+            s::Field::new("TransitGatewayId", "TransitGatewayId", "transitGatewayId"),
+            s::Field::new("LocalGatewayId", "LocalGatewayId", "localGatewayId"),
+            s::Field::new("CarrierGatewayId", "CarrierGatewayId", "carrierGatewayId"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("Origin", "Origin", "origin"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId"),
+            s::Field::new("CoreNetworkArn", "CoreNetworkArn", "coreNetworkArn"),
+            s::Field::new("OdbNetworkArn", "OdbNetworkArn", "odbNetworkArn"),
+            s::Field::new("IpAddress", "IpAddress", "ipAddress"),
+            s::Field::new("IgwFirewall", "IgwFirewall", "igwFirewall"),
+        ];
+        v.leaf(&NAMES[0], &mut self.destination_cidr_block);
+        v.leaf(&NAMES[1], &mut self.destination_ipv6_cidr_block);
+        v.leaf(&NAMES[2], &mut self.destination_prefix_list_id);
+        v.leaf(&NAMES[3], &mut self.egress_only_internet_gateway_id);
+        v.leaf(&NAMES[4], &mut self.gateway_id);
+        v.leaf(&NAMES[5], &mut self.instance_id);
+        v.leaf(&NAMES[6], &mut self.instance_owner_id);
+        v.leaf(&NAMES[7], &mut self.nat_gateway_id);
+        v.leaf(&NAMES[8], &mut self.transit_gateway_id);
+        v.leaf(&NAMES[9], &mut self.local_gateway_id);
+        v.leaf(&NAMES[10], &mut self.carrier_gateway_id);
+        v.leaf(&NAMES[11], &mut self.network_interface_id);
+        v.leaf(&NAMES[12], &mut self.origin);
+        v.leaf(&NAMES[13], &mut self.state);
+        v.leaf(&NAMES[14], &mut self.vpc_peering_connection_id);
+        v.leaf(&NAMES[15], &mut self.core_network_arn);
+        v.leaf(&NAMES[16], &mut self.odb_network_arn);
+        v.leaf(&NAMES[17], &mut self.ip_address);
+        v.shape(&NAMES[18], &mut self.igw_firewall);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteTable {
+    pub associations: Vec<RouteTableAssociation>,
+    pub propagating_vgws: Vec<PropagatingVgw>,
+    pub route_table_id: Option<String>,
+    pub routes: Vec<Route>,
+    pub tags: Vec<Tag>,
+    pub vpc_id: Option<String>,
+    pub owner_id: Option<String>,
+}
+impl s::Shape for RouteTable {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Associations", "AssociationSet", "associationSet").list("item"),
+            s::Field::new("PropagatingVgws", "PropagatingVgwSet", "propagatingVgwSet").list("item"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId"),
+            s::Field::new("Routes", "RouteSet", "routeSet").list("item"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.associations));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.propagating_vgws));
+        v.leaf(&NAMES[2], &mut self.route_table_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.routes));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[5], &mut self.vpc_id);
+        v.leaf(&NAMES[6], &mut self.owner_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteTableAssociation {
+    pub main: Option<bool>,
+    pub route_table_association_id: Option<String>,
+    pub route_table_id: Option<String>,
+    pub subnet_id: Option<String>,
+    pub gateway_id: Option<String>,
+    pub public_ipv4_pool: Option<String>,
+    pub association_state: Option<RouteTableAssociationState>,
+}
+impl s::Shape for RouteTableAssociation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Main", "Main", "main"),
+            s::Field::new("RouteTableAssociationId", "RouteTableAssociationId", "routeTableAssociationId"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("GatewayId", "GatewayId", "gatewayId"),
+            s::Field::new("PublicIpv4Pool", "PublicIpv4Pool", "publicIpv4Pool"),
+            s::Field::new("AssociationState", "AssociationState", "associationState"),
+        ];
+        v.leaf(&NAMES[0], &mut self.main);
+        v.leaf(&NAMES[1], &mut self.route_table_association_id);
+        v.leaf(&NAMES[2], &mut self.route_table_id);
+        v.leaf(&NAMES[3], &mut self.subnet_id);
+        v.leaf(&NAMES[4], &mut self.gateway_id);
+        v.leaf(&NAMES[5], &mut self.public_ipv4_pool);
+        v.shape(&NAMES[6], &mut self.association_state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteTableAssociationState {
+    pub state: Option<String>,
+    pub status_message: Option<String>,
+}
+impl s::Shape for RouteTableAssociationState {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+        ];
+        v.leaf(&NAMES[0], &mut self.state);
+        v.leaf(&NAMES[1], &mut self.status_message);
     }
 }
 
@@ -5656,6 +6684,122 @@ impl s::Shape for VCpuInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct Volume {
+    pub availability_zone_id: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub source_volume_id: Option<String>,
+    pub iops: Option<i32>,
+    pub tags: Vec<Tag>,
+    pub volume_type: Option<String>,
+    pub fast_restored: Option<bool>,
+    pub multi_attach_enabled: Option<bool>,
+    pub throughput: Option<i32>,
+    pub sse_type: Option<String>,
+    pub operator: Option<OperatorResponse>,
+    pub volume_initialization_rate: Option<i32>,
+    pub volume_arn: Option<String>,
+    pub owner_id: Option<String>,
+    pub volume_id: Option<String>,
+    pub size: Option<i32>,
+    pub snapshot_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub state: Option<String>,
+    pub create_time: Option<s::Timestamp>,
+    pub attachments: Vec<VolumeAttachment>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for Volume {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 23] = [
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("SourceVolumeId", "SourceVolumeId", "sourceVolumeId"),
+            s::Field::new("Iops", "Iops", "iops"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("VolumeType", "VolumeType", "volumeType"),
+            s::Field::new("FastRestored", "FastRestored", "fastRestored"),
+            s::Field::new("MultiAttachEnabled", "MultiAttachEnabled", "multiAttachEnabled"),
+            s::Field::new("Throughput", "Throughput", "throughput"),
+            s::Field::new("SseType", "SseType", "sseType"),
+            s::Field::new("Operator", "Operator", "operator"),
+            s::Field::new("VolumeInitializationRate", "VolumeInitializationRate", "volumeInitializationRate"),
+            s::Field::new("VolumeArn", "VolumeArn", "volumeArn"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("Size", "Size", "size"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("State", "Status", "status"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("Attachments", "AttachmentSet", "attachmentSet").list("item"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone_id);
+        v.leaf(&NAMES[1], &mut self.outpost_arn);
+        v.leaf(&NAMES[2], &mut self.source_volume_id);
+        v.leaf(&NAMES[3], &mut self.iops);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[5], &mut self.volume_type);
+        v.leaf(&NAMES[6], &mut self.fast_restored);
+        v.leaf(&NAMES[7], &mut self.multi_attach_enabled);
+        v.leaf(&NAMES[8], &mut self.throughput);
+        v.leaf(&NAMES[9], &mut self.sse_type);
+        v.shape(&NAMES[10], &mut self.operator);
+        v.leaf(&NAMES[11], &mut self.volume_initialization_rate);
+        v.leaf(&NAMES[12], &mut self.volume_arn);
+        v.leaf(&NAMES[13], &mut self.owner_id);
+        v.leaf(&NAMES[14], &mut self.volume_id);
+        v.leaf(&NAMES[15], &mut self.size);
+        v.leaf(&NAMES[16], &mut self.snapshot_id);
+        v.leaf(&NAMES[17], &mut self.availability_zone);
+        v.leaf(&NAMES[18], &mut self.state);
+        v.leaf(&NAMES[19], &mut self.create_time);
+        v.list(&NAMES[20], &mut s::Shapes(&mut self.attachments));
+        v.leaf(&NAMES[21], &mut self.encrypted);
+        v.leaf(&NAMES[22], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeAttachment {
+    pub delete_on_termination: Option<bool>,
+    pub associated_resource: Option<String>,
+    pub instance_owning_service: Option<String>,
+    pub ebs_card_index: Option<i32>,
+    pub volume_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub device: Option<String>,
+    pub state: Option<String>,
+    pub attach_time: Option<s::Timestamp>,
+}
+impl s::Shape for VolumeAttachment {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+            s::Field::new("AssociatedResource", "AssociatedResource", "associatedResource"),
+            s::Field::new("InstanceOwningService", "InstanceOwningService", "instanceOwningService"),
+            s::Field::new("EbsCardIndex", "EbsCardIndex", "ebsCardIndex"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("Device", "Device", "device"),
+            s::Field::new("State", "Status", "status"),
+            s::Field::new("AttachTime", "AttachTime", "attachTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.delete_on_termination);
+        v.leaf(&NAMES[1], &mut self.associated_resource);
+        v.leaf(&NAMES[2], &mut self.instance_owning_service);
+        v.leaf(&NAMES[3], &mut self.ebs_card_index);
+        v.leaf(&NAMES[4], &mut self.volume_id);
+        v.leaf(&NAMES[5], &mut self.instance_id);
+        v.leaf(&NAMES[6], &mut self.device);
+        v.leaf(&NAMES[7], &mut self.state);
+        v.leaf(&NAMES[8], &mut self.attach_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vpc {
     pub owner_id: Option<String>,
     pub instance_tenancy: Option<String>,
@@ -5773,6 +6917,57 @@ impl s::Shape for VpcEncryptionControl {
         v.leaf(&NAMES[4], &mut self.state_message);
         v.shape(&NAMES[5], &mut self.resource_exclusions);
         v.list(&NAMES[6], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcEncryptionControlConfiguration {
+    pub mode: Option<String>,
+    pub internet_gateway_exclusion: Option<String>,
+    pub egress_only_internet_gateway_exclusion: Option<String>,
+    pub nat_gateway_exclusion: Option<String>,
+    pub virtual_private_gateway_exclusion: Option<String>,
+    pub vpc_peering_exclusion: Option<String>,
+    pub lambda_exclusion: Option<String>,
+    pub vpc_lattice_exclusion: Option<String>,
+    pub elastic_file_system_exclusion: Option<String>,
+    pub global_accelerator_exclusion: Option<String>,
+    pub api_gateway_v2_exclusion: Option<String>,
+}
+impl s::Shape for VpcEncryptionControlConfiguration {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("Mode", "Mode", "Mode").required(),
+            s::Field::new("InternetGatewayExclusion", "InternetGatewayExclusion", "InternetGatewayExclusion"),
+            s::Field::new(
+                "EgressOnlyInternetGatewayExclusion",
+                "EgressOnlyInternetGatewayExclusion",
+                "EgressOnlyInternetGatewayExclusion",
+            ),
+            s::Field::new("NatGatewayExclusion", "NatGatewayExclusion", "NatGatewayExclusion"),
+            s::Field::new(
+                "VirtualPrivateGatewayExclusion",
+                "VirtualPrivateGatewayExclusion",
+                "VirtualPrivateGatewayExclusion",
+            ),
+            s::Field::new("VpcPeeringExclusion", "VpcPeeringExclusion", "VpcPeeringExclusion"),
+            s::Field::new("LambdaExclusion", "LambdaExclusion", "LambdaExclusion"),
+            s::Field::new("VpcLatticeExclusion", "VpcLatticeExclusion", "VpcLatticeExclusion"),
+            s::Field::new("ElasticFileSystemExclusion", "ElasticFileSystemExclusion", "ElasticFileSystemExclusion"),
+            s::Field::new("GlobalAcceleratorExclusion", "GlobalAcceleratorExclusion", "GlobalAcceleratorExclusion"),
+            s::Field::new("ApiGatewayV2Exclusion", "ApiGatewayV2Exclusion", "ApiGatewayV2Exclusion"),
+        ];
+        v.leaf(&NAMES[0], &mut self.mode);
+        v.leaf(&NAMES[1], &mut self.internet_gateway_exclusion);
+        v.leaf(&NAMES[2], &mut self.egress_only_internet_gateway_exclusion);
+        v.leaf(&NAMES[3], &mut self.nat_gateway_exclusion);
+        v.leaf(&NAMES[4], &mut self.virtual_private_gateway_exclusion);
+        v.leaf(&NAMES[5], &mut self.vpc_peering_exclusion);
+        v.leaf(&NAMES[6], &mut self.lambda_exclusion);
+        v.leaf(&NAMES[7], &mut self.vpc_lattice_exclusion);
+        v.leaf(&NAMES[8], &mut self.elastic_file_system_exclusion);
+        v.leaf(&NAMES[9], &mut self.global_accelerator_exclusion);
+        v.leaf(&NAMES[10], &mut self.api_gateway_v2_exclusion);
     }
 }
 

@@ -1,11 +1,12 @@
 //! A terminated instance takes with it what was made to go with it.
 
-use awan_model::address::Address;
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
-use awan_state::{Home, Ref, System, Tx};
+use awan_state::{Ref, System, Tx};
+
+use crate::network;
 
 pub fn terminate(tx: &mut Tx<System>, at: &Ref<Instance>) {
     let Some(instance) = tx.find_at(at) else { return };
@@ -39,24 +40,10 @@ fn interface(tx: &mut Tx<System>, instance: &Instance) {
     let Some(eni) = tx.find_in::<NetworkInterface>(home, &instance.interface) else { return };
     let Some(attachment) = eni.attachment.as_ref().filter(|a| a.instance == instance.id) else { return };
     if attachment.delete_on_termination {
-        disassociate(tx, home, &eni);
-        tx.act_for_tenant(home, |tx| {
-            tx.remove::<NetworkInterface>(&eni.id);
-            tx.remove::<Tags>(&eni.id.to_string());
-        });
+        tx.act_for_tenant(home, |tx| network::remove_interface(tx, &eni));
     } else {
         let mut kept = (*eni).clone();
         kept.attachment = None;
         tx.act_for_tenant(home, |tx| tx.put(kept));
     }
-}
-
-fn disassociate(tx: &mut Tx<System>, home: &Home, eni: &NetworkInterface) {
-    tx.act_for_tenant(home, |tx| {
-        let Some(id) = tx.lookup(Address::BY_INTERFACE, eni.id.as_str()) else { return };
-        let Some(address) = id.parse().ok().and_then(|id| tx.find::<Address>(&id)) else { return };
-        let mut freed = (*address).clone();
-        freed.association = None;
-        tx.put(freed);
-    });
 }

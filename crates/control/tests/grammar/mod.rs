@@ -38,22 +38,44 @@ const RECIPES: &[Recipe] = &[
         &[("AllocationId", "<eipalloc>"), ("InstanceId", "<i>")],
         &[("AllowReassociation", "true|false")],
     ),
+    ("AssociateRouteTable", &[TABLE, ("SubnetId", "<subnet>")], &[]),
+    ("AttachInternetGateway", &[GATEWAY, ("VpcId", "<vpc>")], &[]),
     ("AuthorizeSecurityGroupEgress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[DESCRIPTION]),
     ("AuthorizeSecurityGroupIngress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[DESCRIPTION]),
+    ("CreateInternetGateway", &[], &[("TagSpecification.1.ResourceType", "internet-gateway|instance")]),
     ("CreateKeyPair", &[("KeyName", "a|b|c|d|e|f"), ("KeyType", "ed25519")], &[("KeyFormat", "pem|ppk")]),
+    ("CreateRoute", &[TABLE, DESTINATION, ("GatewayId", "<igw>")], &[("NatGatewayId", "nat-00000000000000001")]),
+    ("CreateRouteTable", &[("VpcId", "<vpc>")], &[("ClientToken", "x|y|z")]),
     (
         "CreateSecurityGroup",
         &[("GroupName", "web|db|a|b|c|default"), ("GroupDescription", "text")],
         &[("VpcId", "<vpc>"), ("TagSpecification.1.ResourceType", "security-group|instance")],
     ),
     (
+        "CreateSubnet",
+        &[("VpcId", "<vpc>"), ("CidrBlock", SUBNETS)],
+        &[("AvailabilityZone", "us-east-1a|us-east-1z"), ("AvailabilityZoneId", "use1-az2|x")],
+    ),
+    (
         "CreateTags",
         &[("ResourceId.1", "<i>|<vol>|<sg>|<eni>|<key>|<sgr>"), ("Tag.1.Key", "a|b"), ("Tag.1.Value", "1|")],
         &[],
     ),
+    (
+        "CreateVpc",
+        &[("CidrBlock", "172.31.0.0/16|10.0.0.0/16|10.0.0.0/8")],
+        &[("InstanceTenancy", "default|dedicated")],
+    ),
+    ("DeleteInternetGateway", &[GATEWAY], &[]),
     ("DeleteKeyPair", &[("KeyName", "a|b|c|d|e|f")], &[]),
+    ("DeleteNetworkInterface", &[("NetworkInterfaceId", "<eni>")], &[]),
+    ("DeleteRoute", &[TABLE, DESTINATION], &[]),
+    ("DeleteRouteTable", &[TABLE], &[]),
     ("DeleteSecurityGroup", &[GROUP], &[]),
+    ("DeleteSubnet", &[("SubnetId", "<subnet>")], &[]),
     ("DeleteTags", &[("ResourceId.1", "<i>|<vol>|<sg>|<eni>|<key>")], &[("Tag.1.Key", "a|b"), ("Tag.1.Value", "1|")]),
+    ("DeleteVolume", &[("VolumeId", "<vol>")], &[]),
+    ("DeleteVpc", &[("VpcId", "<vpc>")], &[]),
     ("DescribeAccountAttributes", &[], &[("AttributeName.1", "default-vpc|max-instances|x")]),
     ("DescribeAddresses", &[], &[("AllocationId.1", "<eipalloc>"), ("PublicIp.1", "198.18.7.7")]),
     ("DescribeAvailabilityZones", &[], &[("ZoneName.1", "us-east-1a|us-east-1z")]),
@@ -71,15 +93,25 @@ const RECIPES: &[Recipe] = &[
     ("DescribeInstanceTypeOfferings", &[], &[("LocationType", "region|availability-zone|x"), PAGE]),
     ("DescribeInstanceTypes", &[], &[("InstanceType.1", "t3.micro|x"), PAGE]),
     ("DescribeInstances", &[], &[("InstanceId.1", "<i>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeInternetGateways", &[], &[("InternetGatewayId.1", "<igw>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeKeyPairs", &[], &[("KeyName.1", "a|b"), ("KeyPairId.1", "<key>")]),
     ("DescribeNetworkInterfaces", &[], &[("NetworkInterfaceId.1", "<eni>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeRegions", &[], &[("RegionName.1", "us-east-1|mars-1")]),
+    ("DescribeRouteTables", &[], &[("RouteTableId.1", "<rtb>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeSecurityGroupRules", &[], &[("SecurityGroupRuleId.1", "<sgr>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeSecurityGroups", &[], &[GROUP_1, ("GroupName.1", "default|web"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeSubnets", &[], &[("SubnetId.1", "<subnet>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeTags", &[], &[FILTER, FILTER_VALUE, PAGE]),
+    ("DescribeVolumes", &[], &[("VolumeId.1", "<vol>"), FILTER, FILTER_VALUE, PAGE]),
+    (
+        "DescribeVpcAttribute",
+        &[("VpcId", "<vpc>"), ("Attribute", "enableDnsSupport|enableDnsHostnames|enableNetworkAddressUsageMetrics|x")],
+        &[],
+    ),
     ("DescribeVpcs", &[], &[("VpcId.1", "<vpc>"), FILTER, FILTER_VALUE, PAGE]),
+    ("DetachInternetGateway", &[GATEWAY, ("VpcId", "<vpc>")], &[]),
     ("DisassociateAddress", &[("AssociationId", "<eipassoc>")], &[("PublicIp", "198.18.7.7")]),
+    ("DisassociateRouteTable", &[("AssociationId", "<rtbassoc>")], &[]),
     ("GetCallerIdentity", &[], &[]),
     ("GetConsoleOutput", &[("InstanceId", "<i>")], &[("Latest", "true")]),
     (
@@ -106,8 +138,20 @@ const RECIPES: &[Recipe] = &[
             ("InstanceInitiatedShutdownBehavior.Value", "stop|terminate|x"),
         ],
     ),
+    (
+        "ModifySubnetAttribute",
+        &[("SubnetId", "<subnet>"), ("MapPublicIpOnLaunch.Value", "true|false|x")],
+        &[("EnableDns64.Value", "false|true")],
+    ),
+    (
+        "ModifyVpcAttribute",
+        &[("VpcId", "<vpc>")],
+        &[("EnableDnsSupport.Value", "true|false"), ("EnableDnsHostnames.Value", "true|false|x")],
+    ),
     ("RebootInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>")]),
     ("ReleaseAddress", &[("AllocationId", "<eipalloc>")], &[]),
+    ("ReplaceRoute", &[TABLE, DESTINATION, ("GatewayId", "<igw>|local")], &[]),
+    ("ReplaceRouteTableAssociation", &[("AssociationId", "<rtbassoc>"), TABLE], &[]),
     ("RevokeSecurityGroupEgress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[]),
     ("RevokeSecurityGroupIngress", &[GROUP, PROTOCOL, FROM, TO, CIDR], &[]),
     (
@@ -122,7 +166,9 @@ const RECIPES: &[Recipe] = &[
             ("ClientToken", "x|y|z"),
             ("BlockDeviceMapping.1.DeviceName", "/dev/xvda"),
             ("BlockDeviceMapping.1.Ebs.VolumeSize", "8|0"),
-            ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+            ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true|false"),
+            ("NetworkInterface.1.DeviceIndex", "0"),
+            ("NetworkInterface.1.DeleteOnTermination", "false"),
             ("TagSpecification.1.ResourceType", "instance|volume"),
             ("TagSpecification.1.Tag.1.Key", "a"),
             ("MetadataOptions.HttpTokens", "optional|required"),
@@ -133,6 +179,10 @@ const RECIPES: &[Recipe] = &[
     ("StopInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>"), ("Force", "true")]),
     ("TerminateInstances", &[("InstanceId.1", "<i>")], &[("InstanceId.2", "<i>"), ("Force", "true")]),
 ];
+const TABLE: (&str, &str) = ("RouteTableId", "<rtb>");
+const GATEWAY: (&str, &str) = ("InternetGatewayId", "<igw>");
+const DESTINATION: (&str, &str) = ("DestinationCidrBlock", "0.0.0.0/0|172.31.0.0/16|8.8.8.0/24");
+const SUBNETS: &str = "172.31.0.0/20|172.31.16.0/20|172.31.128.0/24|10.0.0.0/24|10.0.1.0/28|10.0.0.0/29";
 const GROUP_1: (&str, &str) = ("GroupId.1", "<sg>");
 
 const VALUES: [&str; 34] = [
@@ -231,7 +281,9 @@ impl Grammar {
     }
 
     pub fn is_dry_runnable(&mut self, action: &str, call: &Call) -> bool {
-        let known = ACTIONS.iter().any(|a| a.name == action && a.service == Service::Ec2);
+        // EC2 has no DryRun for these.
+        let wet = ["ModifySubnetAttribute", "ModifyVpcAttribute"].contains(&action);
+        let known = !wet && ACTIONS.iter().any(|a| a.name == action && a.service == Service::Ec2);
         known && call.service == "ec2" && !call.body.contains("DryRun") && self.dice.random_bool(0.2)
     }
 

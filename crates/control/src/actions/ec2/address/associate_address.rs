@@ -9,6 +9,7 @@ use awan_wire::ec2;
 
 use super::describe_addresses::by_ip;
 use crate::error::{Code, Result, invalid, missing, refuse, refuse_both};
+use crate::network;
 
 pub fn associate_address(
     tx: &mut Tx<Tenant>,
@@ -51,6 +52,10 @@ pub fn associate_address(
             let message = format!("resource {} is already associated with associate-id {}", address.id, held.id);
             return Err(refuse(Code::AlreadyAssociated, message));
         }
+    }
+    if network::gateway_of(tx, &eni.vpc).is_none() {
+        let message = format!("Network {} is not attached to any internet gateway", eni.vpc);
+        return Err(refuse(Code::GatewayNotAttached, message));
     }
     free(tx, &eni, allow_reassociation != Some(false))?;
     let id = AssociationId::made(tx.new_id(AssociationId::PREFIX));
@@ -105,5 +110,19 @@ mod tests {
         let refusal = cloud.tenant("acme").call("ReleaseAddress", &[("AllocationId", &id)]).expect_err("in use");
         assert!(refusal.starts_with("InvalidIPAddress.InUse"), "{refusal}");
         cloud.audit();
+    }
+
+    #[test]
+    fn a_network_without_a_way_out_has_no_public_addresses() {
+        let mut cloud = Cloud::new();
+        let one = |made: &str, element: &str| Cloud::ids(made, element).remove(0);
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask).expect(action);
+        let vpc = one(&call("CreateVpc", &[("CidrBlock", "10.7.0.0/16")]), "vpcId");
+        let subnet = one(&call("CreateSubnet", &[("VpcId", &vpc), ("CidrBlock", "10.7.0.0/24")]), "subnetId");
+        let address = one(&call("AllocateAddress", &[]), "allocationId");
+        let instance = cloud.tenant("acme").run_with(&[("SubnetId", &subnet)]).expect("launches").remove(0);
+        let ask = [("AllocationId", address.as_str()), ("InstanceId", instance.as_str())];
+        let refusal = cloud.tenant("acme").call("AssociateAddress", &ask).expect_err("no gateway");
+        assert_eq!(refusal, format!("Gateway.NotAttached: Network {vpc} is not attached to any internet gateway"));
     }
 }

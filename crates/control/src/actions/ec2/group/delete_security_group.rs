@@ -2,12 +2,12 @@
 
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::interface::NetworkInterface;
-use awan_model::tag::Tags;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::rules;
 use crate::error::{Code, Result, dependency, refuse};
+use crate::network;
 
 pub fn delete_security_group(
     tx: &mut Tx<Tenant>,
@@ -27,11 +27,7 @@ pub fn delete_security_group(
     if used || tx.list::<SecurityGroup>().iter().any(|g| named(g)) {
         return Err(dependency(format!("resource {id} has a dependent object")));
     }
-    for rule in &group.rules {
-        tx.remove::<Tags>(&rule.id.to_string());
-    }
-    tx.remove::<Tags>(&id.to_string());
-    tx.remove::<SecurityGroup>(&id);
+    network::remove_group(tx, &group);
     Ok(ec2::DeleteSecurityGroupResult { r#return: Some(true), group_id: Some(id.to_string()) })
 }
 

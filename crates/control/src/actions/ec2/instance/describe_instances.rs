@@ -2,7 +2,7 @@
 
 use awan_model::address::Address;
 use awan_model::instance::{Instance, State};
-use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::interface::{NetworkInterface, private_dns};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -225,7 +225,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "block-device-mapping.volume-id" => some(attachment.and(seen.volume.as_ref()).map(|v| v.id.to_string())),
         "client-token" => some(i.client_token.clone()),
         "current-instance-boot-mode" => one("legacy-bios"),
-        "dns-name" => some(public_ip.map(|ip| public_dns(ip, region))),
+        "dns-name" => some(seen.public_dns.clone()),
         "ebs-optimized" => one(&i.ebs_optimized.to_string()),
         "ena-support" => one("true"),
         "enclave-options.enabled" | "hibernation-options.configured" | "operator.managed" => one("false"),
@@ -299,7 +299,6 @@ fn interface_value(
 ) -> Vec<String> {
     let (account, attachment) = (eni.home.account(), eni.attachment.as_ref());
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
-    let public_dns = |ip| public_dns(ip, eni.home.region());
     match what {
         "addresses.association.allocation-id" | "association.allocation-id" => {
             some(elastic(tx, eni).map(|a| a.id.to_string()))
@@ -308,7 +307,7 @@ fn interface_value(
             some(elastic(tx, eni).and_then(|a| a.association.as_ref().map(|a| a.id.to_string())))
         }
         "addresses.association.public-dns-name" | "association.public-dns-name" | "public-dns-name" => {
-            some(seen.public_ip.map(public_dns))
+            some(seen.public_dns.clone())
         }
         "addresses.association.ip-owner-id" | "association.ip-owner-id" => {
             some(seen.public_ip.map(|_| if seen.elastic { account } else { "amazon" }.to_owned()))

@@ -10,6 +10,7 @@ use awan_model::id::{GroupId, InstanceId};
 use awan_model::instance::{Exit, Instance, Placement, Reason, State, VmReport, state};
 use awan_model::interface::{NetworkInterface, private_dns, public_dns};
 use awan_model::volume::Volume;
+use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use awan_wire::shape::Timestamp;
@@ -25,6 +26,8 @@ pub struct Seen {
     pub eni: Option<Arc<NetworkInterface>>,
     pub volume: Option<Arc<Volume>>,
     pub public_ip: Option<Ipv4Addr>,
+    /// Where the VPC gives such names.
+    pub public_dns: Option<String>,
     /// The public address is an elastic one.
     pub elastic: bool,
     pub tags: std::collections::BTreeMap<String, String>,
@@ -86,8 +89,10 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let on = !matches!(state, State::Stopped | State::Terminated);
     let automatic = || tx.find::<Placement>(&instance.id).filter(|_| on).and_then(|p| p.public_ip);
     let public_ip = elastic.or_else(automatic);
+    let named = tx.find::<Vpc>(&instance.vpc).is_some_and(|vpc| vpc.dns_hostnames);
+    let public_dns = public_ip.filter(|_| named).map(|ip| public_dns(ip, instance.home.region()));
     let tags = tagging::of(tx, instance.id.as_str());
-    Seen { state, eni, volume, public_ip, elastic: elastic.is_some(), tags, report, instance }
+    Seen { state, eni, volume, public_ip, public_dns, elastic: elastic.is_some(), tags, report, instance }
 }
 
 /// The elastic address of an interface.
@@ -150,7 +155,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         ebs_optimized: Some(i.ebs_optimized),
         ena_support: Some(true),
         hypervisor: Some("xen".into()),
-        network_interfaces: eni.map(|e| interface(e, groups.clone(), public_ip, seen.elastic)).into_iter().collect(),
+        network_interfaces: eni.map(|e| interface(e, groups.clone(), seen)).into_iter().collect(),
         root_device_name: Some(i.root_device.clone()),
         root_device_type: Some("ebs".into()),
         security_groups: groups,
@@ -173,7 +178,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         image_id: Some(i.image.to_string()),
         state: Some(state_shown(*state)),
         private_dns_name: Some(eni.map(|e| private_dns(e.private_ip, region)).unwrap_or_default()),
-        public_dns_name: Some(public_ip.map(|ip| public_dns(ip, region)).unwrap_or_default()),
+        public_dns_name: Some(seen.public_dns.clone().unwrap_or_default()),
         state_transition_reason: Some(transition_reason(i, *state)),
         key_name: i.key_name.clone(),
         ami_launch_index: i32::try_from(i.launch_index).ok(),
@@ -214,16 +219,11 @@ fn block_device(volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
     Some(ec2::InstanceBlockDeviceMapping { device_name: Some(attachment.device.clone()), ebs: Some(ebs) })
 }
 
-fn interface(
-    eni: &NetworkInterface,
-    groups: Vec<ec2::GroupIdentifier>,
-    public_ip: Option<Ipv4Addr>,
-    elastic: bool,
-) -> ec2::InstanceNetworkInterface {
+fn interface(eni: &NetworkInterface, groups: Vec<ec2::GroupIdentifier>, seen: &Seen) -> ec2::InstanceNetworkInterface {
     let region = eni.home.region();
-    let association = public_ip.map(|ip| ec2::InstanceNetworkInterfaceAssociation {
-        ip_owner_id: Some(if elastic { eni.home.account() } else { "amazon" }.into()),
-        public_dns_name: Some(public_dns(ip, region)),
+    let association = seen.public_ip.map(|ip| ec2::InstanceNetworkInterfaceAssociation {
+        ip_owner_id: Some(if seen.elastic { eni.home.account() } else { "amazon" }.into()),
+        public_dns_name: Some(seen.public_dns.clone().unwrap_or_default()),
         public_ip: Some(ip.to_string()),
         ..Default::default()
     });

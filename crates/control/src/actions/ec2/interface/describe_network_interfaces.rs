@@ -6,6 +6,7 @@ use std::sync::Arc;
 use awan_model::address::Address;
 use awan_model::instance::Placement;
 use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -95,6 +96,8 @@ struct Seen {
     eni: Arc<NetworkInterface>,
     elastic: Option<Arc<Address>>,
     public_ip: Option<Ipv4Addr>,
+    /// Where the VPC gives such names.
+    public_dns: Option<String>,
     tags: std::collections::BTreeMap<String, String>,
 }
 
@@ -106,7 +109,9 @@ impl Seen {
         let automatic = instance.and_then(|id| tx.find::<Placement>(&id)).and_then(|p| p.public_ip);
         let public_ip = elastic.as_ref().map(|a| a.public_ip).or(automatic);
         let tags = tagging::of(tx, eni.id.as_str());
-        Self { eni, elastic, public_ip, tags }
+        let named = tx.find::<Vpc>(&eni.vpc).is_some_and(|vpc| vpc.dns_hostnames);
+        let public_dns = public_ip.filter(|_| named).map(|ip| public_dns(ip, eni.home.region()));
+        Self { eni, elastic, public_ip, public_dns, tags }
     }
 
     fn status(&self) -> &'static str {
@@ -131,7 +136,7 @@ impl Seen {
             "addresses.association.public-ip" | "association.public-ip" => {
                 some(self.public_ip.map(|ip| ip.to_string()))
             }
-            "association.public-dns-name" => some(self.public_ip.map(|ip| public_dns(ip, region))),
+            "association.public-dns-name" => some(self.public_dns.clone()),
             "addresses.primary" => vec!["true".into()],
             "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],
             "attachment.attach-time" => some(attachment.and_then(|a| text_time(a.at))),
@@ -169,7 +174,7 @@ impl Seen {
             allocation_id: self.elastic.as_ref().map(|a| a.id.to_string()),
             association_id: association.map(|a| a.id.to_string()),
             ip_owner_id: Some(self.ip_owner()),
-            public_dns_name: Some(public_dns(ip, self.eni.home.region())),
+            public_dns_name: Some(self.public_dns.clone().unwrap_or_default()),
             public_ip: Some(ip.to_string()),
             ..Default::default()
         })

@@ -100,7 +100,7 @@ fn value(subnet: &Subnet, free: usize, tags: &std::collections::BTreeMap<String,
     vec![value]
 }
 
-fn shown(subnet: &Subnet, free: usize, tags: Vec<ec2::Tag>) -> ec2::Subnet {
+pub fn shown(subnet: &Subnet, free: usize, tags: Vec<ec2::Tag>) -> ec2::Subnet {
     ec2::Subnet {
         availability_zone_id: Some(zone_id(&subnet.zone)),
         map_customer_owned_ip_on_launch: Some(false),

@@ -67,7 +67,7 @@ fn association_id(vpc: &Vpc) -> String {
     format!("vpc-cidr-assoc-{}", vpc.id.digits())
 }
 
-fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
+pub fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
     let association = ec2::VpcCidrBlockAssociation {
         association_id: Some(association_id(vpc)),
         cidr_block: Some(vpc.cidr.to_string()),

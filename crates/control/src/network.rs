@@ -1,0 +1,133 @@
+//! How the records of a network come and go together: the operator makes default VPCs, tenants their own.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::address::Address;
+use awan_model::gateway::InternetGateway;
+use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
+use awan_model::id::{DhcpOptionsId, GroupId, InternetGatewayId, RouteTableId, RuleId, SubnetId, VpcId};
+use awan_model::interface::NetworkInterface;
+use awan_model::route::{Route, RouteTable, Target};
+use awan_model::subnet::Subnet;
+use awan_model::tag::Tags;
+use awan_model::token::ClientToken;
+use awan_model::vpc::Vpc;
+use awan_state::{Record, Tenant, Tx};
+use ipnet::Ipv4Net;
+
+use crate::error::{Error, Result};
+use crate::token;
+
+/// Source: "Default VPCs", Amazon VPC documentation: 172.31.0.0/16 with a /20 in each zone.
+pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<()> {
+    let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
+    let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
+    let routes = vec![Route { destination: Ipv4Net::default(), target: Target::InternetGateway(gateway.clone()) }];
+    let vpc = vpc(tx, cidr, true, routes);
+    let (home, created) = (tx.home().clone(), tx.now());
+    tx.put(InternetGateway { home, id: gateway, vpc: Some(vpc.id.clone()), created });
+    default_subnets(tx, &vpc, zones)
+}
+
+/// A VPC with what each has: a main route table and a default group. The default one also gives its guests public names.
+pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, routes: Vec<Route>) -> Vpc {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = VpcId::made(tx.new_id(VpcId::PREFIX));
+    // All VPCs of a region share its default options.
+    let dhcp_options = tx.list::<Vpc>().first().map(|other| other.dhcp_options.clone());
+    let dhcp_options = dhcp_options.unwrap_or_else(|| DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX)));
+    let (dns_support, dns_hostnames) = (true, is_default);
+    let vpc = Vpc { home, id: id.clone(), cidr, is_default, dhcp_options, dns_support, dns_hostnames, created };
+    tx.put(vpc.clone());
+    let table = route_table(tx, &id);
+    tx.put(RouteTable { main: true, routes, ..table });
+    default_group(tx, &id);
+    vpc
+}
+
+/// A table that serves nobody yet and knows only the local route; not stored.
+pub fn route_table(tx: &mut Tx<Tenant>, vpc: &VpcId) -> RouteTable {
+    RouteTable {
+        home: tx.home().clone(),
+        id: RouteTableId::made(tx.new_id(RouteTableId::PREFIX)),
+        vpc: vpc.clone(),
+        main: false,
+        associations: Vec::new(),
+        routes: Vec::new(),
+        client_token: None,
+        created: tx.now(),
+    }
+}
+
+/// One in each of these zones that has none: the operator may add zones later.
+pub fn default_subnets(tx: &mut Tx<Tenant>, vpc: &Vpc, zones: &[String]) -> Result<()> {
+    let (home, created) = (tx.home().clone(), tx.now());
+    for zone in zones {
+        let there = tx.list::<Subnet>();
+        let mine = || there.iter().filter(|s| s.vpc == vpc.id);
+        if mine().any(|s| s.zone == *zone && s.default_for_zone) {
+            continue;
+        }
+        let free = |cidr: &Ipv4Net| !mine().any(|s| overlap(&s.cidr, cidr));
+        let Some(cidr) = vpc.cidr.subnets(20).map_err(Error::fault)?.find(free) else { continue };
+        let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
+        let (home, vpc, zone) = (home.clone(), vpc.id.clone(), zone.clone());
+        tx.put(Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created });
+    }
+    Ok(())
+}
+
+/// Of two networks that share an address, one contains the other.
+pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// Lets its own members in and everything out, as EC2's does.
+fn default_group(tx: &mut Tx<Tenant>, vpc: &VpcId) {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = GroupId::made(tx.new_id(GroupId::PREFIX));
+    let mut rule = |egress, peer| {
+        let id = RuleId::made(tx.new_id(RuleId::PREFIX));
+        Rule { id, egress, traffic: Traffic::All, peer, description: None }
+    };
+    let rules = vec![rule(false, Peer::Group(id.clone())), rule(true, Peer::Ipv4(Ipv4Net::default()))];
+    let (name, description) = (SecurityGroup::DEFAULT.to_owned(), "default VPC security group".to_owned());
+    tx.put(SecurityGroup { home, id, vpc: vpc.clone(), name, description, rules, created });
+}
+
+/// Removes a record and its tags.
+pub fn remove<R: Record<Writer = Tenant>>(tx: &mut Tx<Tenant>, id: &R::Id) {
+    tx.remove::<Tags>(&id.to_string());
+    tx.remove::<R>(id);
+}
+
+/// Removes a group, its rules, and the tags of both.
+pub fn remove_group(tx: &mut Tx<Tenant>, group: &SecurityGroup) {
+    for rule in &group.rules {
+        tx.remove::<Tags>(&rule.id.to_string());
+    }
+    remove::<SecurityGroup>(tx, &group.id);
+}
+
+/// Removes an interface and sets its elastic address free.
+pub fn remove_interface(tx: &mut Tx<Tenant>, eni: &NetworkInterface) {
+    let held = tx.lookup(Address::BY_INTERFACE, eni.id.as_str());
+    if let Some(address) = held.and_then(|id| tx.find::<Address>(&id.parse().ok()?)) {
+        tx.put(Address { association: None, ..(*address).clone() });
+    }
+    remove::<NetworkInterface>(tx, &eni.id);
+}
+
+/// The gateway that is attached to a VPC.
+pub fn gateway_of(tx: &mut Tx<Tenant>, vpc: &VpcId) -> Option<Arc<InternetGateway>> {
+    tx.list::<InternetGateway>().into_iter().find(|gateway| gateway.vpc.as_ref() == Some(vpc))
+}
+
+/// Removes a route table, its tags, and the memory of the request that made it.
+pub fn remove_table(tx: &mut Tx<Tenant>, table: &RouteTable) {
+    if let Some(token) = &table.client_token {
+        tx.remove::<ClientToken>(&token::id("CreateRouteTable", token));
+    }
+    remove::<RouteTable>(tx, &table.id);
+}
