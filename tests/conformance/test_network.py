@@ -210,3 +210,61 @@ def test_filters_of_groups(tenant):
     for name, code in (("default", "InvalidGroup.Reserved"), ("sg-mine", "InvalidParameterValue"), ("", "InvalidParameterValue")):
         with refused(code):
             ec2.create_security_group(GroupName=name, Description="d")
+
+
+def test_a_network_of_ones_own_from_nothing_to_nothing(tenant):
+    resource, ec2 = tenant.resource(), tenant.ec2
+    vpc = resource.create_vpc(CidrBlock="10.30.0.0/16")
+    ec2.get_waiter("vpc_available").wait(VpcIds=[vpc.id])
+    vpc.modify_attribute(EnableDnsHostnames={"Value": True})
+    assert vpc.describe_attribute(Attribute="enableDnsHostnames")["EnableDnsHostnames"] == {"Value": True}
+    near, far = (vpc.create_subnet(CidrBlock=f"10.30.{n}.0/24", AvailabilityZone="us-east-1b") for n in (1, 2))
+    ec2.get_waiter("subnet_available").wait(SubnetIds=[near.id, far.id])
+    near.meta.client.modify_subnet_attribute(SubnetId=near.id, MapPublicIpOnLaunch={"Value": True})
+    gateway = resource.create_internet_gateway()
+    vpc.attach_internet_gateway(InternetGatewayId=gateway.id)
+    ec2.get_waiter("internet_gateway_exists").wait(InternetGatewayIds=[gateway.id])
+    table = vpc.create_route_table()
+    route = table.create_route(DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway.id)
+    association = table.associate_with_subnet(SubnetId=near.id)
+    assert [(r.destination_cidr_block, r.state) for r in table.routes] == [("10.30.0.0/16", "active"), ("0.0.0.0/0", "active")]
+    web = vpc.create_security_group(GroupName="web", Description="d")
+    with refused("InvalidParameter", message="belong to different networks"):
+        tenant.launch(SubnetId=near.id, SecurityGroupIds=[tenant.default_group()])
+    (outer,), (inner,) = (tenant.run(SubnetId=s.id, SecurityGroupIds=[web.id]) for s in (near, far))
+    a, b = tenant.about(outer), tenant.about(inner)
+    assert a["PublicIpAddress"] and a["PublicDnsName"] and "PublicIpAddress" not in b and b["PublicDnsName"] == ""
+    assert all(ipaddress.ip_address(i["PrivateIpAddress"]) in ipaddress.ip_network(c) for i, c in ((a, "10.30.1.0/24"), (b, "10.30.2.0/24")))
+    assert {i.id for i in vpc.instances.all()} == {outer, inner}
+    for call in (near.delete, web.delete, table.delete, vpc.delete, lambda: gateway.detach_from_vpc(VpcId=vpc.id)):
+        with refused("DependencyViolation"):
+            call()
+    ec2.terminate_instances(InstanceIds=[outer, inner])
+    tenant.wait("instance_terminated", outer, inner)
+    association.delete()
+    route.delete()
+    gateway.detach_from_vpc(VpcId=vpc.id)
+    for thing in (gateway, table, web, near, far, vpc):
+        thing.delete()
+    assert [v["IsDefault"] for v in ec2.describe_vpcs()["Vpcs"]] == [True]
+    assert len(ec2.describe_route_tables()["RouteTables"]) == len(ec2.describe_internet_gateways()["InternetGateways"]) == 1
+
+
+def test_what_an_instance_left_is_listed_and_deleted(tenant):
+    ec2 = tenant.ec2
+    keep = {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}
+    (id,) = tenant.run(BlockDeviceMappings=[keep], NetworkInterfaces=[{"DeviceIndex": 0, "DeleteOnTermination": False}])
+    (volume,), (interface,) = ec2.describe_volumes()["Volumes"], ec2.describe_network_interfaces()["NetworkInterfaces"]
+    volume, interface = volume["VolumeId"], interface["NetworkInterfaceId"]
+    with refused("VolumeInUse"):
+        ec2.delete_volume(VolumeId=volume)
+    with refused("InvalidParameterValue", message="is currently in use"):
+        ec2.delete_network_interface(NetworkInterfaceId=interface)
+    ec2.terminate_instances(InstanceIds=[id])
+    tenant.wait("instance_terminated", id)
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    ec2.get_waiter("network_interface_available").wait(NetworkInterfaceIds=[interface])
+    ec2.delete_volume(VolumeId=volume)
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume])
+    ec2.delete_network_interface(NetworkInterfaceId=interface)
+    assert not ec2.describe_volumes()["Volumes"] and not ec2.describe_network_interfaces()["NetworkInterfaces"]

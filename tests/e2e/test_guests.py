@@ -295,3 +295,36 @@ def test_guests_outlive_the_server(awan, tenant):
     assert tenant.ssh(id, "cat /proc/uptime")
     tenant.terminate(id)
     awan.audit()
+
+
+def test_a_network_of_ones_own_leads_out_as_its_routes_say(awan, tenant):
+    ec2 = tenant.ec2
+    vpc = ec2.create_vpc(CidrBlock="10.40.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.40.1.0/24")["Subnet"]["SubnetId"]
+    ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    table = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"][0]["RouteTableId"]
+    group = ec2.create_security_group(GroupName="own", Description="d", VpcId=vpc)["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=tenant.rule(22))
+    keep = [{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}]
+    (id,) = tenant.launch(SubnetId=subnet, SecurityGroupIds=[group], BlockDeviceMappings=keep)
+    tenant.wait("instance_status_ok", id)
+    out = {"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0"}
+    assert tenant.try_ssh(id, "true").returncode != 0, "no route leads out"
+    ec2.create_route(**out, GatewayId=gateway)
+    assert tenant.about(id)["PrivateIpAddress"] in tenant.ssh(id, "ip -4 addr")
+    ec2.delete_route(**out)
+    until("the way is closed", 10, lambda: tenant.try_ssh(id, "true").returncode != 0, 0.2)
+    volume = tenant.about(id)["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    tenant.terminate(id)
+    awan.audit()
+    assert list(awan.data.rglob(f"*{volume}*")), "its bytes are kept"
+    ec2.delete_volume(VolumeId=volume)
+    until("its bytes are gone", 10, lambda: not list(awan.data.rglob(f"*{volume}*")), 0.2)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+    awan.audit()

@@ -3,23 +3,27 @@
 //! **Invariant:** [`records`] and [`inventory`] are pure; the simulator and every end-to-end test call the same code.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use awan_model::address::{Address, BY_PUBLIC_IP};
+use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::HostRecord;
-use awan_model::id::{HostId, InstanceId};
+use awan_model::id::{HostId, InstanceId, SubnetId, VpcId};
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
 use awan_model::plan::HostPlan;
 use awan_model::report::{Answer, Ask, Inventory};
+use awan_model::route::{Association, RouteTable};
 use awan_model::subnet::Subnet;
 use awan_model::volume::{Volume, VolumePlacement};
-use awan_state::{Db, System, Tx};
+use awan_model::vpc::Vpc;
+use awan_state::{Db, Home, System, Tx};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::plan;
+use crate::{network, plan};
 
 const METER_PAGE: usize = 10_000;
 
@@ -64,6 +68,7 @@ pub fn always(tx: &mut Tx<System>) -> Vec<String> {
     }
     unique(tx, &mut out);
     references(tx, &mut out);
+    networks(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
         if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {
             out.push(format!("volume placement {}: there is no such volume", volume.id));
@@ -300,6 +305,56 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
     out.extend(tx.dangling().into_iter().map(|index| format!("index {index}: what it names is not there")));
 }
 
+/// What is in a VPC is in one that is there, and subnets do not lie upon each other.
+fn networks(tx: &mut Tx<System>, out: &mut Vec<String>) {
+    let vpcs: HashMap<VpcId, Arc<Vpc>> = tx.all::<Vpc>().into_iter().map(|vpc| (vpc.id.clone(), vpc)).collect();
+    let subnets: HashMap<SubnetId, Arc<Subnet>> = tx.all::<Subnet>().into_iter().map(|s| (s.id.clone(), s)).collect();
+    let here = |home: &Home, id: &VpcId| vpcs.get(id).is_some_and(|vpc| vpc.home == *home);
+    let mut inside: Vec<(String, Home, VpcId)> = Vec::new();
+    let mut ranges = Vec::new();
+    for subnet in subnets.values() {
+        inside.push((subnet.id.to_string(), subnet.home.clone(), subnet.vpc.clone()));
+        ranges.push((subnet.vpc.clone(), subnet.cidr));
+        if vpcs.get(&subnet.vpc).is_some_and(|vpc| !vpc.cidr.contains(&subnet.cidr)) {
+            out.push(format!("{}: {} lies outside its VPC", subnet.id, subnet.cidr));
+        }
+    }
+    // In order, a range that overlaps another overlaps its neighbour.
+    ranges.sort_unstable();
+    for pair in ranges.windows(2).filter(|p| p[0].0 == p[1].0 && network::overlap(&p[0].1, &p[1].1)) {
+        out.push(format!("{}: the subnets {} and {} overlap", pair[0].0, pair[0].1, pair[1].1));
+    }
+    let groups = tx.all::<SecurityGroup>();
+    inside.extend(groups.iter().map(|g| (g.id.to_string(), g.home.clone(), g.vpc.clone())));
+    let gateways = tx.all::<InternetGateway>();
+    let attached = gateways.iter().filter_map(|g| Some((g.id.to_string(), g.home.clone(), g.vpc.clone()?)));
+    let (mut doors, mut mains) = (BTreeSet::new(), BTreeSet::new());
+    for (id, home, vpc) in attached {
+        if !doors.insert(vpc.clone()) {
+            out.push(format!("{vpc}: has {id} and another internet gateway"));
+        }
+        inside.push((id, home, vpc));
+    }
+    for table in tx.all::<RouteTable>() {
+        inside.push((table.id.to_string(), table.home.clone(), table.vpc.clone()));
+        if table.main && !mains.insert(table.vpc.clone()) {
+            out.push(format!("{}: has two main route tables", table.vpc));
+        }
+        let served = |a: &&Association| subnets.get(&a.subnet).is_none_or(|s| s.vpc != table.vpc);
+        for association in table.associations.iter().filter(served) {
+            out.push(format!("{}: serves {}, which is not in its VPC", table.id, association.subnet));
+        }
+    }
+    for eni in tx.all::<NetworkInterface>() {
+        if subnets.get(&eni.subnet).is_some_and(|s| s.vpc != eni.vpc) {
+            out.push(format!("{}: is in {}, its subnet is not", eni.id, eni.vpc));
+        }
+    }
+    let lost = inside.into_iter().filter(|(_, home, vpc)| !here(home, vpc));
+    out.extend(lost.map(|(id, _, vpc)| format!("{id}: is in {vpc}, which is not there")));
+    out.extend(vpcs.keys().filter(|id| !mains.contains(*id)).map(|id| format!("{id}: has no main route table")));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,5 +374,21 @@ mod tests {
             let expected = format!("host {host}: no process runs {id} (run 1), which is said to run");
             assert_eq!(lost(&host, &running, &found(processes)), [expected]);
         }
+    }
+
+    #[test]
+    fn what_is_in_no_vpc_is_a_difference() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").launch();
+        let broken = cloud.control.db.transact(System, "test", |tx| {
+            for vpc in tx.all::<Vpc>() {
+                tx.act_for_tenant(&vpc.home, |tx| tx.remove::<Vpc>(&vpc.id));
+            }
+            Ok::<_, Error>(())
+        });
+        cloud.runtime.block_on(broken).expect("breaks");
+        let wrong = cloud.control.db.read(System, always);
+        let of = |prefix: &str| wrong.iter().filter(|w| w.starts_with(prefix) && w.ends_with("is not there")).count();
+        assert_eq!(["subnet-", "sg-", "igw-", "rtb-"].map(of), [3, 1, 1, 1], "{wrong:?}");
     }
 }

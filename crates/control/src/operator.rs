@@ -360,6 +360,22 @@ mod tests {
     use crate::testing::Cloud;
 
     #[test]
+    fn a_default_subnet_that_its_owner_deleted_stays_away_and_a_new_zone_gets_one() {
+        let mut cloud = Cloud::new();
+        let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
+        let first = Cloud::ids(&shown, "subnetId").remove(0);
+        cloud.tenant("acme").call("DeleteSubnet", &[("SubnetId", &first)]).expect("deletes");
+        for (zones_per_region, expected) in [(3, 2), (4, 3)] {
+            let public_pool = "198.18.0.0/16".parse().expect("a network");
+            let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region, public_pool };
+            cloud.runtime.block_on(install(&cloud.control.db, &settings)).expect("starts again");
+            let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
+            assert_eq!(Cloud::ids(&shown, "subnetId").len(), expected, "{shown}");
+        }
+        cloud.audit();
+    }
+
+    #[test]
     fn only_a_host_that_is_away_and_empty_is_forgotten() {
         let mut cloud = Cloud::new();
         let (id, host) = (cloud.tenant("acme").run(), HostId::new("host").expect("a name"));
