@@ -1,5 +1,5 @@
 //! Requests made by a grammar that knows the API, and broken on purpose: no answer is ours to blame (5xx), none panics,
-//! every action succeeds now and then, and a dry run is answered as the real request is.
+//! every action succeeds now and then, a dry run is answered as the real request is, and the records agree in the end.
 //!
 //! Replay of one seed: `AWAN_FUZZ_SEED=N AWAN_FUZZ_COUNT=M cargo test -p awan-control --test fuzz`.
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use awan_control::actions::ACTIONS;
 use awan_control::operator::{self, Builtin, Credentials};
-use awan_control::{Control, Settings, http, plan, turn};
+use awan_control::{Control, Settings, audit, http, plan, turn};
 use awan_model::host::Capacity;
 use awan_model::id::HostId;
 use awan_model::image::Boot;
@@ -251,6 +251,8 @@ fn fuzz(seed: u64, count: u64) -> Counts {
         }
         grammar.learn(&told.1);
     }
+    let wrong = cloud.control.db.read(System, audit::always);
+    assert!(wrong.is_empty(), "after seed {seed}: {wrong:?}");
     counts
 }
 
