@@ -216,3 +216,18 @@ def test_a_cloud_in_memory():
         assert not (running.data / "state.db").exists()
     finally:
         running.close()
+
+
+def test_a_file_of_keys_that_was_lost_is_written_again():
+    running = Awan("simulated")
+    try:
+        running.start()
+        file = running.data / "credentials"
+        first = file.read_text()
+        running.kill()
+        file.unlink()
+        running.start()
+        assert file.read_text() == first and file.stat().st_mode & 0o777 == 0o600
+        assert running.client(service="sts").get_caller_identity()["Account"]
+    finally:
+        running.close()

@@ -107,11 +107,15 @@ enum Order {
     Why { id: String },
 }
 
-pub async fn serve(path: PathBuf, control: Arc<Control>) -> Result<()> {
+pub fn listen(path: &Path) -> Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+pub async fn serve(listener: UnixListener, control: Arc<Control>) -> Result<()> {
     let router = axum::Router::new().route("/order", post(obey)).with_state(control);
     axum::serve(listener, router).await.context("serving the operator")
 }

@@ -70,7 +70,8 @@ async fn serve(roles: Roles, config: &Config) -> Result<()> {
         }
     };
     tokio::spawn(turn::run(control.clone()));
-    tokio::spawn(admin::serve(config.data_dir.join("admin.sock"), control.clone()));
+    let orders = admin::listen(&config.data_dir.join("admin.sock"))?;
+    tokio::spawn(admin::serve(orders, control.clone()));
     tokio::spawn(serve_metrics(metrics, control.clone()));
     let address = api.local_addr()?;
     let api = axum::serve(api, awan_control::http::router(control)).into_future();
@@ -132,7 +133,9 @@ async fn open(config: &Config) -> Result<Arc<Control>> {
         _ => None,
     };
     let file = config.data_dir.join("credentials");
-    if let Some(made) = operator::root_account(&control.db, keys).await.map_err(told)? {
+    let made = operator::root_account(&control.db, keys).await.map_err(told)?;
+    let lost = || operator::root_credentials(&control.db).filter(|_| !file.exists());
+    if let Some(made) = made.or_else(lost) {
         let text = format!(
             "[awan]\naws_access_key_id = {}\naws_secret_access_key = {}\nregion = {}\n",
             made.access_key_id, made.secret_access_key, config.regions[0]

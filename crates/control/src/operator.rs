@@ -74,6 +74,18 @@ pub async fn root_account(db: &Db, keys: Option<(String, String)>) -> Result<Opt
     .await
 }
 
+/// The keys of the account that was opened first, which is the operator's: for a file of them that was not written any
+/// more, or is gone.
+pub fn root_credentials(db: &Db) -> Option<Credentials> {
+    db.read(Operator, |tx| {
+        let root = tx.all::<Account>().into_iter().min_by_key(|a| (a.created, a.id.clone()))?;
+        let keys = tx.all::<AccessKey>().into_iter().filter(|k| k.account == root.id);
+        let key = keys.min_by_key(|k| (k.created, k.id.clone()))?;
+        let (access_key_id, secret_access_key) = (key.id.clone(), key.secret.clone());
+        Some(Credentials { account_id: root.id.clone(), access_key_id, secret_access_key })
+    })
+}
+
 pub async fn create_account(db: &Db, name: &str, id: Option<String>, cause: &str) -> Result<Credentials> {
     db.transact(Operator, cause, |tx| open_account(tx, name, id.clone(), None)).await
 }
@@ -373,6 +385,22 @@ mod tests {
             assert_eq!(Cloud::ids(&shown, "subnetId").len(), expected, "{shown}");
         }
         cloud.audit();
+    }
+
+    #[test]
+    fn the_operators_keys_can_be_written_down_again() {
+        let mut cloud = Cloud::new();
+        assert!(root_credentials(&cloud.control.db).is_none());
+        let made = cloud.runtime.block_on(root_account(&cloud.control.db, None)).expect("opens").expect("is the first");
+        cloud.pass(1);
+        cloud.tenant("acme");
+        let again = cloud.runtime.block_on(root_account(&cloud.control.db, None)).expect("looks");
+        assert!(again.is_none(), "once only");
+        let known = root_credentials(&cloud.control.db).expect("is there");
+        assert_eq!(
+            (known.account_id, known.access_key_id, known.secret_access_key),
+            (made.account_id, made.access_key_id, made.secret_access_key)
+        );
     }
 
     #[test]
