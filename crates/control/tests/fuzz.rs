@@ -29,6 +29,8 @@ use grammar::{Call, Grammar};
 
 /// Between two rounds of the hosts.
 const ROUND: u64 = 50;
+/// Between two stories.
+const STORY: u64 = 1_000;
 /// When there are more instances, some are terminated.
 const INSTANCES_MAX: usize = 60;
 
@@ -201,6 +203,54 @@ fn signature(grammar: &mut Grammar, call: &Call) -> Signed {
     }
 }
 
+/// The text of an element's first occurrence.
+fn text(answer: &str, element: &str) -> String {
+    let rest = answer.split(&format!("<{element}>")).nth(1);
+    rest.and_then(|rest| rest.split('<').next()).unwrap_or_default().to_owned()
+}
+
+/// What needs several things in a row, which chance brings together too seldom: a network of one's own with its way
+/// out, and what a launch leaves. Things that others made may be in the way, so each step may be refused.
+fn story(cloud: &Cloud, grammar: &mut Grammar, counts: &mut Counts) {
+    let mut ask = |action: &str, parameters: String| {
+        let call = Call { service: "ec2", body: format!("Action={action}&{parameters}") };
+        let told = cloud.send(cloud.signed(grammar, &call, Signed::Right));
+        assert!(told.0 < 500, "{}: {} {}", call.body, told.0, told.1);
+        if told.0 == 200 {
+            *counts.good.entry(action.to_owned()).or_default() += 1;
+        }
+        told.1
+    };
+    let vpc = text(&ask("CreateVpc", "CidrBlock=10.9.0.0%2F16".into()), "vpcId");
+    let subnet = text(&ask("CreateSubnet", format!("VpcId={vpc}&CidrBlock=10.9.1.0%2F24")), "subnetId");
+    let table = text(&ask("CreateRouteTable", format!("VpcId={vpc}")), "routeTableId");
+    let gateway = text(&ask("CreateInternetGateway", String::new()), "internetGatewayId");
+    ask("AttachInternetGateway", format!("VpcId={vpc}&InternetGatewayId={gateway}"));
+    let route = format!("RouteTableId={table}&DestinationCidrBlock=0.0.0.0%2F0");
+    ask("CreateRoute", format!("{route}&GatewayId={gateway}"));
+    ask("ReplaceRoute", format!("{route}&GatewayId={gateway}"));
+    let associated = ask("AssociateRouteTable", format!("RouteTableId={table}&SubnetId={subnet}"));
+    let association = text(&associated, "associationId");
+    let other = text(&ask("CreateRouteTable", format!("VpcId={vpc}")), "routeTableId");
+    let replaced = ask("ReplaceRouteTableAssociation", format!("AssociationId={association}&RouteTableId={other}"));
+    ask("DisassociateRouteTable", format!("AssociationId={}", text(&replaced, "newAssociationId")));
+    ask("DeleteRoute", route);
+    ask("DetachInternetGateway", format!("VpcId={vpc}&InternetGatewayId={gateway}"));
+    ask("DeleteInternetGateway", format!("InternetGatewayId={gateway}"));
+    ask("DeleteRouteTable", format!("RouteTableId={table}"));
+    ask("DeleteRouteTable", format!("RouteTableId={other}"));
+    ask("DeleteSubnet", format!("SubnetId={subnet}"));
+    ask("DeleteVpc", format!("VpcId={vpc}"));
+    let keeping = "BlockDeviceMapping.1.DeviceName=%2Fdev%2Fxvda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false";
+    let launched = ask("RunInstances", format!("ImageId=ami-51a7ed00000000000&MinCount=1&MaxCount=1&{keeping}"));
+    let instance = text(&launched, "instanceId");
+    let about = ask("DescribeInstances", format!("InstanceId.1={instance}"));
+    cloud.round();
+    ask("TerminateInstances", format!("InstanceId.1={instance}"));
+    cloud.round();
+    ask("DeleteVolume", format!("VolumeId={}", text(&about, "volumeId")));
+}
+
 fn host() -> HostId {
     HostId::new("fuzz").expect("a name")
 }
@@ -226,6 +276,9 @@ fn fuzz(seed: u64, count: u64) -> Counts {
         if n % ROUND == 0 {
             cloud.round();
             cloud.tidy(&mut grammar);
+        }
+        if n % STORY == 0 {
+            story(&cloud, &mut grammar, &mut counts);
         }
         let (action, call) = grammar.call();
         let signed = signature(&mut grammar, &call);
