@@ -8,10 +8,12 @@ import subprocess
 
 import boto3
 import botocore.exceptions
+from areas import AREAS
 from awan import CONFIG, ROOT, tiny, until
 
 ABSENT = "0123456789abcdef0"
-ACTIONS = [line.split() for line in (ROOT / "crates/wire/model/actions.txt").read_text().splitlines() if line]
+TABLE = (ROOT / "crates/control/src/actions.rs").read_text()
+ACTIONS = [(service.lower(), name) for name, service in re.findall(r'Action \{ name: "(\w+)", service: Service::(\w+)', TABLE)]
 OURS = sorted(name for service, name in ACTIONS if service == "ec2")
 QUICK = {"Delay": 0.1, "MaxAttempts": 100}
 
@@ -133,4 +135,5 @@ MOVING = re.compile("<name>(pending|stopping|shutting-down)</name>|<status>initi
 
 # These tell about one thing, or about what nobody changes.
 NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
+NOT_LISTS |= set().union(*(area.NOT_LISTS for area in AREAS))
 LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}

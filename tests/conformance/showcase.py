@@ -1,16 +1,11 @@
 """One call of every action that works, and what a client reads in its answer."""
 
-import itertools
-
+from areas import AREAS, COUNT, named, under
 from clients import Tenant, ids_in
 
-COUNT = itertools.count()
 OPEN = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8", "Description": "lab"}]}]
 WAY_OUT = [{"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}]
 
-
-def named(kind):
-    return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": f"canary-{kind}"}]}]
 
 
 class Home:
@@ -47,6 +42,20 @@ class Home:
         self.way_out = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": self.gateway}
         ec2.create_route(RouteTableId=self.table, **self.way_out)
         self.route_association = self.new_route_association()
+
+    def __getattr__(self, name):
+        """What an area's `MADE` makes, once it is asked for."""
+        makers = [area.MADE[name] for area in AREAS if name in area.MADE]
+        if not makers:
+            raise AttributeError(name)
+        self.__dict__[name] = made = makers[0](self)
+        return made
+
+    def furnish(self):
+        for area in AREAS:
+            for name in area.MADE:
+                getattr(self, name)
+        return self
 
     def new_group(self, name=None):
         name = name or f"canary-group-{next(COUNT)}"
@@ -181,6 +190,8 @@ CALLS = {
     "TerminateInstances": lambda h: {"InstanceIds": h.tenant.run()},
 }
 
+CALLS |= {action: call for area in AREAS for action, call in area.CALLS.items()}
+
 
 def detachable(h):
     vpc = h.new_vpc()
@@ -222,9 +233,6 @@ TABLE = "RouteTableId VpcId OwnerId Tags.Key Routes.DestinationCidrBlock Routes.
 RULE = "SecurityGroupRuleId GroupId GroupOwnerId IsEgress IpProtocol FromPort ToPort CidrIpv4 SecurityGroupRuleArn"
 CHANGE = "InstanceId PreviousState.Code PreviousState.Name CurrentState.Code CurrentState.Name"
 
-
-def under(head, tails):
-    return " ".join(f"{head}.{tail}" for tail in (tails.split() if isinstance(tails, str) else tails))
 
 
 # What must be there in the answer; of lists, in each member of a list that is not empty.
@@ -340,6 +348,8 @@ READS = {
     "StopInstances": under("StoppingInstances", CHANGE),
     "TerminateInstances": under("TerminatingInstances", CHANGE),
 }
+
+READS |= {action: paths for area in AREAS for action, paths in area.READS.items()}
 
 
 def lacks(answer, path):

@@ -1,6 +1,7 @@
 """Each action by a real client: it works, its answer is whole, and `DryRun` only tries."""
 
 import pytest
+from areas import AREAS
 from clients import ACTIONS, OURS, refused
 from showcase import CALLS, READS, Home, lacks
 
@@ -42,6 +43,7 @@ def strangers(shape, value, path):
 
 # What EC2 itself answers and its model does not list: an attached internet gateway is "available".
 UNLISTED = [("DescribeInternetGateways.InternetGateways.Attachments.State", "available")]
+UNLISTED += [one for area in AREAS for one in area.UNLISTED]
 
 
 @pytest.mark.parametrize("action", OURS)
@@ -53,7 +55,7 @@ def test_an_answer_has_only_values_that_the_api_has(home, action):
 
 
 # EC2 has no DryRun for these.
-ALWAYS_WET = {"ModifySubnetAttribute", "ModifyVpcAttribute"}
+ALWAYS_WET = {"ModifySubnetAttribute", "ModifyVpcAttribute"}.union(*(area.ALWAYS_WET for area in AREAS))
 
 
 @pytest.mark.parametrize("action", [action for action in OURS if action not in ALWAYS_WET])

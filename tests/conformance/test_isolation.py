@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from areas import AREAS
 from clients import ABSENT, OURS
 from showcase import CALLS, Home
 
@@ -25,8 +26,12 @@ NAMES = {
     "key_name": ["KeyName", "KeyNames"],
     "anything": ["Resources"],
 }
+for area in AREAS:
+    for kind, names in area.NAMES.items():
+        NAMES[kind] = NAMES.get(kind, []) + names
 KINDS = {name: kind for kind, names in NAMES.items() for name in names}
 TAGGED = ["instance", "volume", "group", "rule", "subnet", "vpc", "gateway", "table", "interface", "allocation", "key"]
+TAGGED += [kind for area in AREAS for kind in area.TAGGED]
 # A name that is to be given, not one that is looked up; text that names nothing.
 NEW = {("CreateKeyPair", "KeyName"), ("ImportKeyPair", "KeyName"), ("CreateSecurityGroup", "GroupName")}
 # Where ids are inside of structures.
@@ -55,6 +60,8 @@ NESTED = [
     ("DescribeSecurityGroups", "group_name", lambda id: {"GroupIds": None, "GroupNames": [id]}),
 ]
 
+NESTED += [case for area in AREAS for case in area.NESTED]
+
 
 def peered(pair):
     return {"IpPermissions": [{"IpProtocol": "-1", "UserIdGroupPairs": [pair]}]}
@@ -82,7 +89,7 @@ def absent(theirs):
 
 @pytest.fixture(scope="module")
 def homes(cloud):
-    return Home(cloud, "watched"), Home(cloud, "watcher")
+    return Home(cloud, "watched").furnish(), Home(cloud, "watcher").furnish()
 
 
 def test_an_id_of_another_account_answers_as_one_that_is_not_there(awan, homes):
@@ -119,13 +126,14 @@ def normal(body):
 
 def test_nothing_of_another_account_is_ever_shown(awan, homes):
     theirs, mine = homes
-    mine_alone = Home(awan, "without-canaries")
+    mine_alone = Home(awan, "without-canaries").furnish()
     secrets = theirs.secrets() - {"canary"}
     assert len(secrets) > 20
     tenant = mine_alone.tenant
     for action in OURS:
         tenant.call(action, **CALLS[action](mine_alone))
-    lists = [action for action in OURS if action.startswith("Describe") and action not in ("DescribeInstanceAttribute", "DescribeVpcAttribute")]
+    about_one = {"DescribeInstanceAttribute", "DescribeVpcAttribute"}.union(*(area.NOT_LISTS for area in AREAS))
+    lists = [action for action in OURS if action.startswith("Describe") and action not in about_one]
     for action in lists:
         tenant.call(action)
     for action, filter, values in filters_that_would_find(theirs):
@@ -156,6 +164,8 @@ def filters_that_would_find(home):
     yield "DescribeAddresses", "public-ip", [home.public_ip]
     yield "DescribeKeyPairs", "key-name", [home.key_name]
     yield "DescribeTags", "resource-id", [home.instance, home.vpc, home.volume, home.key]
+    for area in AREAS:
+        yield from area.FILTERS(home)
 
 
 def test_both_have_the_same_range_and_can_have_the_same_address(homes):

@@ -25,7 +25,7 @@ use axum::http::Request;
 use rand::RngExt as _;
 use tower::ServiceExt as _;
 
-use grammar::{Call, Grammar};
+use grammar::{Call, Grammar, STORIES, Teller, text};
 
 /// Between two rounds of the hosts.
 const ROUND: u64 = 50;
@@ -203,24 +203,31 @@ fn signature(grammar: &mut Grammar, call: &Call) -> Signed {
     }
 }
 
-/// The text of an element's first occurrence.
-fn text(answer: &str, element: &str) -> String {
-    let rest = answer.split(&format!("<{element}>")).nth(1);
-    rest.and_then(|rest| rest.split('<').next()).unwrap_or_default().to_owned()
+struct Narrator<'a> {
+    cloud: &'a Cloud,
+    grammar: &'a mut Grammar,
+    counts: &'a mut Counts,
 }
 
-/// What needs several things in a row, which chance brings together too seldom: a network of one's own with its way
-/// out, and what a launch leaves. Things that others made may be in the way, so each step may be refused.
-fn story(cloud: &Cloud, grammar: &mut Grammar, counts: &mut Counts) {
-    let mut ask = |action: &str, parameters: String| {
+impl Teller for Narrator<'_> {
+    fn ask(&mut self, action: &str, parameters: &str) -> String {
         let call = Call { service: "ec2", body: format!("Action={action}&{parameters}") };
-        let told = cloud.send(cloud.signed(grammar, &call, Signed::Right));
+        let told = self.cloud.send(self.cloud.signed(self.grammar, &call, Signed::Right));
         assert!(told.0 < 500, "{}: {} {}", call.body, told.0, told.1);
         if told.0 == 200 {
-            *counts.good.entry(action.to_owned()).or_default() += 1;
+            *self.counts.good.entry(action.to_owned()).or_default() += 1;
         }
         told.1
-    };
+    }
+
+    fn round(&mut self) {
+        self.cloud.round();
+    }
+}
+
+/// A network of one's own with its way out, and what a launch leaves.
+fn story(teller: &mut dyn Teller) {
+    let mut ask = |action: &str, parameters: String| teller.ask(action, &parameters);
     let vpc = text(&ask("CreateVpc", "CidrBlock=10.9.0.0%2F16".into()), "vpcId");
     let subnet = text(&ask("CreateSubnet", format!("VpcId={vpc}&CidrBlock=10.9.1.0%2F24")), "subnetId");
     let table = text(&ask("CreateRouteTable", format!("VpcId={vpc}")), "routeTableId");
@@ -245,10 +252,10 @@ fn story(cloud: &Cloud, grammar: &mut Grammar, counts: &mut Counts) {
     let launched = ask("RunInstances", format!("ImageId=ami-51a7ed00000000000&MinCount=1&MaxCount=1&{keeping}"));
     let instance = text(&launched, "instanceId");
     let about = ask("DescribeInstances", format!("InstanceId.1={instance}"));
-    cloud.round();
-    ask("TerminateInstances", format!("InstanceId.1={instance}"));
-    cloud.round();
-    ask("DeleteVolume", format!("VolumeId={}", text(&about, "volumeId")));
+    teller.round();
+    teller.ask("TerminateInstances", &format!("InstanceId.1={instance}"));
+    teller.round();
+    teller.ask("DeleteVolume", &format!("VolumeId={}", text(&about, "volumeId")));
 }
 
 fn host() -> HostId {
@@ -278,7 +285,9 @@ fn fuzz(seed: u64, count: u64) -> Counts {
             cloud.tidy(&mut grammar);
         }
         if n % STORY == 0 {
-            story(&cloud, &mut grammar, &mut counts);
+            let mut narrator = Narrator { cloud: &cloud, grammar: &mut grammar, counts: &mut counts };
+            story(&mut narrator);
+            STORIES.iter().for_each(|tell| tell(&mut narrator));
         }
         let (action, call) = grammar.call();
         let signed = signature(&mut grammar, &call);

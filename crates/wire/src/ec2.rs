@@ -5,6 +5,86 @@
 use crate::shape as s;
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceleratorCount {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for AcceleratorCount {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceleratorCountRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for AcceleratorCountRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceleratorTotalMemoryMiB {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for AcceleratorTotalMemoryMiB {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceleratorTotalMemoryMiBRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for AcceleratorTotalMemoryMiBRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceptVpcPeeringConnectionRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+impl s::Shape for AcceptVpcPeeringConnectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.vpc_peering_connection_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceptVpcPeeringConnectionResult {
+    pub vpc_peering_connection: Option<VpcPeeringConnection>,
+}
+impl s::Shape for AcceptVpcPeeringConnectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("VpcPeeringConnection", "VpcPeeringConnection", "vpcPeeringConnection")];
+        v.shape(&NAMES[0], &mut self.vpc_peering_connection);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AccountAttribute {
     pub attribute_name: Option<String>,
     pub attribute_values: Vec<AccountAttributeValue>,
@@ -28,6 +108,44 @@ impl s::Shape for AccountAttributeValue {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("AttributeValue", "AttributeValue", "attributeValue")];
         v.leaf(&NAMES[0], &mut self.attribute_value);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ActiveInstance {
+    pub instance_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub spot_instance_request_id: Option<String>,
+    pub instance_health: Option<String>,
+}
+impl s::Shape for ActiveInstance {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("SpotInstanceRequestId", "SpotInstanceRequestId", "spotInstanceRequestId"),
+            s::Field::new("InstanceHealth", "InstanceHealth", "instanceHealth"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.spot_instance_request_id);
+        v.leaf(&NAMES[3], &mut self.instance_health);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AddPrefixListEntry {
+    pub cidr: Option<String>,
+    pub description: Option<String>,
+}
+impl s::Shape for AddPrefixListEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Cidr", "Cidr", "Cidr").required(),
+            s::Field::new("Description", "Description", "Description"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cidr);
+        v.leaf(&NAMES[1], &mut self.description);
     }
 }
 
@@ -86,6 +204,28 @@ impl s::Shape for Address {
         v.leaf(&NAMES[13], &mut self.service_managed);
         v.leaf(&NAMES[14], &mut self.instance_id);
         v.leaf(&NAMES[15], &mut self.public_ip);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AddressAttribute {
+    pub public_ip: Option<String>,
+    pub allocation_id: Option<String>,
+    pub ptr_record: Option<String>,
+    pub ptr_record_update: Option<PtrUpdateStatus>,
+}
+impl s::Shape for AddressAttribute {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("PublicIp", "PublicIp", "publicIp"),
+            s::Field::new("AllocationId", "AllocationId", "allocationId"),
+            s::Field::new("PtrRecord", "PtrRecord", "ptrRecord"),
+            s::Field::new("PtrRecordUpdate", "PtrRecordUpdate", "ptrRecordUpdate"),
+        ];
+        v.leaf(&NAMES[0], &mut self.public_ip);
+        v.leaf(&NAMES[1], &mut self.allocation_id);
+        v.leaf(&NAMES[2], &mut self.ptr_record);
+        v.shape(&NAMES[3], &mut self.ptr_record_update);
     }
 }
 
@@ -158,6 +298,66 @@ impl s::Shape for AllocateAddressResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AllocateHostsRequest {
+    pub instance_family: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub host_recovery: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub host_maintenance: Option<String>,
+    pub asset_ids: Vec<String>,
+    pub availability_zone_id: Option<String>,
+    pub cpu_options: Option<HostCpuOptionsRequest>,
+    pub auto_placement: Option<String>,
+    pub client_token: Option<String>,
+    pub instance_type: Option<String>,
+    pub quantity: Option<i32>,
+    pub availability_zone: Option<String>,
+}
+impl s::Shape for AllocateHostsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("InstanceFamily", "InstanceFamily", "InstanceFamily"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("HostRecovery", "HostRecovery", "HostRecovery"),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("HostMaintenance", "HostMaintenance", "HostMaintenance"),
+            s::Field::new("AssetIds", "AssetId", "AssetId").list("item"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("CpuOptions", "CpuOptions", "CpuOptions"),
+            s::Field::new("AutoPlacement", "AutoPlacement", "autoPlacement"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("Quantity", "Quantity", "quantity"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_family);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[2], &mut self.host_recovery);
+        v.leaf(&NAMES[3], &mut self.outpost_arn);
+        v.leaf(&NAMES[4], &mut self.host_maintenance);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.asset_ids));
+        v.leaf(&NAMES[6], &mut self.availability_zone_id);
+        v.shape(&NAMES[7], &mut self.cpu_options);
+        v.leaf(&NAMES[8], &mut self.auto_placement);
+        v.leaf(&NAMES[9], &mut self.client_token);
+        v.leaf(&NAMES[10], &mut self.instance_type);
+        v.leaf(&NAMES[11], &mut self.quantity);
+        v.leaf(&NAMES[12], &mut self.availability_zone);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AllocateHostsResult {
+    pub host_ids: Vec<String>,
+}
+impl s::Shape for AllocateHostsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("HostIds", "HostIdSet", "hostIdSet").list("item")];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.host_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApplicationStatusSummary {
     pub status: Option<String>,
     pub impaired_since: Option<s::Timestamp>,
@@ -170,6 +370,117 @@ impl s::Shape for ApplicationStatusSummary {
         ];
         v.leaf(&NAMES[0], &mut self.status);
         v.leaf(&NAMES[1], &mut self.impaired_since);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignIpv6AddressesRequest {
+    pub ipv6_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+    pub ipv6_addresses: Vec<String>,
+    pub ipv6_address_count: Option<i32>,
+}
+impl s::Shape for AssignIpv6AddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Ipv6PrefixCount", "Ipv6PrefixCount", "Ipv6PrefixCount"),
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "ipv6Addresses").list("item"),
+            s::Field::new("Ipv6AddressCount", "Ipv6AddressCount", "ipv6AddressCount"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ipv6_prefix_count);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[2], &mut self.network_interface_id);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.ipv6_addresses));
+        v.leaf(&NAMES[4], &mut self.ipv6_address_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignIpv6AddressesResult {
+    pub assigned_ipv6_addresses: Vec<String>,
+    pub assigned_ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+}
+impl s::Shape for AssignIpv6AddressesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AssignedIpv6Addresses", "AssignedIpv6Addresses", "assignedIpv6Addresses").list("item"),
+            s::Field::new("AssignedIpv6Prefixes", "AssignedIpv6PrefixSet", "assignedIpv6PrefixSet").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.assigned_ipv6_addresses));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.assigned_ipv6_prefixes));
+        v.leaf(&NAMES[2], &mut self.network_interface_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignPrivateIpAddressesRequest {
+    pub ipv4_prefixes: Vec<String>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_addresses: Vec<String>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub allow_reassignment: Option<bool>,
+}
+impl s::Shape for AssignPrivateIpAddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Ipv4Prefixes", "Ipv4Prefix", "Ipv4Prefix").list("item"),
+            s::Field::new("Ipv4PrefixCount", "Ipv4PrefixCount", "Ipv4PrefixCount"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddress", "privateIpAddress").list("PrivateIpAddress"),
+            s::Field::new(
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+                "secondaryPrivateIpAddressCount",
+            ),
+            s::Field::new("AllowReassignment", "AllowReassignment", "allowReassignment"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.ipv4_prefixes));
+        v.leaf(&NAMES[1], &mut self.ipv4_prefix_count);
+        v.leaf(&NAMES[2], &mut self.network_interface_id);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[4], &mut self.secondary_private_ip_address_count);
+        v.leaf(&NAMES[5], &mut self.allow_reassignment);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignPrivateIpAddressesResult {
+    pub network_interface_id: Option<String>,
+    pub assigned_private_ip_addresses: Vec<AssignedPrivateIpAddress>,
+    pub assigned_ipv4_prefixes: Vec<Ipv4PrefixSpecification>,
+}
+impl s::Shape for AssignPrivateIpAddressesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new(
+                "AssignedPrivateIpAddresses",
+                "AssignedPrivateIpAddressesSet",
+                "assignedPrivateIpAddressesSet",
+            )
+            .list("item"),
+            s::Field::new("AssignedIpv4Prefixes", "AssignedIpv4PrefixSet", "assignedIpv4PrefixSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.network_interface_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.assigned_private_ip_addresses));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.assigned_ipv4_prefixes));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignedPrivateIpAddress {
+    pub private_ip_address: Option<String>,
+}
+impl s::Shape for AssignedPrivateIpAddress {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrivateIpAddress", "PrivateIpAddress", "privateIpAddress")];
+        v.leaf(&NAMES[0], &mut self.private_ip_address);
     }
 }
 
@@ -216,6 +527,56 @@ impl s::Shape for AssociateAddressResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateDhcpOptionsRequest {
+    pub dhcp_options_id: Option<String>,
+    pub vpc_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for AssociateDhcpOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DhcpOptionsId", "DhcpOptionsId", "DhcpOptionsId").required(),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dhcp_options_id);
+        v.leaf(&NAMES[1], &mut self.vpc_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateIamInstanceProfileRequest {
+    pub iam_instance_profile: Option<IamInstanceProfileSpecification>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for AssociateIamInstanceProfileRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "IamInstanceProfile").required(),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+        ];
+        v.shape(&NAMES[0], &mut self.iam_instance_profile);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateIamInstanceProfileResult {
+    pub iam_instance_profile_association: Option<IamInstanceProfileAssociation>,
+}
+impl s::Shape for AssociateIamInstanceProfileResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "IamInstanceProfileAssociation",
+            "IamInstanceProfileAssociation",
+            "iamInstanceProfileAssociation",
+        )];
+        v.shape(&NAMES[0], &mut self.iam_instance_profile_association);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AssociateRouteTableRequest {
     pub gateway_id: Option<String>,
     pub public_ipv4_pool: Option<String>,
@@ -257,6 +618,118 @@ impl s::Shape for AssociateRouteTableResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateSubnetCidrBlockRequest {
+    pub ipv6_ipam_pool_id: Option<String>,
+    pub ipv6_netmask_length: Option<i32>,
+    pub subnet_id: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+}
+impl s::Shape for AssociateSubnetCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Ipv6IpamPoolId", "Ipv6IpamPoolId", "Ipv6IpamPoolId"),
+            s::Field::new("Ipv6NetmaskLength", "Ipv6NetmaskLength", "Ipv6NetmaskLength"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId").required(),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ipv6_ipam_pool_id);
+        v.leaf(&NAMES[1], &mut self.ipv6_netmask_length);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+        v.leaf(&NAMES[3], &mut self.ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateSubnetCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<SubnetIpv6CidrBlockAssociation>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for AssociateSubnetCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateVpcCidrBlockRequest {
+    pub cidr_block: Option<String>,
+    pub ipv6_cidr_block_network_border_group: Option<String>,
+    pub ipv6_pool: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+    pub ipv4_ipam_pool_id: Option<String>,
+    pub ipv4_netmask_length: Option<i32>,
+    pub ipv6_ipam_pool_id: Option<String>,
+    pub ipv6_netmask_length: Option<i32>,
+    pub vpc_id: Option<String>,
+    pub amazon_provided_ipv6_cidr_block: Option<bool>,
+}
+impl s::Shape for AssociateVpcCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("CidrBlock", "CidrBlock", "CidrBlock"),
+            s::Field::new(
+                "Ipv6CidrBlockNetworkBorderGroup",
+                "Ipv6CidrBlockNetworkBorderGroup",
+                "Ipv6CidrBlockNetworkBorderGroup",
+            ),
+            s::Field::new("Ipv6Pool", "Ipv6Pool", "Ipv6Pool"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "Ipv6CidrBlock"),
+            s::Field::new("Ipv4IpamPoolId", "Ipv4IpamPoolId", "Ipv4IpamPoolId"),
+            s::Field::new("Ipv4NetmaskLength", "Ipv4NetmaskLength", "Ipv4NetmaskLength"),
+            s::Field::new("Ipv6IpamPoolId", "Ipv6IpamPoolId", "Ipv6IpamPoolId"),
+            s::Field::new("Ipv6NetmaskLength", "Ipv6NetmaskLength", "Ipv6NetmaskLength"),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+            s::Field::new("AmazonProvidedIpv6CidrBlock", "AmazonProvidedIpv6CidrBlock", "amazonProvidedIpv6CidrBlock"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cidr_block);
+        v.leaf(&NAMES[1], &mut self.ipv6_cidr_block_network_border_group);
+        v.leaf(&NAMES[2], &mut self.ipv6_pool);
+        v.leaf(&NAMES[3], &mut self.ipv6_cidr_block);
+        v.leaf(&NAMES[4], &mut self.ipv4_ipam_pool_id);
+        v.leaf(&NAMES[5], &mut self.ipv4_netmask_length);
+        v.leaf(&NAMES[6], &mut self.ipv6_ipam_pool_id);
+        v.leaf(&NAMES[7], &mut self.ipv6_netmask_length);
+        v.leaf(&NAMES[8], &mut self.vpc_id);
+        v.leaf(&NAMES[9], &mut self.amazon_provided_ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateVpcCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<VpcIpv6CidrBlockAssociation>,
+    pub cidr_block_association: Option<VpcCidrBlockAssociation>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for AssociateVpcCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("CidrBlockAssociation", "CidrBlockAssociation", "cidrBlockAssociation"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.shape(&NAMES[1], &mut self.cidr_block_association);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociatedKmsKey {
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for AssociatedKmsKey {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId")];
+        v.leaf(&NAMES[0], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttachInternetGatewayRequest {
     pub dry_run: Option<bool>,
     pub internet_gateway_id: Option<String>,
@@ -272,6 +745,78 @@ impl s::Shape for AttachInternetGatewayRequest {
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.internet_gateway_id);
         v.leaf(&NAMES[2], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachNetworkInterfaceRequest {
+    pub network_card_index: Option<i32>,
+    pub ena_srd_specification: Option<EnaSrdSpecification>,
+    pub ena_queue_count: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub network_interface_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub device_index: Option<i32>,
+}
+impl s::Shape for AttachNetworkInterfaceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "NetworkCardIndex"),
+            s::Field::new("EnaSrdSpecification", "EnaSrdSpecification", "EnaSrdSpecification"),
+            s::Field::new("EnaQueueCount", "EnaQueueCount", "EnaQueueCount"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("InstanceId", "InstanceId", "instanceId").required(),
+            s::Field::new("DeviceIndex", "DeviceIndex", "deviceIndex").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.network_card_index);
+        v.shape(&NAMES[1], &mut self.ena_srd_specification);
+        v.leaf(&NAMES[2], &mut self.ena_queue_count);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.network_interface_id);
+        v.leaf(&NAMES[5], &mut self.instance_id);
+        v.leaf(&NAMES[6], &mut self.device_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachNetworkInterfaceResult {
+    pub attachment_id: Option<String>,
+    pub network_card_index: Option<i32>,
+}
+impl s::Shape for AttachNetworkInterfaceResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AttachmentId", "AttachmentId", "attachmentId"),
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "networkCardIndex"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attachment_id);
+        v.leaf(&NAMES[1], &mut self.network_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachVolumeRequest {
+    pub device: Option<String>,
+    pub instance_id: Option<String>,
+    pub volume_id: Option<String>,
+    pub ebs_card_index: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for AttachVolumeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Device", "Device", "Device").required(),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("EbsCardIndex", "EbsCardIndex", "EbsCardIndex"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.leaf(&NAMES[2], &mut self.volume_id);
+        v.leaf(&NAMES[3], &mut self.ebs_card_index);
+        v.leaf(&NAMES[4], &mut self.dry_run);
     }
 }
 
@@ -492,6 +1037,25 @@ impl s::Shape for AvailabilityZone {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AvailabilityZoneAddress {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub allocation_ids: Vec<String>,
+}
+impl s::Shape for AvailabilityZoneAddress {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("AllocationIds", "AllocationId", "AllocationId").list("AllocationId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.allocation_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AvailabilityZoneGeography {
     pub name: Option<String>,
 }
@@ -525,6 +1089,71 @@ impl s::Shape for AvailabilityZoneSubGeography {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AvailableCapacity {
+    pub available_instance_capacity: Vec<InstanceCapacity>,
+    pub available_v_cpus: Option<i32>,
+}
+impl s::Shape for AvailableCapacity {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AvailableInstanceCapacity", "AvailableInstanceCapacity", "availableInstanceCapacity")
+                .list("item"),
+            s::Field::new("AvailableVCpus", "AvailableVCpus", "availableVCpus"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.available_instance_capacity));
+        v.leaf(&NAMES[1], &mut self.available_v_cpus);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BaselineEbsBandwidthMbps {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for BaselineEbsBandwidthMbps {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BaselineEbsBandwidthMbpsRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for BaselineEbsBandwidthMbpsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BaselinePerformanceFactors {
+    pub cpu: Option<CpuPerformanceFactor>,
+}
+impl s::Shape for BaselinePerformanceFactors {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Cpu", "Cpu", "cpu")];
+        v.shape(&NAMES[0], &mut self.cpu);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BaselinePerformanceFactorsRequest {
+    pub cpu: Option<CpuPerformanceFactorRequest>,
+}
+impl s::Shape for BaselinePerformanceFactorsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Cpu", "Cpu", "Cpu")];
+        v.shape(&NAMES[0], &mut self.cpu);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BlockDeviceMapping {
     pub ebs: Option<EbsBlockDevice>,
     pub no_device: Option<String>,
@@ -547,6 +1176,28 @@ impl s::Shape for BlockDeviceMapping {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct BlockDeviceMappingResponse {
+    pub device_name: Option<String>,
+    pub virtual_name: Option<String>,
+    pub ebs: Option<EbsBlockDeviceResponse>,
+    pub no_device: Option<String>,
+}
+impl s::Shape for BlockDeviceMappingResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DeviceName", "DeviceName", "deviceName"),
+            s::Field::new("VirtualName", "VirtualName", "virtualName"),
+            s::Field::new("Ebs", "Ebs", "ebs"),
+            s::Field::new("NoDevice", "NoDevice", "noDevice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device_name);
+        v.leaf(&NAMES[1], &mut self.virtual_name);
+        v.shape(&NAMES[2], &mut self.ebs);
+        v.leaf(&NAMES[3], &mut self.no_device);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BlockPublicAccessStates {
     pub internet_gateway_block_mode: Option<String>,
 }
@@ -555,6 +1206,359 @@ impl s::Shape for BlockPublicAccessStates {
         static NAMES: [s::Field; 1] =
             [s::Field::new("InternetGatewayBlockMode", "InternetGatewayBlockMode", "internetGatewayBlockMode")];
         v.leaf(&NAMES[0], &mut self.internet_gateway_block_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelCapacityReservationRequest {
+    pub capacity_reservation_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub apply_cancellation_charges: Option<String>,
+    pub quote_id: Option<String>,
+}
+impl s::Shape for CancelCapacityReservationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("CapacityReservationId", "CapacityReservationId", "CapacityReservationId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ApplyCancellationCharges", "ApplyCancellationCharges", "ApplyCancellationCharges"),
+            s::Field::new("QuoteId", "QuoteId", "QuoteId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.apply_cancellation_charges);
+        v.leaf(&NAMES[3], &mut self.quote_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelCapacityReservationResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for CancelCapacityReservationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelExportTaskRequest {
+    pub export_task_id: Option<String>,
+}
+impl s::Shape for CancelExportTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ExportTaskId", "ExportTaskId", "exportTaskId").required()];
+        v.leaf(&NAMES[0], &mut self.export_task_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelImportTaskRequest {
+    pub cancel_reason: Option<String>,
+    pub dry_run: Option<bool>,
+    pub import_task_id: Option<String>,
+}
+impl s::Shape for CancelImportTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("CancelReason", "CancelReason", "CancelReason"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "ImportTaskId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cancel_reason);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.import_task_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelImportTaskResult {
+    pub import_task_id: Option<String>,
+    pub previous_state: Option<String>,
+    pub state: Option<String>,
+}
+impl s::Shape for CancelImportTaskResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("PreviousState", "PreviousState", "previousState"),
+            s::Field::new("State", "State", "state"),
+        ];
+        v.leaf(&NAMES[0], &mut self.import_task_id);
+        v.leaf(&NAMES[1], &mut self.previous_state);
+        v.leaf(&NAMES[2], &mut self.state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelSpotInstanceRequestsRequest {
+    pub dry_run: Option<bool>,
+    pub spot_instance_request_ids: Vec<String>,
+}
+impl s::Shape for CancelSpotInstanceRequestsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("SpotInstanceRequestIds", "SpotInstanceRequestId", "SpotInstanceRequestId")
+                .list("SpotInstanceRequestId")
+                .required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.spot_instance_request_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelSpotInstanceRequestsResult {
+    pub cancelled_spot_instance_requests: Vec<CancelledSpotInstanceRequest>,
+}
+impl s::Shape for CancelSpotInstanceRequestsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("CancelledSpotInstanceRequests", "SpotInstanceRequestSet", "spotInstanceRequestSet")
+                .list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.cancelled_spot_instance_requests));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelledSpotInstanceRequest {
+    pub spot_instance_request_id: Option<String>,
+    pub state: Option<String>,
+}
+impl s::Shape for CancelledSpotInstanceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SpotInstanceRequestId", "SpotInstanceRequestId", "spotInstanceRequestId"),
+            s::Field::new("State", "State", "state"),
+        ];
+        v.leaf(&NAMES[0], &mut self.spot_instance_request_id);
+        v.leaf(&NAMES[1], &mut self.state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityAllocation {
+    pub allocation_type: Option<String>,
+    pub count: Option<i32>,
+    pub allocation_metadata: Vec<CapacityAllocationMetadataEntry>,
+}
+impl s::Shape for CapacityAllocation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AllocationType", "AllocationType", "allocationType"),
+            s::Field::new("Count", "Count", "count"),
+            s::Field::new("AllocationMetadata", "AllocationMetadataList", "allocationMetadataList").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_type);
+        v.leaf(&NAMES[1], &mut self.count);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.allocation_metadata));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityAllocationMetadataEntry {
+    pub key: Option<String>,
+    pub value: Option<String>,
+}
+impl s::Shape for CapacityAllocationMetadataEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Key", "Key", "key"), s::Field::new("Value", "Value", "value")];
+        v.leaf(&NAMES[0], &mut self.key);
+        v.leaf(&NAMES[1], &mut self.value);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityReservation {
+    pub capacity_reservation_id: Option<String>,
+    pub owner_id: Option<String>,
+    pub capacity_reservation_arn: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub instance_platform: Option<String>,
+    pub availability_zone: Option<String>,
+    pub tenancy: Option<String>,
+    pub total_instance_count: Option<i32>,
+    pub available_instance_count: Option<i32>,
+    pub ebs_optimized: Option<bool>,
+    pub ephemeral_storage: Option<bool>,
+    pub state: Option<String>,
+    pub start_date: Option<s::Timestamp>,
+    pub end_date: Option<s::Timestamp>,
+    pub end_date_type: Option<String>,
+    pub instance_match_criteria: Option<String>,
+    pub create_date: Option<s::Timestamp>,
+    pub tags: Vec<Tag>,
+    pub outpost_arn: Option<String>,
+    pub capacity_reservation_fleet_id: Option<String>,
+    pub placement_group_arn: Option<String>,
+    pub capacity_allocations: Vec<CapacityAllocation>,
+    pub reservation_type: Option<String>,
+    pub unused_reservation_billing_owner_id: Option<String>,
+    pub commitment_info: Option<CapacityReservationCommitmentInfo>,
+    pub delivery_preference: Option<String>,
+    pub capacity_block_id: Option<String>,
+    pub interruptible: Option<bool>,
+    pub interruptible_capacity_allocation: Option<InterruptibleCapacityAllocation>,
+    pub interruption_info: Option<InterruptionInfo>,
+    pub adjustment_status: Option<String>,
+    pub adjustment_details: Option<CapacityReservationAdjustmentDetails>,
+    pub original_start_date: Option<s::Timestamp>,
+    pub zero_size_preference: Option<String>,
+    pub launch_status: Option<String>,
+}
+impl s::Shape for CapacityReservation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 36] = [
+            s::Field::new("CapacityReservationId", "CapacityReservationId", "capacityReservationId"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("CapacityReservationArn", "CapacityReservationArn", "capacityReservationArn"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("InstancePlatform", "InstancePlatform", "instancePlatform"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("Tenancy", "Tenancy", "tenancy"),
+            s::Field::new("TotalInstanceCount", "TotalInstanceCount", "totalInstanceCount"),
+            s::Field::new("AvailableInstanceCount", "AvailableInstanceCount", "availableInstanceCount"),
+            s::Field::new("EbsOptimized", "EbsOptimized", "ebsOptimized"),
+            s::Field::new("EphemeralStorage", "EphemeralStorage", "ephemeralStorage"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StartDate", "StartDate", "startDate"),
+            s::Field::new("EndDate", "EndDate", "endDate"),
+            s::Field::new("EndDateType", "EndDateType", "endDateType"),
+            s::Field::new("InstanceMatchCriteria", "InstanceMatchCriteria", "instanceMatchCriteria"),
+            s::Field::new("CreateDate", "CreateDate", "createDate"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("CapacityReservationFleetId", "CapacityReservationFleetId", "capacityReservationFleetId"),
+            s::Field::new("PlacementGroupArn", "PlacementGroupArn", "placementGroupArn"),
+            s::Field::new("CapacityAllocations", "CapacityAllocationSet", "capacityAllocationSet").list("item"),
+            s::Field::new("ReservationType", "ReservationType", "reservationType"),
+            s::Field::new(
+                "UnusedReservationBillingOwnerId",
+                "UnusedReservationBillingOwnerId",
+                "unusedReservationBillingOwnerId",
+            ),
+            s::Field::new("CommitmentInfo", "CommitmentInfo", "commitmentInfo"),
+            s::Field::new("DeliveryPreference", "DeliveryPreference", "deliveryPreference"),
+            s::Field::new("CapacityBlockId", "CapacityBlockId", "capacityBlockId"),
+            s::Field::new("Interruptible", "Interruptible", "interruptible"),
+            s::Field::new(
+                "InterruptibleCapacityAllocation",
+                "InterruptibleCapacityAllocation",
+                "interruptibleCapacityAllocation",
+            ),
+            s::Field::new("InterruptionInfo", "InterruptionInfo", "interruptionInfo"),
+            s::Field::new("AdjustmentStatus", "AdjustmentStatus", "adjustmentStatus"),
+            s::Field::new("AdjustmentDetails", "AdjustmentDetails", "adjustmentDetails"),
+            s::Field::new("OriginalStartDate", "OriginalStartDate", "originalStartDate"),
+            s::Field::new("ZeroSizePreference", "ZeroSizePreference", "zeroSizePreference"),
+            s::Field::new("LaunchStatus", "LaunchStatus", "launchStatus"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_id);
+        v.leaf(&NAMES[1], &mut self.owner_id);
+        v.leaf(&NAMES[2], &mut self.capacity_reservation_arn);
+        v.leaf(&NAMES[3], &mut self.availability_zone_id);
+        v.leaf(&NAMES[4], &mut self.instance_type);
+        v.leaf(&NAMES[5], &mut self.instance_platform);
+        v.leaf(&NAMES[6], &mut self.availability_zone);
+        v.leaf(&NAMES[7], &mut self.tenancy);
+        v.leaf(&NAMES[8], &mut self.total_instance_count);
+        v.leaf(&NAMES[9], &mut self.available_instance_count);
+        v.leaf(&NAMES[10], &mut self.ebs_optimized);
+        v.leaf(&NAMES[11], &mut self.ephemeral_storage);
+        v.leaf(&NAMES[12], &mut self.state);
+        v.leaf(&NAMES[13], &mut self.start_date);
+        v.leaf(&NAMES[14], &mut self.end_date);
+        v.leaf(&NAMES[15], &mut self.end_date_type);
+        v.leaf(&NAMES[16], &mut self.instance_match_criteria);
+        v.leaf(&NAMES[17], &mut self.create_date);
+        v.list(&NAMES[18], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[19], &mut self.outpost_arn);
+        v.leaf(&NAMES[20], &mut self.capacity_reservation_fleet_id);
+        v.leaf(&NAMES[21], &mut self.placement_group_arn);
+        v.list(&NAMES[22], &mut s::Shapes(&mut self.capacity_allocations));
+        v.leaf(&NAMES[23], &mut self.reservation_type);
+        v.leaf(&NAMES[24], &mut self.unused_reservation_billing_owner_id);
+        v.shape(&NAMES[25], &mut self.commitment_info);
+        v.leaf(&NAMES[26], &mut self.delivery_preference);
+        v.leaf(&NAMES[27], &mut self.capacity_block_id);
+        v.leaf(&NAMES[28], &mut self.interruptible);
+        v.shape(&NAMES[29], &mut self.interruptible_capacity_allocation);
+        v.shape(&NAMES[30], &mut self.interruption_info);
+        v.leaf(&NAMES[31], &mut self.adjustment_status);
+        v.shape(&NAMES[32], &mut self.adjustment_details);
+        v.leaf(&NAMES[33], &mut self.original_start_date);
+        v.leaf(&NAMES[34], &mut self.zero_size_preference);
+        v.leaf(&NAMES[35], &mut self.launch_status);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityReservationAdjustmentDetails {
+    pub start_date: Option<s::Timestamp>,
+    pub end_date: Option<s::Timestamp>,
+    pub commitment_end_date: Option<s::Timestamp>,
+    pub end_date_type: Option<String>,
+    pub commitment_duration: Option<i64>,
+}
+impl s::Shape for CapacityReservationAdjustmentDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("StartDate", "StartDate", "startDate"),
+            s::Field::new("EndDate", "EndDate", "endDate"),
+            s::Field::new("CommitmentEndDate", "CommitmentEndDate", "commitmentEndDate"),
+            s::Field::new("EndDateType", "EndDateType", "endDateType"),
+            s::Field::new("CommitmentDuration", "CommitmentDuration", "commitmentDuration"),
+        ];
+        v.leaf(&NAMES[0], &mut self.start_date);
+        v.leaf(&NAMES[1], &mut self.end_date);
+        v.leaf(&NAMES[2], &mut self.commitment_end_date);
+        v.leaf(&NAMES[3], &mut self.end_date_type);
+        v.leaf(&NAMES[4], &mut self.commitment_duration);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityReservationCommitmentInfo {
+    pub committed_instance_count: Option<i32>,
+    pub commitment_end_date: Option<s::Timestamp>,
+    pub commitment_duration: Option<i64>,
+}
+impl s::Shape for CapacityReservationCommitmentInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("CommittedInstanceCount", "CommittedInstanceCount", "committedInstanceCount"),
+            s::Field::new("CommitmentEndDate", "CommitmentEndDate", "commitmentEndDate"),
+            s::Field::new("CommitmentDuration", "CommitmentDuration", "commitmentDuration"),
+        ];
+        v.leaf(&NAMES[0], &mut self.committed_instance_count);
+        v.leaf(&NAMES[1], &mut self.commitment_end_date);
+        v.leaf(&NAMES[2], &mut self.commitment_duration);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityReservationOptions {
+    pub usage_strategy: Option<String>,
+}
+impl s::Shape for CapacityReservationOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("UsageStrategy", "UsageStrategy", "usageStrategy")];
+        v.leaf(&NAMES[0], &mut self.usage_strategy);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CapacityReservationOptionsRequest {
+    pub usage_strategy: Option<String>,
+}
+impl s::Shape for CapacityReservationOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("UsageStrategy", "UsageStrategy", "UsageStrategy")];
+        v.leaf(&NAMES[0], &mut self.usage_strategy);
     }
 }
 
@@ -639,6 +1643,39 @@ impl s::Shape for CapacityReservationTargetResponse {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CidrBlock {
+    pub cidr_block: Option<String>,
+}
+impl s::Shape for CidrBlock {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("CidrBlock", "CidrBlock", "cidrBlock")];
+        v.leaf(&NAMES[0], &mut self.cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientData {
+    pub comment: Option<String>,
+    pub upload_end: Option<s::Timestamp>,
+    pub upload_size: Option<f64>,
+    pub upload_start: Option<s::Timestamp>,
+}
+impl s::Shape for ClientData {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Comment", "Comment", "Comment"),
+            s::Field::new("UploadEnd", "UploadEnd", "UploadEnd"),
+            s::Field::new("UploadSize", "UploadSize", "UploadSize"),
+            s::Field::new("UploadStart", "UploadStart", "UploadStart"),
+        ];
+        v.leaf(&NAMES[0], &mut self.comment);
+        v.leaf(&NAMES[1], &mut self.upload_end);
+        v.leaf(&NAMES[2], &mut self.upload_size);
+        v.leaf(&NAMES[3], &mut self.upload_start);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConnectionTrackingConfiguration {
     pub tcp_established_timeout: Option<i32>,
     pub udp_stream_timeout: Option<i32>,
@@ -654,6 +1691,25 @@ impl s::Shape for ConnectionTrackingConfiguration {
         v.leaf(&NAMES[0], &mut self.tcp_established_timeout);
         v.leaf(&NAMES[1], &mut self.udp_stream_timeout);
         v.leaf(&NAMES[2], &mut self.udp_timeout);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionTrackingSpecification {
+    pub tcp_established_timeout: Option<i32>,
+    pub udp_timeout: Option<i32>,
+    pub udp_stream_timeout: Option<i32>,
+}
+impl s::Shape for ConnectionTrackingSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("TcpEstablishedTimeout", "TcpEstablishedTimeout", "tcpEstablishedTimeout"),
+            s::Field::new("UdpTimeout", "UdpTimeout", "udpTimeout"),
+            s::Field::new("UdpStreamTimeout", "UdpStreamTimeout", "udpStreamTimeout"),
+        ];
+        v.leaf(&NAMES[0], &mut self.tcp_established_timeout);
+        v.leaf(&NAMES[1], &mut self.udp_timeout);
+        v.leaf(&NAMES[2], &mut self.udp_stream_timeout);
     }
 }
 
@@ -692,6 +1748,193 @@ impl s::Shape for ConnectionTrackingSpecificationResponse {
         v.leaf(&NAMES[0], &mut self.tcp_established_timeout);
         v.leaf(&NAMES[1], &mut self.udp_stream_timeout);
         v.leaf(&NAMES[2], &mut self.udp_timeout);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyImageRequest {
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub name: Option<String>,
+    pub source_image_id: Option<String>,
+    pub source_region: Option<String>,
+    pub destination_outpost_arn: Option<String>,
+    pub copy_image_tags: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub snapshot_copy_completion_duration_minutes: Option<i64>,
+    pub destination_availability_zone: Option<String>,
+    pub destination_availability_zone_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CopyImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 14] = [
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("Name", "Name", "Name").required(),
+            s::Field::new("SourceImageId", "SourceImageId", "SourceImageId").required(),
+            s::Field::new("SourceRegion", "SourceRegion", "SourceRegion").required(),
+            s::Field::new("DestinationOutpostArn", "DestinationOutpostArn", "DestinationOutpostArn"),
+            s::Field::new("CopyImageTags", "CopyImageTags", "CopyImageTags"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new(
+                "SnapshotCopyCompletionDurationMinutes",
+                "SnapshotCopyCompletionDurationMinutes",
+                "SnapshotCopyCompletionDurationMinutes",
+            ),
+            s::Field::new("DestinationAvailabilityZone", "DestinationAvailabilityZone", "DestinationAvailabilityZone"),
+            s::Field::new(
+                "DestinationAvailabilityZoneId",
+                "DestinationAvailabilityZoneId",
+                "DestinationAvailabilityZoneId",
+            ),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.kms_key_id);
+        v.leaf(&NAMES[4], &mut self.name);
+        v.leaf(&NAMES[5], &mut self.source_image_id);
+        v.leaf(&NAMES[6], &mut self.source_region);
+        v.leaf(&NAMES[7], &mut self.destination_outpost_arn);
+        v.leaf(&NAMES[8], &mut self.copy_image_tags);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[10], &mut self.snapshot_copy_completion_duration_minutes);
+        v.leaf(&NAMES[11], &mut self.destination_availability_zone);
+        v.leaf(&NAMES[12], &mut self.destination_availability_zone_id);
+        v.leaf(&NAMES[13], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyImageResult {
+    pub image_id: Option<String>,
+}
+impl s::Shape for CopyImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ImageId", "ImageId", "imageId")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopySnapshotRequest {
+    pub description: Option<String>,
+    pub destination_outpost_arn: Option<String>,
+    pub destination_region: Option<String>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub presigned_url: Option<String>,
+    pub source_region: Option<String>,
+    pub source_snapshot_id: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub completion_duration_minutes: Option<i32>,
+    pub destination_availability_zone: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CopySnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 12] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DestinationOutpostArn", "DestinationOutpostArn", "DestinationOutpostArn"),
+            s::Field::new("DestinationRegion", "DestinationRegion", "destinationRegion"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("PresignedUrl", "PresignedUrl", "presignedUrl"),
+            s::Field::new("SourceRegion", "SourceRegion", "SourceRegion").required(),
+            s::Field::new("SourceSnapshotId", "SourceSnapshotId", "SourceSnapshotId").required(),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("CompletionDurationMinutes", "CompletionDurationMinutes", "CompletionDurationMinutes"),
+            s::Field::new("DestinationAvailabilityZone", "DestinationAvailabilityZone", "DestinationAvailabilityZone"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.destination_outpost_arn);
+        v.leaf(&NAMES[2], &mut self.destination_region);
+        v.leaf(&NAMES[3], &mut self.encrypted);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.presigned_url);
+        v.leaf(&NAMES[6], &mut self.source_region);
+        v.leaf(&NAMES[7], &mut self.source_snapshot_id);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[9], &mut self.completion_duration_minutes);
+        v.leaf(&NAMES[10], &mut self.destination_availability_zone);
+        v.leaf(&NAMES[11], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopySnapshotResult {
+    pub tags: Vec<Tag>,
+    pub snapshot_id: Option<String>,
+}
+impl s::Shape for CopySnapshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyVolumesRequest {
+    pub source_volume_id: Option<String>,
+    pub iops: Option<i32>,
+    pub size: Option<i32>,
+    pub volume_type: Option<String>,
+    pub dry_run: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub multi_attach_enabled: Option<bool>,
+    pub throughput: Option<i32>,
+    pub client_token: Option<String>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for CopyVolumesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("SourceVolumeId", "SourceVolumeId", "SourceVolumeId").required(),
+            s::Field::new("Iops", "Iops", "Iops"),
+            s::Field::new("Size", "Size", "Size"),
+            s::Field::new("VolumeType", "VolumeType", "VolumeType"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("MultiAttachEnabled", "MultiAttachEnabled", "MultiAttachEnabled"),
+            s::Field::new("Throughput", "Throughput", "Throughput"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.source_volume_id);
+        v.leaf(&NAMES[1], &mut self.iops);
+        v.leaf(&NAMES[2], &mut self.size);
+        v.leaf(&NAMES[3], &mut self.volume_type);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[6], &mut self.multi_attach_enabled);
+        v.leaf(&NAMES[7], &mut self.throughput);
+        v.leaf(&NAMES[8], &mut self.client_token);
+        v.leaf(&NAMES[9], &mut self.encrypted);
+        v.leaf(&NAMES[10], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyVolumesResult {
+    pub volumes: Vec<Volume>,
+}
+impl s::Shape for CopyVolumesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Volumes", "VolumeSet", "volumeSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.volumes));
     }
 }
 
@@ -736,6 +1979,576 @@ impl s::Shape for CpuOptionsRequest {
         v.leaf(&NAMES[1], &mut self.threads_per_core);
         v.leaf(&NAMES[2], &mut self.amd_sev_snp);
         v.leaf(&NAMES[3], &mut self.nested_virtualization);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CpuPerformanceFactor {
+    pub references: Vec<PerformanceFactorReference>,
+}
+impl s::Shape for CpuPerformanceFactor {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("References", "ReferenceSet", "referenceSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.references));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CpuPerformanceFactorRequest {
+    pub references: Vec<PerformanceFactorReferenceRequest>,
+}
+impl s::Shape for CpuPerformanceFactorRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("References", "Reference", "Reference").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.references));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateCapacityReservationRequest {
+    pub client_token: Option<String>,
+    pub instance_type: Option<String>,
+    pub instance_platform: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub tenancy: Option<String>,
+    pub instance_count: Option<i32>,
+    pub ebs_optimized: Option<bool>,
+    pub ephemeral_storage: Option<bool>,
+    pub end_date: Option<s::Timestamp>,
+    pub end_date_type: Option<String>,
+    pub instance_match_criteria: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+    pub outpost_arn: Option<String>,
+    pub placement_group_arn: Option<String>,
+    pub start_date: Option<s::Timestamp>,
+    pub commitment_duration: Option<i64>,
+    pub delivery_preference: Option<String>,
+}
+impl s::Shape for CreateCapacityReservationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 19] = [
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("InstanceType", "InstanceType", "InstanceType").required(),
+            s::Field::new("InstancePlatform", "InstancePlatform", "InstancePlatform").required(),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("Tenancy", "Tenancy", "Tenancy"),
+            s::Field::new("InstanceCount", "InstanceCount", "InstanceCount").required(),
+            s::Field::new("EbsOptimized", "EbsOptimized", "EbsOptimized"),
+            s::Field::new("EphemeralStorage", "EphemeralStorage", "EphemeralStorage"),
+            s::Field::new("EndDate", "EndDate", "EndDate"),
+            s::Field::new("EndDateType", "EndDateType", "EndDateType"),
+            s::Field::new("InstanceMatchCriteria", "InstanceMatchCriteria", "InstanceMatchCriteria"),
+            s::Field::new("TagSpecifications", "TagSpecifications", "TagSpecifications").list("item"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("PlacementGroupArn", "PlacementGroupArn", "PlacementGroupArn"),
+            s::Field::new("StartDate", "StartDate", "StartDate"),
+            s::Field::new("CommitmentDuration", "CommitmentDuration", "CommitmentDuration"),
+            s::Field::new("DeliveryPreference", "DeliveryPreference", "DeliveryPreference"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.instance_platform);
+        v.leaf(&NAMES[3], &mut self.availability_zone);
+        v.leaf(&NAMES[4], &mut self.availability_zone_id);
+        v.leaf(&NAMES[5], &mut self.tenancy);
+        v.leaf(&NAMES[6], &mut self.instance_count);
+        v.leaf(&NAMES[7], &mut self.ebs_optimized);
+        v.leaf(&NAMES[8], &mut self.ephemeral_storage);
+        v.leaf(&NAMES[9], &mut self.end_date);
+        v.leaf(&NAMES[10], &mut self.end_date_type);
+        v.leaf(&NAMES[11], &mut self.instance_match_criteria);
+        v.list(&NAMES[12], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[13], &mut self.dry_run);
+        v.leaf(&NAMES[14], &mut self.outpost_arn);
+        v.leaf(&NAMES[15], &mut self.placement_group_arn);
+        v.leaf(&NAMES[16], &mut self.start_date);
+        v.leaf(&NAMES[17], &mut self.commitment_duration);
+        v.leaf(&NAMES[18], &mut self.delivery_preference);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateCapacityReservationResult {
+    pub capacity_reservation: Option<CapacityReservation>,
+}
+impl s::Shape for CreateCapacityReservationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("CapacityReservation", "CapacityReservation", "capacityReservation")];
+        v.shape(&NAMES[0], &mut self.capacity_reservation);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDefaultSubnetRequest {
+    pub availability_zone: Option<String>,
+    pub dry_run: Option<bool>,
+    pub ipv6_native: Option<bool>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for CreateDefaultSubnetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Ipv6Native", "Ipv6Native", "Ipv6Native"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.ipv6_native);
+        v.leaf(&NAMES[3], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDefaultSubnetResult {
+    pub subnet: Option<Subnet>,
+}
+impl s::Shape for CreateDefaultSubnetResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Subnet", "Subnet", "subnet")];
+        v.shape(&NAMES[0], &mut self.subnet);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDefaultVpcRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateDefaultVpcRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDefaultVpcResult {
+    pub vpc: Option<Vpc>,
+}
+impl s::Shape for CreateDefaultVpcResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Vpc", "Vpc", "vpc")];
+        v.shape(&NAMES[0], &mut self.vpc);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDhcpOptionsRequest {
+    pub dhcp_configurations: Vec<NewDhcpConfiguration>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateDhcpOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DhcpConfigurations", "DhcpConfiguration", "dhcpConfiguration").list("item").required(),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.dhcp_configurations));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateDhcpOptionsResult {
+    pub dhcp_options: Option<DhcpOptions>,
+}
+impl s::Shape for CreateDhcpOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DhcpOptions", "DhcpOptions", "dhcpOptions")];
+        v.shape(&NAMES[0], &mut self.dhcp_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateEgressOnlyInternetGatewayRequest {
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub vpc_id: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for CreateEgressOnlyInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateEgressOnlyInternetGatewayResult {
+    pub client_token: Option<String>,
+    pub egress_only_internet_gateway: Option<EgressOnlyInternetGateway>,
+}
+impl s::Shape for CreateEgressOnlyInternetGatewayResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("EgressOnlyInternetGateway", "EgressOnlyInternetGateway", "egressOnlyInternetGateway"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.shape(&NAMES[1], &mut self.egress_only_internet_gateway);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFleetError {
+    pub launch_template_and_overrides: Option<LaunchTemplateAndOverridesResponse>,
+    pub lifecycle: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+}
+impl s::Shape for CreateFleetError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("LaunchTemplateAndOverrides", "LaunchTemplateAndOverrides", "launchTemplateAndOverrides"),
+            s::Field::new("Lifecycle", "Lifecycle", "lifecycle"),
+            s::Field::new("ErrorCode", "ErrorCode", "errorCode"),
+            s::Field::new("ErrorMessage", "ErrorMessage", "errorMessage"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_and_overrides);
+        v.leaf(&NAMES[1], &mut self.lifecycle);
+        v.leaf(&NAMES[2], &mut self.error_code);
+        v.leaf(&NAMES[3], &mut self.error_message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFleetInstance {
+    pub launch_template_and_overrides: Option<LaunchTemplateAndOverridesResponse>,
+    pub lifecycle: Option<String>,
+    pub instance_ids: Vec<String>,
+    pub instance_type: Option<String>,
+    pub platform: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for CreateFleetInstance {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("LaunchTemplateAndOverrides", "LaunchTemplateAndOverrides", "launchTemplateAndOverrides"),
+            s::Field::new("Lifecycle", "Lifecycle", "lifecycle"),
+            s::Field::new("InstanceIds", "InstanceIds", "instanceIds").list("item"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("Platform", "Platform", "platform"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_and_overrides);
+        v.leaf(&NAMES[1], &mut self.lifecycle);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.instance_ids));
+        v.leaf(&NAMES[3], &mut self.instance_type);
+        v.leaf(&NAMES[4], &mut self.platform);
+        v.leaf(&NAMES[5], &mut self.availability_zone_id);
+        v.leaf(&NAMES[6], &mut self.availability_zone);
+        v.leaf(&NAMES[7], &mut self.subnet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFleetRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub spot_options: Option<SpotOptionsRequest>,
+    pub on_demand_options: Option<OnDemandOptionsRequest>,
+    pub reserved_capacity_options: Option<ReservedCapacityOptionsRequest>,
+    pub excess_capacity_termination_policy: Option<String>,
+    pub launch_template_configs: Vec<FleetLaunchTemplateConfigRequest>,
+    pub target_capacity_specification: Option<TargetCapacitySpecificationRequest>,
+    pub terminate_instances_with_expiration: Option<bool>,
+    pub r#type: Option<String>,
+    pub valid_from: Option<s::Timestamp>,
+    pub valid_until: Option<s::Timestamp>,
+    pub replace_unhealthy_instances: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub context: Option<String>,
+}
+impl s::Shape for CreateFleetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 15] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("SpotOptions", "SpotOptions", "SpotOptions"),
+            s::Field::new("OnDemandOptions", "OnDemandOptions", "OnDemandOptions"),
+            s::Field::new("ReservedCapacityOptions", "ReservedCapacityOptions", "ReservedCapacityOptions"),
+            s::Field::new(
+                "ExcessCapacityTerminationPolicy",
+                "ExcessCapacityTerminationPolicy",
+                "ExcessCapacityTerminationPolicy",
+            ),
+            s::Field::new("LaunchTemplateConfigs", "LaunchTemplateConfigs", "LaunchTemplateConfigs")
+                .list("item")
+                .required(),
+            s::Field::new("TargetCapacitySpecification", "TargetCapacitySpecification", "TargetCapacitySpecification")
+                .required(),
+            s::Field::new(
+                "TerminateInstancesWithExpiration",
+                "TerminateInstancesWithExpiration",
+                "TerminateInstancesWithExpiration",
+            ),
+            s::Field::new("Type", "Type", "Type"),
+            s::Field::new("ValidFrom", "ValidFrom", "ValidFrom"),
+            s::Field::new("ValidUntil", "ValidUntil", "ValidUntil"),
+            s::Field::new("ReplaceUnhealthyInstances", "ReplaceUnhealthyInstances", "ReplaceUnhealthyInstances"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("Context", "Context", "Context"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.shape(&NAMES[2], &mut self.spot_options);
+        v.shape(&NAMES[3], &mut self.on_demand_options);
+        v.shape(&NAMES[4], &mut self.reserved_capacity_options);
+        v.leaf(&NAMES[5], &mut self.excess_capacity_termination_policy);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.launch_template_configs));
+        v.shape(&NAMES[7], &mut self.target_capacity_specification);
+        v.leaf(&NAMES[8], &mut self.terminate_instances_with_expiration);
+        v.leaf(&NAMES[9], &mut self.r#type);
+        v.leaf(&NAMES[10], &mut self.valid_from);
+        v.leaf(&NAMES[11], &mut self.valid_until);
+        v.leaf(&NAMES[12], &mut self.replace_unhealthy_instances);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[14], &mut self.context);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFleetResult {
+    pub fleet_id: Option<String>,
+    pub errors: Vec<CreateFleetError>,
+    pub instances: Vec<CreateFleetInstance>,
+}
+impl s::Shape for CreateFleetResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("FleetId", "FleetId", "fleetId"),
+            s::Field::new("Errors", "ErrorSet", "errorSet").list("item"),
+            s::Field::new("Instances", "FleetInstanceSet", "fleetInstanceSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.fleet_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.errors));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.instances));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFlowLogsRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub deliver_logs_permission_arn: Option<String>,
+    pub deliver_cross_account_role: Option<String>,
+    pub log_group_name: Option<String>,
+    pub resource_ids: Vec<String>,
+    pub resource_type: Option<String>,
+    pub traffic_type: Option<String>,
+    pub log_destination_type: Option<String>,
+    pub log_destination: Option<String>,
+    pub log_format: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub max_aggregation_interval: Option<i32>,
+    pub destination_options: Option<DestinationOptionsRequest>,
+    pub tag_field_specifications: Vec<TagFieldSpecificationRequest>,
+}
+impl s::Shape for CreateFlowLogsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 15] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DeliverLogsPermissionArn", "DeliverLogsPermissionArn", "DeliverLogsPermissionArn"),
+            s::Field::new("DeliverCrossAccountRole", "DeliverCrossAccountRole", "DeliverCrossAccountRole"),
+            s::Field::new("LogGroupName", "LogGroupName", "LogGroupName"),
+            s::Field::new("ResourceIds", "ResourceId", "ResourceId").list("item").required(),
+            s::Field::new("ResourceType", "ResourceType", "ResourceType").required(),
+            s::Field::new("TrafficType", "TrafficType", "TrafficType"),
+            s::Field::new("LogDestinationType", "LogDestinationType", "LogDestinationType"),
+            s::Field::new("LogDestination", "LogDestination", "LogDestination"),
+            s::Field::new("LogFormat", "LogFormat", "LogFormat"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("MaxAggregationInterval", "MaxAggregationInterval", "MaxAggregationInterval"),
+            s::Field::new("DestinationOptions", "DestinationOptions", "DestinationOptions"),
+            s::Field::new("TagFieldSpecifications", "TagFieldSpecification", "TagFieldSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.deliver_logs_permission_arn);
+        v.leaf(&NAMES[3], &mut self.deliver_cross_account_role);
+        v.leaf(&NAMES[4], &mut self.log_group_name);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.resource_ids));
+        v.leaf(&NAMES[6], &mut self.resource_type);
+        v.leaf(&NAMES[7], &mut self.traffic_type);
+        v.leaf(&NAMES[8], &mut self.log_destination_type);
+        v.leaf(&NAMES[9], &mut self.log_destination);
+        v.leaf(&NAMES[10], &mut self.log_format);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[12], &mut self.max_aggregation_interval);
+        v.shape(&NAMES[13], &mut self.destination_options);
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tag_field_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateFlowLogsResult {
+    pub client_token: Option<String>,
+    pub flow_log_ids: Vec<String>,
+    pub unsuccessful: Vec<UnsuccessfulItem>,
+}
+impl s::Shape for CreateFlowLogsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("FlowLogIds", "FlowLogIdSet", "flowLogIdSet").list("item"),
+            s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.flow_log_ids));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateImageRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub snapshot_location: Option<String>,
+    pub boot_mode_override: Option<String>,
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub no_reboot: Option<bool>,
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+}
+impl s::Shape for CreateImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("SnapshotLocation", "SnapshotLocation", "SnapshotLocation"),
+            s::Field::new("BootModeOverride", "BootModeOverride", "BootModeOverride"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId").required(),
+            s::Field::new("Name", "Name", "name").required(),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("NoReboot", "NoReboot", "noReboot"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "blockDeviceMapping").list("BlockDeviceMapping"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.snapshot_location);
+        v.leaf(&NAMES[2], &mut self.boot_mode_override);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.instance_id);
+        v.leaf(&NAMES[5], &mut self.name);
+        v.leaf(&NAMES[6], &mut self.description);
+        v.leaf(&NAMES[7], &mut self.no_reboot);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.block_device_mappings));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateImageResult {
+    pub image_id: Option<String>,
+}
+impl s::Shape for CreateImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ImageId", "ImageId", "imageId")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInstanceConnectEndpointRequest {
+    pub dry_run: Option<bool>,
+    pub subnet_id: Option<String>,
+    pub security_group_ids: Vec<String>,
+    pub preserve_client_ip: Option<bool>,
+    pub client_token: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub ip_address_type: Option<String>,
+}
+impl s::Shape for CreateInstanceConnectEndpointRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("SubnetId", "SubnetId", "SubnetId").required(),
+            s::Field::new("SecurityGroupIds", "SecurityGroupId", "SecurityGroupId").list("SecurityGroupId"),
+            s::Field::new("PreserveClientIp", "PreserveClientIp", "PreserveClientIp"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("IpAddressType", "IpAddressType", "IpAddressType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.security_group_ids));
+        v.leaf(&NAMES[3], &mut self.preserve_client_ip);
+        v.leaf(&NAMES[4], &mut self.client_token);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[6], &mut self.ip_address_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInstanceConnectEndpointResult {
+    pub instance_connect_endpoint: Option<Ec2InstanceConnectEndpoint>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateInstanceConnectEndpointResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceConnectEndpoint", "InstanceConnectEndpoint", "instanceConnectEndpoint"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+        ];
+        v.shape(&NAMES[0], &mut self.instance_connect_endpoint);
+        v.leaf(&NAMES[1], &mut self.client_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInstanceExportTaskRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub description: Option<String>,
+    pub instance_id: Option<String>,
+    pub target_environment: Option<String>,
+    pub export_to_s3_task: Option<ExportToS3TaskSpecification>,
+}
+impl s::Shape for CreateInstanceExportTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId").required(),
+            s::Field::new("TargetEnvironment", "TargetEnvironment", "targetEnvironment").required(),
+            s::Field::new("ExportToS3Task", "ExportToS3", "exportToS3").required(),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.instance_id);
+        v.leaf(&NAMES[3], &mut self.target_environment);
+        v.shape(&NAMES[4], &mut self.export_to_s3_task);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateInstanceExportTaskResult {
+    pub export_task: Option<ExportTask>,
+}
+impl s::Shape for CreateInstanceExportTaskResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ExportTask", "ExportTask", "exportTask")];
+        v.shape(&NAMES[0], &mut self.export_task);
     }
 }
 
@@ -788,6 +2601,499 @@ impl s::Shape for CreateKeyPairRequest {
         v.list(&NAMES[2], &mut s::Shapes(&mut self.tag_specifications));
         v.leaf(&NAMES[3], &mut self.key_format);
         v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version_description: Option<String>,
+    pub launch_template_data: Option<RequestLaunchTemplateData>,
+    pub operator: Option<OperatorRequest>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for CreateLaunchTemplateRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName").required(),
+            s::Field::new("VersionDescription", "VersionDescription", "VersionDescription"),
+            s::Field::new("LaunchTemplateData", "LaunchTemplateData", "LaunchTemplateData").required(),
+            s::Field::new("Operator", "Operator", "Operator"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.launch_template_name);
+        v.leaf(&NAMES[3], &mut self.version_description);
+        v.shape(&NAMES[4], &mut self.launch_template_data);
+        v.shape(&NAMES[5], &mut self.operator);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateResult {
+    pub launch_template: Option<LaunchTemplate>,
+    pub warning: Option<ValidationWarning>,
+}
+impl s::Shape for CreateLaunchTemplateResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplate", "LaunchTemplate", "launchTemplate"),
+            s::Field::new("Warning", "Warning", "warning"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template);
+        v.shape(&NAMES[1], &mut self.warning);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateVersionRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub source_version: Option<String>,
+    pub version_description: Option<String>,
+    pub launch_template_data: Option<RequestLaunchTemplateData>,
+    pub resolve_alias: Option<bool>,
+}
+impl s::Shape for CreateLaunchTemplateVersionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("SourceVersion", "SourceVersion", "SourceVersion"),
+            s::Field::new("VersionDescription", "VersionDescription", "VersionDescription"),
+            s::Field::new("LaunchTemplateData", "LaunchTemplateData", "LaunchTemplateData").required(),
+            s::Field::new("ResolveAlias", "ResolveAlias", "ResolveAlias"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.launch_template_id);
+        v.leaf(&NAMES[3], &mut self.launch_template_name);
+        v.leaf(&NAMES[4], &mut self.source_version);
+        v.leaf(&NAMES[5], &mut self.version_description);
+        v.shape(&NAMES[6], &mut self.launch_template_data);
+        v.leaf(&NAMES[7], &mut self.resolve_alias);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateVersionResult {
+    pub launch_template_version: Option<LaunchTemplateVersion>,
+    pub warning: Option<ValidationWarning>,
+}
+impl s::Shape for CreateLaunchTemplateVersionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplateVersion", "LaunchTemplateVersion", "launchTemplateVersion"),
+            s::Field::new("Warning", "Warning", "warning"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_version);
+        v.shape(&NAMES[1], &mut self.warning);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateManagedPrefixListRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_name: Option<String>,
+    pub entries: Vec<AddPrefixListEntry>,
+    pub max_entries: Option<i32>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub address_family: Option<String>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateManagedPrefixListRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListName", "PrefixListName", "PrefixListName").required(),
+            s::Field::new("Entries", "Entry", "Entry").list("item"),
+            s::Field::new("MaxEntries", "MaxEntries", "MaxEntries").required(),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("AddressFamily", "AddressFamily", "AddressFamily").required(),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_name);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.entries));
+        v.leaf(&NAMES[3], &mut self.max_entries);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[5], &mut self.address_family);
+        v.leaf(&NAMES[6], &mut self.client_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateManagedPrefixListResult {
+    pub prefix_list: Option<ManagedPrefixList>,
+}
+impl s::Shape for CreateManagedPrefixListResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrefixList", "PrefixList", "prefixList")];
+        v.shape(&NAMES[0], &mut self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNatGatewayRequest {
+    pub availability_mode: Option<String>,
+    pub allocation_id: Option<String>,
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub subnet_id: Option<String>,
+    pub vpc_id: Option<String>,
+    pub availability_zone_addresses: Vec<AvailabilityZoneAddress>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub connectivity_type: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub secondary_allocation_ids: Vec<String>,
+    pub secondary_private_ip_addresses: Vec<String>,
+    pub secondary_private_ip_address_count: Option<i32>,
+}
+impl s::Shape for CreateNatGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("AvailabilityMode", "AvailabilityMode", "AvailabilityMode"),
+            s::Field::new("AllocationId", "AllocationId", "AllocationId"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("SubnetId", "SubnetId", "SubnetId"),
+            s::Field::new("VpcId", "VpcId", "VpcId"),
+            s::Field::new("AvailabilityZoneAddresses", "AvailabilityZoneAddress", "AvailabilityZoneAddress")
+                .list("AvailabilityZoneAddress"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("ConnectivityType", "ConnectivityType", "ConnectivityType"),
+            s::Field::new("PrivateIpAddress", "PrivateIpAddress", "PrivateIpAddress"),
+            s::Field::new("SecondaryAllocationIds", "SecondaryAllocationId", "SecondaryAllocationId")
+                .list("AllocationId"),
+            s::Field::new("SecondaryPrivateIpAddresses", "SecondaryPrivateIpAddress", "SecondaryPrivateIpAddress")
+                .list("item"),
+            s::Field::new(
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_mode);
+        v.leaf(&NAMES[1], &mut self.allocation_id);
+        v.leaf(&NAMES[2], &mut self.client_token);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.subnet_id);
+        v.leaf(&NAMES[5], &mut self.vpc_id);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.availability_zone_addresses));
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[8], &mut self.connectivity_type);
+        v.leaf(&NAMES[9], &mut self.private_ip_address);
+        v.list(&NAMES[10], &mut s::Leaves(&mut self.secondary_allocation_ids));
+        v.list(&NAMES[11], &mut s::Leaves(&mut self.secondary_private_ip_addresses));
+        v.leaf(&NAMES[12], &mut self.secondary_private_ip_address_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNatGatewayResult {
+    pub client_token: Option<String>,
+    pub nat_gateway: Option<NatGateway>,
+}
+impl s::Shape for CreateNatGatewayResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("NatGateway", "NatGateway", "natGateway"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.shape(&NAMES[1], &mut self.nat_gateway);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkAclEntryRequest {
+    pub dry_run: Option<bool>,
+    pub network_acl_id: Option<String>,
+    pub rule_number: Option<i32>,
+    pub protocol: Option<String>,
+    pub rule_action: Option<String>,
+    pub egress: Option<bool>,
+    pub cidr_block: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+    pub icmp_type_code: Option<IcmpTypeCode>,
+    pub port_range: Option<PortRange>,
+}
+impl s::Shape for CreateNetworkAclEntryRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId").required(),
+            s::Field::new("RuleNumber", "RuleNumber", "ruleNumber").required(),
+            s::Field::new("Protocol", "Protocol", "protocol").required(),
+            s::Field::new("RuleAction", "RuleAction", "ruleAction").required(),
+            s::Field::new("Egress", "Egress", "egress").required(),
+            s::Field::new("CidrBlock", "CidrBlock", "cidrBlock"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock"),
+            s::Field::new("IcmpTypeCode", "Icmp", "Icmp"),
+            s::Field::new("PortRange", "PortRange", "portRange"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_acl_id);
+        v.leaf(&NAMES[2], &mut self.rule_number);
+        v.leaf(&NAMES[3], &mut self.protocol);
+        v.leaf(&NAMES[4], &mut self.rule_action);
+        v.leaf(&NAMES[5], &mut self.egress);
+        v.leaf(&NAMES[6], &mut self.cidr_block);
+        v.leaf(&NAMES[7], &mut self.ipv6_cidr_block);
+        v.shape(&NAMES[8], &mut self.icmp_type_code);
+        v.shape(&NAMES[9], &mut self.port_range);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkAclRequest {
+    pub tag_specifications: Vec<TagSpecification>,
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for CreateNetworkAclRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.leaf(&NAMES[3], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkAclResult {
+    pub network_acl: Option<NetworkAcl>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateNetworkAclResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NetworkAcl", "NetworkAcl", "networkAcl"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+        ];
+        v.shape(&NAMES[0], &mut self.network_acl);
+        v.leaf(&NAMES[1], &mut self.client_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkInterfaceRequest {
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationRequest>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationRequest>,
+    pub ipv6_prefix_count: Option<i32>,
+    pub interface_type: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub client_token: Option<String>,
+    pub enable_primary_ipv6: Option<bool>,
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    pub operator: Option<OperatorRequest>,
+    pub subnet_id: Option<String>,
+    pub description: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub groups: Vec<String>,
+    pub private_ip_addresses: Vec<PrivateIpAddressSpecification>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub ipv6_addresses: Vec<InstanceIpv6Address>,
+    pub ipv6_address_count: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateNetworkInterfaceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 19] = [
+            s::Field::new("Ipv4Prefixes", "Ipv4Prefix", "Ipv4Prefix").list("item"),
+            s::Field::new("Ipv4PrefixCount", "Ipv4PrefixCount", "Ipv4PrefixCount"),
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("Ipv6PrefixCount", "Ipv6PrefixCount", "Ipv6PrefixCount"),
+            s::Field::new("InterfaceType", "InterfaceType", "InterfaceType"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("EnablePrimaryIpv6", "EnablePrimaryIpv6", "EnablePrimaryIpv6"),
+            s::Field::new(
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+            ),
+            s::Field::new("Operator", "Operator", "Operator"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId").required(),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("PrivateIpAddress", "PrivateIpAddress", "privateIpAddress"),
+            s::Field::new("Groups", "SecurityGroupId", "SecurityGroupId").list("SecurityGroupId"),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddresses", "privateIpAddresses").list("item"),
+            s::Field::new(
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+                "secondaryPrivateIpAddressCount",
+            ),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "ipv6Addresses").list("item"),
+            s::Field::new("Ipv6AddressCount", "Ipv6AddressCount", "ipv6AddressCount"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.ipv4_prefixes));
+        v.leaf(&NAMES[1], &mut self.ipv4_prefix_count);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[3], &mut self.ipv6_prefix_count);
+        v.leaf(&NAMES[4], &mut self.interface_type);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[6], &mut self.client_token);
+        v.leaf(&NAMES[7], &mut self.enable_primary_ipv6);
+        v.shape(&NAMES[8], &mut self.connection_tracking_specification);
+        v.shape(&NAMES[9], &mut self.operator);
+        v.leaf(&NAMES[10], &mut self.subnet_id);
+        v.leaf(&NAMES[11], &mut self.description);
+        v.leaf(&NAMES[12], &mut self.private_ip_address);
+        v.list(&NAMES[13], &mut s::Leaves(&mut self.groups));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[15], &mut self.secondary_private_ip_address_count);
+        v.list(&NAMES[16], &mut s::Shapes(&mut self.ipv6_addresses));
+        v.leaf(&NAMES[17], &mut self.ipv6_address_count);
+        v.leaf(&NAMES[18], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkInterfaceResult {
+    pub network_interface: Option<NetworkInterface>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateNetworkInterfaceResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NetworkInterface", "NetworkInterface", "networkInterface"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+        ];
+        v.shape(&NAMES[0], &mut self.network_interface);
+        v.leaf(&NAMES[1], &mut self.client_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreatePeeringConnectionOptionsRequest {
+    pub allow_multipath_resilience: Option<bool>,
+    pub multipath_resilience_mode: Option<String>,
+}
+impl s::Shape for CreatePeeringConnectionOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AllowMultipathResilience", "AllowMultipathResilience", "AllowMultipathResilience"),
+            s::Field::new("MultipathResilienceMode", "MultipathResilienceMode", "MultipathResilienceMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allow_multipath_resilience);
+        v.leaf(&NAMES[1], &mut self.multipath_resilience_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreatePlacementGroupRequest {
+    pub partition_count: Option<i32>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub spread_level: Option<String>,
+    pub linked_group_id: Option<String>,
+    pub operator: Option<OperatorRequest>,
+    pub parent_group_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub group_name: Option<String>,
+    pub strategy: Option<String>,
+}
+impl s::Shape for CreatePlacementGroupRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("PartitionCount", "PartitionCount", "PartitionCount"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("SpreadLevel", "SpreadLevel", "SpreadLevel"),
+            s::Field::new("LinkedGroupId", "LinkedGroupId", "LinkedGroupId"),
+            s::Field::new("Operator", "Operator", "Operator"),
+            s::Field::new("ParentGroupId", "ParentGroupId", "ParentGroupId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("Strategy", "Strategy", "strategy"),
+        ];
+        v.leaf(&NAMES[0], &mut self.partition_count);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[2], &mut self.spread_level);
+        v.leaf(&NAMES[3], &mut self.linked_group_id);
+        v.shape(&NAMES[4], &mut self.operator);
+        v.leaf(&NAMES[5], &mut self.parent_group_id);
+        v.leaf(&NAMES[6], &mut self.dry_run);
+        v.leaf(&NAMES[7], &mut self.group_name);
+        v.leaf(&NAMES[8], &mut self.strategy);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreatePlacementGroupResult {
+    pub placement_group: Option<PlacementGroup>,
+}
+impl s::Shape for CreatePlacementGroupResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PlacementGroup", "PlacementGroup", "placementGroup")];
+        v.shape(&NAMES[0], &mut self.placement_group);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateReplaceRootVolumeTaskRequest {
+    pub instance_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub image_id: Option<String>,
+    pub delete_replaced_root_volume: Option<bool>,
+    pub volume_initialization_rate: Option<i64>,
+    pub volume_id: Option<String>,
+}
+impl s::Shape for CreateReplaceRootVolumeTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("ImageId", "ImageId", "ImageId"),
+            s::Field::new("DeleteReplacedRootVolume", "DeleteReplacedRootVolume", "DeleteReplacedRootVolume"),
+            s::Field::new("VolumeInitializationRate", "VolumeInitializationRate", "VolumeInitializationRate"),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+        v.leaf(&NAMES[2], &mut self.client_token);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[5], &mut self.image_id);
+        v.leaf(&NAMES[6], &mut self.delete_replaced_root_volume);
+        v.leaf(&NAMES[7], &mut self.volume_initialization_rate);
+        v.leaf(&NAMES[8], &mut self.volume_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateReplaceRootVolumeTaskResult {
+    pub replace_root_volume_task: Option<ReplaceRootVolumeTask>,
+}
+impl s::Shape for CreateReplaceRootVolumeTaskResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("ReplaceRootVolumeTask", "ReplaceRootVolumeTask", "replaceRootVolumeTask")];
+        v.shape(&NAMES[0], &mut self.replace_root_volume_task);
     }
 }
 
@@ -946,6 +3252,116 @@ impl s::Shape for CreateSecurityGroupResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSnapshotRequest {
+    pub description: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub volume_id: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub location: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("Location", "Location", "Location"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.outpost_arn);
+        v.leaf(&NAMES[2], &mut self.volume_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[4], &mut self.location);
+        v.leaf(&NAMES[5], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSnapshotsRequest {
+    pub description: Option<String>,
+    pub instance_specification: Option<InstanceSpecification>,
+    pub outpost_arn: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+    pub copy_tags_from_source: Option<String>,
+    pub location: Option<String>,
+}
+impl s::Shape for CreateSnapshotsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("InstanceSpecification", "InstanceSpecification", "InstanceSpecification").required(),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("CopyTagsFromSource", "CopyTagsFromSource", "CopyTagsFromSource"),
+            s::Field::new("Location", "Location", "Location"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.shape(&NAMES[1], &mut self.instance_specification);
+        v.leaf(&NAMES[2], &mut self.outpost_arn);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.leaf(&NAMES[5], &mut self.copy_tags_from_source);
+        v.leaf(&NAMES[6], &mut self.location);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSnapshotsResult {
+    pub snapshots: Vec<SnapshotInfo>,
+}
+impl s::Shape for CreateSnapshotsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Snapshots", "SnapshotSet", "snapshotSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.snapshots));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSubnetCidrReservationRequest {
+    pub subnet_id: Option<String>,
+    pub cidr: Option<String>,
+    pub reservation_type: Option<String>,
+    pub description: Option<String>,
+    pub dry_run: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for CreateSubnetCidrReservationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("SubnetId", "SubnetId", "SubnetId").required(),
+            s::Field::new("Cidr", "Cidr", "Cidr").required(),
+            s::Field::new("ReservationType", "ReservationType", "ReservationType").required(),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.subnet_id);
+        v.leaf(&NAMES[1], &mut self.cidr);
+        v.leaf(&NAMES[2], &mut self.reservation_type);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSubnetCidrReservationResult {
+    pub subnet_cidr_reservation: Option<SubnetCidrReservation>,
+}
+impl s::Shape for CreateSubnetCidrReservationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("SubnetCidrReservation", "SubnetCidrReservation", "subnetCidrReservation")];
+        v.shape(&NAMES[0], &mut self.subnet_cidr_reservation);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateSubnetRequest {
     pub tag_specifications: Vec<TagSpecification>,
     pub availability_zone: Option<String>,
@@ -1025,6 +3441,216 @@ impl s::Shape for CreateTagsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVolumePermission {
+    pub user_id: Option<String>,
+    pub group: Option<String>,
+}
+impl s::Shape for CreateVolumePermission {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("UserId", "UserId", "userId"), s::Field::new("Group", "Group", "group")];
+        v.leaf(&NAMES[0], &mut self.user_id);
+        v.leaf(&NAMES[1], &mut self.group);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVolumePermissionModifications {
+    pub add: Vec<CreateVolumePermission>,
+    pub remove: Vec<CreateVolumePermission>,
+}
+impl s::Shape for CreateVolumePermissionModifications {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Add", "Add", "Add").list("item"), s::Field::new("Remove", "Remove", "Remove").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.add));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.remove));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVolumeRequest {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub encrypted: Option<bool>,
+    pub iops: Option<i32>,
+    pub kms_key_id: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub size: Option<i32>,
+    pub snapshot_id: Option<String>,
+    pub volume_type: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub multi_attach_enabled: Option<bool>,
+    pub throughput: Option<i32>,
+    pub client_token: Option<String>,
+    pub volume_initialization_rate: Option<i32>,
+    pub operator: Option<OperatorRequest>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for CreateVolumeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Iops", "Iops", "Iops"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("OutpostArn", "OutpostArn", "OutpostArn"),
+            s::Field::new("Size", "Size", "Size"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("VolumeType", "VolumeType", "VolumeType"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("MultiAttachEnabled", "MultiAttachEnabled", "MultiAttachEnabled"),
+            s::Field::new("Throughput", "Throughput", "Throughput"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("VolumeInitializationRate", "VolumeInitializationRate", "VolumeInitializationRate"),
+            s::Field::new("Operator", "Operator", "Operator"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.iops);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.outpost_arn);
+        v.leaf(&NAMES[6], &mut self.size);
+        v.leaf(&NAMES[7], &mut self.snapshot_id);
+        v.leaf(&NAMES[8], &mut self.volume_type);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[10], &mut self.multi_attach_enabled);
+        v.leaf(&NAMES[11], &mut self.throughput);
+        v.leaf(&NAMES[12], &mut self.client_token);
+        v.leaf(&NAMES[13], &mut self.volume_initialization_rate);
+        v.shape(&NAMES[14], &mut self.operator);
+        v.leaf(&NAMES[15], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcEndpointRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_endpoint_type: Option<String>,
+    pub vpc_id: Option<String>,
+    pub service_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub route_table_ids: Vec<String>,
+    pub subnet_ids: Vec<String>,
+    pub security_group_ids: Vec<String>,
+    pub ip_address_type: Option<String>,
+    pub dns_options: Option<DnsOptionsSpecification>,
+    pub client_token: Option<String>,
+    pub private_dns_enabled: Option<bool>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub subnet_configurations: Vec<SubnetConfiguration>,
+    pub service_network_arn: Option<String>,
+    pub resource_configuration_arn: Option<String>,
+    pub service_region: Option<String>,
+}
+impl s::Shape for CreateVpcEndpointRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VpcEndpointType", "VpcEndpointType", "VpcEndpointType"),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("ServiceName", "ServiceName", "ServiceName"),
+            s::Field::new("PolicyDocument", "PolicyDocument", "PolicyDocument"),
+            s::Field::new("RouteTableIds", "RouteTableId", "RouteTableId").list("item"),
+            s::Field::new("SubnetIds", "SubnetId", "SubnetId").list("item"),
+            s::Field::new("SecurityGroupIds", "SecurityGroupId", "SecurityGroupId").list("item"),
+            s::Field::new("IpAddressType", "IpAddressType", "IpAddressType"),
+            s::Field::new("DnsOptions", "DnsOptions", "DnsOptions"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("PrivateDnsEnabled", "PrivateDnsEnabled", "PrivateDnsEnabled"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("SubnetConfigurations", "SubnetConfiguration", "SubnetConfiguration").list("item"),
+            s::Field::new("ServiceNetworkArn", "ServiceNetworkArn", "ServiceNetworkArn"),
+            s::Field::new("ResourceConfigurationArn", "ResourceConfigurationArn", "ResourceConfigurationArn"),
+            s::Field::new("ServiceRegion", "ServiceRegion", "ServiceRegion"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.vpc_endpoint_type);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+        v.leaf(&NAMES[3], &mut self.service_name);
+        v.leaf(&NAMES[4], &mut self.policy_document);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.route_table_ids));
+        v.list(&NAMES[6], &mut s::Leaves(&mut self.subnet_ids));
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.security_group_ids));
+        v.leaf(&NAMES[8], &mut self.ip_address_type);
+        v.shape(&NAMES[9], &mut self.dns_options);
+        v.leaf(&NAMES[10], &mut self.client_token);
+        v.leaf(&NAMES[11], &mut self.private_dns_enabled);
+        v.list(&NAMES[12], &mut s::Shapes(&mut self.tag_specifications));
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.subnet_configurations));
+        v.leaf(&NAMES[14], &mut self.service_network_arn);
+        v.leaf(&NAMES[15], &mut self.resource_configuration_arn);
+        v.leaf(&NAMES[16], &mut self.service_region);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcEndpointResult {
+    pub vpc_endpoint: Option<VpcEndpoint>,
+    pub client_token: Option<String>,
+}
+impl s::Shape for CreateVpcEndpointResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("VpcEndpoint", "VpcEndpoint", "vpcEndpoint"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+        ];
+        v.shape(&NAMES[0], &mut self.vpc_endpoint);
+        v.leaf(&NAMES[1], &mut self.client_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcPeeringConnectionRequest {
+    pub peer_region: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub requester_peering_connection_options: Option<CreatePeeringConnectionOptionsRequest>,
+    pub dry_run: Option<bool>,
+    pub vpc_id: Option<String>,
+    pub peer_vpc_id: Option<String>,
+    pub peer_owner_id: Option<String>,
+}
+impl s::Shape for CreateVpcPeeringConnectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("PeerRegion", "PeerRegion", "PeerRegion"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new(
+                "RequesterPeeringConnectionOptions",
+                "RequesterPeeringConnectionOptions",
+                "RequesterPeeringConnectionOptions",
+            ),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcId", "VpcId", "vpcId").required(),
+            s::Field::new("PeerVpcId", "PeerVpcId", "peerVpcId"),
+            s::Field::new("PeerOwnerId", "PeerOwnerId", "peerOwnerId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.peer_region);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tag_specifications));
+        v.shape(&NAMES[2], &mut self.requester_peering_connection_options);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.vpc_id);
+        v.leaf(&NAMES[5], &mut self.peer_vpc_id);
+        v.leaf(&NAMES[6], &mut self.peer_owner_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateVpcPeeringConnectionResult {
+    pub vpc_peering_connection: Option<VpcPeeringConnection>,
+}
+impl s::Shape for CreateVpcPeeringConnectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("VpcPeeringConnection", "VpcPeeringConnection", "vpcPeeringConnection")];
+        v.shape(&NAMES[0], &mut self.vpc_peering_connection);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateVpcRequest {
     pub cidr_block: Option<String>,
     pub ipv6_pool: Option<String>,
@@ -1089,6 +3715,17 @@ impl s::Shape for CreateVpcResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreditSpecification {
+    pub cpu_credits: Option<String>,
+}
+impl s::Shape for CreditSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("CpuCredits", "CpuCredits", "cpuCredits")];
+        v.leaf(&NAMES[0], &mut self.cpu_credits);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreditSpecificationRequest {
     pub cpu_credits: Option<String>,
 }
@@ -1119,6 +3756,190 @@ impl s::Shape for DefaultConnectionTrackingConfiguration {
         v.leaf(&NAMES[0], &mut self.default_tcp_established_timeout);
         v.leaf(&NAMES[1], &mut self.default_udp_timeout);
         v.leaf(&NAMES[2], &mut self.default_udp_stream_timeout);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteDhcpOptionsRequest {
+    pub dhcp_options_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteDhcpOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DhcpOptionsId", "DhcpOptionsId", "DhcpOptionsId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dhcp_options_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteEgressOnlyInternetGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub egress_only_internet_gateway_id: Option<String>,
+}
+impl s::Shape for DeleteEgressOnlyInternetGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId")
+                .required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.egress_only_internet_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteEgressOnlyInternetGatewayResult {
+    pub return_code: Option<bool>,
+}
+impl s::Shape for DeleteEgressOnlyInternetGatewayResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ReturnCode", "ReturnCode", "returnCode")];
+        v.leaf(&NAMES[0], &mut self.return_code);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFleetError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for DeleteFleetError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFleetErrorItem {
+    pub error: Option<DeleteFleetError>,
+    pub fleet_id: Option<String>,
+}
+impl s::Shape for DeleteFleetErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Error", "Error", "error"), s::Field::new("FleetId", "FleetId", "fleetId")];
+        v.shape(&NAMES[0], &mut self.error);
+        v.leaf(&NAMES[1], &mut self.fleet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFleetSuccessItem {
+    pub current_fleet_state: Option<String>,
+    pub previous_fleet_state: Option<String>,
+    pub fleet_id: Option<String>,
+}
+impl s::Shape for DeleteFleetSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("CurrentFleetState", "CurrentFleetState", "currentFleetState"),
+            s::Field::new("PreviousFleetState", "PreviousFleetState", "previousFleetState"),
+            s::Field::new("FleetId", "FleetId", "fleetId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.current_fleet_state);
+        v.leaf(&NAMES[1], &mut self.previous_fleet_state);
+        v.leaf(&NAMES[2], &mut self.fleet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFleetsRequest {
+    pub dry_run: Option<bool>,
+    pub fleet_ids: Vec<String>,
+    pub terminate_instances: Option<bool>,
+}
+impl s::Shape for DeleteFleetsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("FleetIds", "FleetId", "FleetId").list("item").required(),
+            s::Field::new("TerminateInstances", "TerminateInstances", "TerminateInstances").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.fleet_ids));
+        v.leaf(&NAMES[2], &mut self.terminate_instances);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFleetsResult {
+    pub successful_fleet_deletions: Vec<DeleteFleetSuccessItem>,
+    pub unsuccessful_fleet_deletions: Vec<DeleteFleetErrorItem>,
+}
+impl s::Shape for DeleteFleetsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SuccessfulFleetDeletions", "SuccessfulFleetDeletionSet", "successfulFleetDeletionSet")
+                .list("item"),
+            s::Field::new("UnsuccessfulFleetDeletions", "UnsuccessfulFleetDeletionSet", "unsuccessfulFleetDeletionSet")
+                .list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.successful_fleet_deletions));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful_fleet_deletions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFlowLogsRequest {
+    pub dry_run: Option<bool>,
+    pub flow_log_ids: Vec<String>,
+}
+impl s::Shape for DeleteFlowLogsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("FlowLogIds", "FlowLogId", "FlowLogId").list("item").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.flow_log_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteFlowLogsResult {
+    pub unsuccessful: Vec<UnsuccessfulItem>,
+}
+impl s::Shape for DeleteFlowLogsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteInstanceConnectEndpointRequest {
+    pub dry_run: Option<bool>,
+    pub instance_connect_endpoint_id: Option<String>,
+}
+impl s::Shape for DeleteInstanceConnectEndpointRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceConnectEndpointId", "InstanceConnectEndpointId", "InstanceConnectEndpointId")
+                .required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_connect_endpoint_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteInstanceConnectEndpointResult {
+    pub instance_connect_endpoint: Option<Ec2InstanceConnectEndpoint>,
+}
+impl s::Shape for DeleteInstanceConnectEndpointResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("InstanceConnectEndpoint", "InstanceConnectEndpoint", "instanceConnectEndpoint")];
+        v.shape(&NAMES[0], &mut self.instance_connect_endpoint);
     }
 }
 
@@ -1172,6 +3993,217 @@ impl s::Shape for DeleteKeyPairResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateRequest {
+    pub dry_run: Option<bool>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+}
+impl s::Shape for DeleteLaunchTemplateRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.launch_template_id);
+        v.leaf(&NAMES[2], &mut self.launch_template_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateResult {
+    pub launch_template: Option<LaunchTemplate>,
+}
+impl s::Shape for DeleteLaunchTemplateResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("LaunchTemplate", "LaunchTemplate", "launchTemplate")];
+        v.shape(&NAMES[0], &mut self.launch_template);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsRequest {
+    pub dry_run: Option<bool>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub versions: Vec<String>,
+}
+impl s::Shape for DeleteLaunchTemplateVersionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("Versions", "LaunchTemplateVersion", "LaunchTemplateVersion").list("item").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.launch_template_id);
+        v.leaf(&NAMES[2], &mut self.launch_template_name);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.versions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResponseErrorItem {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version_number: Option<i64>,
+    pub response_error: Option<ResponseError>,
+}
+impl s::Shape for DeleteLaunchTemplateVersionsResponseErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("VersionNumber", "VersionNumber", "versionNumber"),
+            s::Field::new("ResponseError", "ResponseError", "responseError"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version_number);
+        v.shape(&NAMES[3], &mut self.response_error);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResponseSuccessItem {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version_number: Option<i64>,
+}
+impl s::Shape for DeleteLaunchTemplateVersionsResponseSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("VersionNumber", "VersionNumber", "versionNumber"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version_number);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResult {
+    pub successfully_deleted_launch_template_versions: Vec<DeleteLaunchTemplateVersionsResponseSuccessItem>,
+    pub unsuccessfully_deleted_launch_template_versions: Vec<DeleteLaunchTemplateVersionsResponseErrorItem>,
+}
+impl s::Shape for DeleteLaunchTemplateVersionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "SuccessfullyDeletedLaunchTemplateVersions",
+                "SuccessfullyDeletedLaunchTemplateVersionSet",
+                "successfullyDeletedLaunchTemplateVersionSet",
+            )
+            .list("item"),
+            s::Field::new(
+                "UnsuccessfullyDeletedLaunchTemplateVersions",
+                "UnsuccessfullyDeletedLaunchTemplateVersionSet",
+                "unsuccessfullyDeletedLaunchTemplateVersionSet",
+            )
+            .list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.successfully_deleted_launch_template_versions));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessfully_deleted_launch_template_versions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteManagedPrefixListRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: Option<String>,
+}
+impl s::Shape for DeleteManagedPrefixListRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteManagedPrefixListResult {
+    pub prefix_list: Option<ManagedPrefixList>,
+}
+impl s::Shape for DeleteManagedPrefixListResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrefixList", "PrefixList", "prefixList")];
+        v.shape(&NAMES[0], &mut self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNatGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub nat_gateway_id: Option<String>,
+}
+impl s::Shape for DeleteNatGatewayRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("NatGatewayId", "NatGatewayId", "NatGatewayId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.nat_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNatGatewayResult {
+    pub nat_gateway_id: Option<String>,
+}
+impl s::Shape for DeleteNatGatewayResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("NatGatewayId", "NatGatewayId", "natGatewayId")];
+        v.leaf(&NAMES[0], &mut self.nat_gateway_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNetworkAclEntryRequest {
+    pub dry_run: Option<bool>,
+    pub network_acl_id: Option<String>,
+    pub rule_number: Option<i32>,
+    pub egress: Option<bool>,
+}
+impl s::Shape for DeleteNetworkAclEntryRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId").required(),
+            s::Field::new("RuleNumber", "RuleNumber", "ruleNumber").required(),
+            s::Field::new("Egress", "Egress", "egress").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_acl_id);
+        v.leaf(&NAMES[2], &mut self.rule_number);
+        v.leaf(&NAMES[3], &mut self.egress);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNetworkAclRequest {
+    pub dry_run: Option<bool>,
+    pub network_acl_id: Option<String>,
+}
+impl s::Shape for DeleteNetworkAclRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_acl_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteNetworkInterfaceRequest {
     pub dry_run: Option<bool>,
     pub network_interface_id: Option<String>,
@@ -1184,6 +4216,22 @@ impl s::Shape for DeleteNetworkInterfaceRequest {
         ];
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.network_interface_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeletePlacementGroupRequest {
+    pub dry_run: Option<bool>,
+    pub group_name: Option<String>,
+}
+impl s::Shape for DeletePlacementGroupRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("GroupName", "GroupName", "groupName").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.group_name);
     }
 }
 
@@ -1262,6 +4310,69 @@ impl s::Shape for DeleteSecurityGroupResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSnapshotRequest {
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSnapshotReturnCode {
+    pub snapshot_id: Option<String>,
+    pub return_code: Option<String>,
+}
+impl s::Shape for DeleteSnapshotReturnCode {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("ReturnCode", "ReturnCode", "returnCode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.return_code);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSubnetCidrReservationRequest {
+    pub subnet_cidr_reservation_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeleteSubnetCidrReservationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SubnetCidrReservationId", "SubnetCidrReservationId", "SubnetCidrReservationId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.subnet_cidr_reservation_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSubnetCidrReservationResult {
+    pub deleted_subnet_cidr_reservation: Option<SubnetCidrReservation>,
+}
+impl s::Shape for DeleteSubnetCidrReservationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "DeletedSubnetCidrReservation",
+            "DeletedSubnetCidrReservation",
+            "deletedSubnetCidrReservation",
+        )];
+        v.shape(&NAMES[0], &mut self.deleted_subnet_cidr_reservation);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteSubnetRequest {
     pub subnet_id: Option<String>,
     pub dry_run: Option<bool>,
@@ -1309,6 +4420,60 @@ impl s::Shape for DeleteVolumeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVpcEndpointsRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_endpoint_ids: Vec<String>,
+}
+impl s::Shape for DeleteVpcEndpointsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VpcEndpointIds", "VpcEndpointId", "VpcEndpointId").list("item").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.vpc_endpoint_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVpcEndpointsResult {
+    pub unsuccessful: Vec<UnsuccessfulItem>,
+}
+impl s::Shape for DeleteVpcEndpointsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVpcPeeringConnectionRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+impl s::Shape for DeleteVpcPeeringConnectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.vpc_peering_connection_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteVpcPeeringConnectionResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for DeleteVpcPeeringConnectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteVpcRequest {
     pub vpc_id: Option<String>,
     pub dry_run: Option<bool>,
@@ -1319,6 +4484,41 @@ impl s::Shape for DeleteVpcRequest {
             [s::Field::new("VpcId", "VpcId", "VpcId").required(), s::Field::new("DryRun", "DryRun", "dryRun")];
         v.leaf(&NAMES[0], &mut self.vpc_id);
         v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeregisterImageRequest {
+    pub image_id: Option<String>,
+    pub delete_associated_snapshots: Option<bool>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DeregisterImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("DeleteAssociatedSnapshots", "DeleteAssociatedSnapshots", "DeleteAssociatedSnapshots"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.delete_associated_snapshots);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeregisterImageResult {
+    pub r#return: Option<bool>,
+    pub delete_snapshot_results: Vec<DeleteSnapshotReturnCode>,
+}
+impl s::Shape for DeregisterImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Return", "Return", "return"),
+            s::Field::new("DeleteSnapshotResults", "DeleteSnapshotResultSet", "deleteSnapshotResultSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.r#return);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.delete_snapshot_results));
     }
 }
 
@@ -1347,6 +4547,47 @@ impl s::Shape for DescribeAccountAttributesResult {
         static NAMES: [s::Field; 1] =
             [s::Field::new("AccountAttributes", "AccountAttributeSet", "accountAttributeSet").list("item")];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.account_attributes));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeAddressesAttributeRequest {
+    pub allocation_ids: Vec<String>,
+    pub attribute: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeAddressesAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("AllocationIds", "AllocationId", "AllocationId").list("item"),
+            s::Field::new("Attribute", "Attribute", "Attribute"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.allocation_ids));
+        v.leaf(&NAMES[1], &mut self.attribute);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeAddressesAttributeResult {
+    pub addresses: Vec<AddressAttribute>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeAddressesAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Addresses", "AddressSet", "addressSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.addresses));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -1421,6 +4662,687 @@ impl s::Shape for DescribeAvailabilityZonesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeCapacityReservationsRequest {
+    pub capacity_reservation_ids: Vec<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub filters: Vec<Filter>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeCapacityReservationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("CapacityReservationIds", "CapacityReservationId", "CapacityReservationId").list("item"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.capacity_reservation_ids));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeCapacityReservationsResult {
+    pub next_token: Option<String>,
+    pub capacity_reservations: Vec<CapacityReservation>,
+}
+impl s::Shape for DescribeCapacityReservationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("CapacityReservations", "CapacityReservationSet", "capacityReservationSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.capacity_reservations));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeDhcpOptionsRequest {
+    pub dhcp_options_ids: Vec<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeDhcpOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DhcpOptionsIds", "DhcpOptionsId", "DhcpOptionsId").list("DhcpOptionsId"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.dhcp_options_ids));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeDhcpOptionsResult {
+    pub next_token: Option<String>,
+    pub dhcp_options: Vec<DhcpOptions>,
+}
+impl s::Shape for DescribeDhcpOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("DhcpOptions", "DhcpOptionsSet", "dhcpOptionsSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.dhcp_options));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeEgressOnlyInternetGatewaysRequest {
+    pub dry_run: Option<bool>,
+    pub egress_only_internet_gateway_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeEgressOnlyInternetGatewaysRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("EgressOnlyInternetGatewayIds", "EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId")
+                .list("item"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.egress_only_internet_gateway_ids));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeEgressOnlyInternetGatewaysResult {
+    pub egress_only_internet_gateways: Vec<EgressOnlyInternetGateway>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeEgressOnlyInternetGatewaysResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("EgressOnlyInternetGateways", "EgressOnlyInternetGatewaySet", "egressOnlyInternetGatewaySet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.egress_only_internet_gateways));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportImageTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub export_image_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeExportImageTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("ExportImageTaskIds", "ExportImageTaskId", "ExportImageTaskId").list("ExportImageTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.export_image_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportImageTasksResult {
+    pub export_image_tasks: Vec<ExportImageTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeExportImageTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ExportImageTasks", "ExportImageTaskSet", "exportImageTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.export_image_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportTasksRequest {
+    pub filters: Vec<Filter>,
+    pub export_task_ids: Vec<String>,
+}
+impl s::Shape for DescribeExportTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("ExportTaskIds", "ExportTaskId", "exportTaskId").list("ExportTaskId"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.export_task_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportTasksResult {
+    pub export_tasks: Vec<ExportTask>,
+}
+impl s::Shape for DescribeExportTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ExportTasks", "ExportTaskSet", "exportTaskSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.export_tasks));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastLaunchImagesRequest {
+    pub image_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeFastLaunchImagesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("ImageIds", "ImageId", "ImageId").list("ImageId"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.image_ids));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastLaunchImagesResult {
+    pub fast_launch_images: Vec<DescribeFastLaunchImagesSuccessItem>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeFastLaunchImagesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("FastLaunchImages", "FastLaunchImageSet", "fastLaunchImageSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.fast_launch_images));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastLaunchImagesSuccessItem {
+    pub image_id: Option<String>,
+    pub resource_type: Option<String>,
+    pub snapshot_configuration: Option<FastLaunchSnapshotConfigurationResponse>,
+    pub launch_template: Option<FastLaunchLaunchTemplateSpecificationResponse>,
+    pub max_parallel_launches: Option<i32>,
+    pub owner_id: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub state_transition_time: Option<s::Timestamp>,
+}
+impl s::Shape for DescribeFastLaunchImagesSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ResourceType", "ResourceType", "resourceType"),
+            s::Field::new("SnapshotConfiguration", "SnapshotConfiguration", "snapshotConfiguration"),
+            s::Field::new("LaunchTemplate", "LaunchTemplate", "launchTemplate"),
+            s::Field::new("MaxParallelLaunches", "MaxParallelLaunches", "maxParallelLaunches"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateTransitionReason", "StateTransitionReason", "stateTransitionReason"),
+            s::Field::new("StateTransitionTime", "StateTransitionTime", "stateTransitionTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.resource_type);
+        v.shape(&NAMES[2], &mut self.snapshot_configuration);
+        v.shape(&NAMES[3], &mut self.launch_template);
+        v.leaf(&NAMES[4], &mut self.max_parallel_launches);
+        v.leaf(&NAMES[5], &mut self.owner_id);
+        v.leaf(&NAMES[6], &mut self.state);
+        v.leaf(&NAMES[7], &mut self.state_transition_reason);
+        v.leaf(&NAMES[8], &mut self.state_transition_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastSnapshotRestoreSuccessItem {
+    pub snapshot_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub owner_id: Option<String>,
+    pub owner_alias: Option<String>,
+    pub enabling_time: Option<s::Timestamp>,
+    pub optimizing_time: Option<s::Timestamp>,
+    pub enabled_time: Option<s::Timestamp>,
+    pub disabling_time: Option<s::Timestamp>,
+    pub disabled_time: Option<s::Timestamp>,
+}
+impl s::Shape for DescribeFastSnapshotRestoreSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 12] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateTransitionReason", "StateTransitionReason", "stateTransitionReason"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("OwnerAlias", "OwnerAlias", "ownerAlias"),
+            s::Field::new("EnablingTime", "EnablingTime", "enablingTime"),
+            s::Field::new("OptimizingTime", "OptimizingTime", "optimizingTime"),
+            s::Field::new("EnabledTime", "EnabledTime", "enabledTime"),
+            s::Field::new("DisablingTime", "DisablingTime", "disablingTime"),
+            s::Field::new("DisabledTime", "DisabledTime", "disabledTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.leaf(&NAMES[2], &mut self.availability_zone_id);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.state_transition_reason);
+        v.leaf(&NAMES[5], &mut self.owner_id);
+        v.leaf(&NAMES[6], &mut self.owner_alias);
+        v.leaf(&NAMES[7], &mut self.enabling_time);
+        v.leaf(&NAMES[8], &mut self.optimizing_time);
+        v.leaf(&NAMES[9], &mut self.enabled_time);
+        v.leaf(&NAMES[10], &mut self.disabling_time);
+        v.leaf(&NAMES[11], &mut self.disabled_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastSnapshotRestoresRequest {
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeFastSnapshotRestoresRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFastSnapshotRestoresResult {
+    pub fast_snapshot_restores: Vec<DescribeFastSnapshotRestoreSuccessItem>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeFastSnapshotRestoresResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("FastSnapshotRestores", "FastSnapshotRestoreSet", "fastSnapshotRestoreSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.fast_snapshot_restores));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetError {
+    pub launch_template_and_overrides: Option<LaunchTemplateAndOverridesResponse>,
+    pub lifecycle: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+}
+impl s::Shape for DescribeFleetError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("LaunchTemplateAndOverrides", "LaunchTemplateAndOverrides", "launchTemplateAndOverrides"),
+            s::Field::new("Lifecycle", "Lifecycle", "lifecycle"),
+            s::Field::new("ErrorCode", "ErrorCode", "errorCode"),
+            s::Field::new("ErrorMessage", "ErrorMessage", "errorMessage"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_and_overrides);
+        v.leaf(&NAMES[1], &mut self.lifecycle);
+        v.leaf(&NAMES[2], &mut self.error_code);
+        v.leaf(&NAMES[3], &mut self.error_message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetHistoryRequest {
+    pub dry_run: Option<bool>,
+    pub event_type: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub fleet_id: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+}
+impl s::Shape for DescribeFleetHistoryRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("EventType", "EventType", "EventType"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("FleetId", "FleetId", "FleetId").required(),
+            s::Field::new("StartTime", "StartTime", "StartTime").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.event_type);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.fleet_id);
+        v.leaf(&NAMES[5], &mut self.start_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetHistoryResult {
+    pub history_records: Vec<HistoryRecordEntry>,
+    pub last_evaluated_time: Option<s::Timestamp>,
+    pub next_token: Option<String>,
+    pub fleet_id: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+}
+impl s::Shape for DescribeFleetHistoryResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("HistoryRecords", "HistoryRecordSet", "historyRecordSet").list("item"),
+            s::Field::new("LastEvaluatedTime", "LastEvaluatedTime", "lastEvaluatedTime"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("FleetId", "FleetId", "fleetId"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.history_records));
+        v.leaf(&NAMES[1], &mut self.last_evaluated_time);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.leaf(&NAMES[3], &mut self.fleet_id);
+        v.leaf(&NAMES[4], &mut self.start_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetInstancesRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub fleet_id: Option<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeFleetInstancesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("FleetId", "FleetId", "FleetId").required(),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.leaf(&NAMES[3], &mut self.fleet_id);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetInstancesResult {
+    pub active_instances: Vec<ActiveInstance>,
+    pub next_token: Option<String>,
+    pub fleet_id: Option<String>,
+}
+impl s::Shape for DescribeFleetInstancesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ActiveInstances", "ActiveInstanceSet", "activeInstanceSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("FleetId", "FleetId", "fleetId"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.active_instances));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.fleet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetsInstances {
+    pub launch_template_and_overrides: Option<LaunchTemplateAndOverridesResponse>,
+    pub lifecycle: Option<String>,
+    pub instance_ids: Vec<String>,
+    pub instance_type: Option<String>,
+    pub platform: Option<String>,
+}
+impl s::Shape for DescribeFleetsInstances {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("LaunchTemplateAndOverrides", "LaunchTemplateAndOverrides", "launchTemplateAndOverrides"),
+            s::Field::new("Lifecycle", "Lifecycle", "lifecycle"),
+            s::Field::new("InstanceIds", "InstanceIds", "instanceIds").list("item"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("Platform", "Platform", "platform"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_and_overrides);
+        v.leaf(&NAMES[1], &mut self.lifecycle);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.instance_ids));
+        v.leaf(&NAMES[3], &mut self.instance_type);
+        v.leaf(&NAMES[4], &mut self.platform);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetsRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub fleet_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeFleetsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("FleetIds", "FleetId", "FleetId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.fleet_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFleetsResult {
+    pub next_token: Option<String>,
+    pub fleets: Vec<FleetData>,
+}
+impl s::Shape for DescribeFleetsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("Fleets", "FleetSet", "fleetSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.fleets));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFlowLogsRequest {
+    pub dry_run: Option<bool>,
+    pub filter: Vec<Filter>,
+    pub flow_log_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeFlowLogsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filter", "Filter", "Filter").list("Filter"),
+            s::Field::new("FlowLogIds", "FlowLogId", "FlowLogId").list("item"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filter));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.flow_log_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeFlowLogsResult {
+    pub flow_logs: Vec<FlowLog>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeFlowLogsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("FlowLogs", "FlowLogSet", "flowLogSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.flow_logs));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeHostsRequest {
+    pub host_ids: Vec<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub filter: Vec<Filter>,
+}
+impl s::Shape for DescribeHostsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("HostIds", "HostId", "hostId").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("MaxResults", "MaxResults", "maxResults"),
+            s::Field::new("Filter", "Filter", "filter").list("Filter"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.host_ids));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filter));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeHostsResult {
+    pub hosts: Vec<Host>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeHostsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Hosts", "HostSet", "hostSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.hosts));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeIamInstanceProfileAssociationsRequest {
+    pub association_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeIamInstanceProfileAssociationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AssociationIds", "AssociationId", "AssociationId").list("AssociationId"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.association_ids));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeIamInstanceProfileAssociationsResult {
+    pub iam_instance_profile_associations: Vec<IamInstanceProfileAssociation>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeIamInstanceProfileAssociationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "IamInstanceProfileAssociations",
+                "IamInstanceProfileAssociationSet",
+                "iamInstanceProfileAssociationSet",
+            )
+            .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.iam_instance_profile_associations));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeImageAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.image_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeImagesRequest {
     pub executable_users: Vec<String>,
     pub image_ids: Vec<String>,
@@ -1474,6 +5396,88 @@ impl s::Shape for DescribeImagesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportImageTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub import_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportImageTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filters", "Filters").list("Filter"),
+            s::Field::new("ImportTaskIds", "ImportTaskId", "ImportTaskId").list("ImportTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.import_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportImageTasksResult {
+    pub import_image_tasks: Vec<ImportImageTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportImageTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImportImageTasks", "ImportImageTaskSet", "importImageTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.import_image_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportSnapshotTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub import_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportSnapshotTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filters", "Filters").list("Filter"),
+            s::Field::new("ImportTaskIds", "ImportTaskId", "ImportTaskId").list("ImportTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.import_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportSnapshotTasksResult {
+    pub import_snapshot_tasks: Vec<ImportSnapshotTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportSnapshotTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImportSnapshotTasks", "ImportSnapshotTaskSet", "importSnapshotTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.import_snapshot_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeInstanceAttributeRequest {
     pub dry_run: Option<bool>,
     pub instance_id: Option<String>,
@@ -1489,6 +5493,136 @@ impl s::Shape for DescribeInstanceAttributeRequest {
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.instance_id);
         v.leaf(&NAMES[2], &mut self.attribute);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceConnectEndpointsRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub filters: Vec<Filter>,
+    pub instance_connect_endpoint_ids: Vec<String>,
+}
+impl s::Shape for DescribeInstanceConnectEndpointsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("InstanceConnectEndpointIds", "InstanceConnectEndpointId", "InstanceConnectEndpointId")
+                .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.instance_connect_endpoint_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceConnectEndpointsResult {
+    pub instance_connect_endpoints: Vec<Ec2InstanceConnectEndpoint>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInstanceConnectEndpointsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceConnectEndpoints", "InstanceConnectEndpointSet", "instanceConnectEndpointSet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_connect_endpoints));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub instance_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInstanceCreditSpecificationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("InstanceIds", "InstanceId", "InstanceId").list("InstanceId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.instance_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsResult {
+    pub instance_credit_specifications: Vec<InstanceCreditSpecification>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInstanceCreditSpecificationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "InstanceCreditSpecifications",
+                "InstanceCreditSpecificationSet",
+                "instanceCreditSpecificationSet",
+            )
+            .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_credit_specifications));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceImageMetadataRequest {
+    pub filters: Vec<Filter>,
+    pub instance_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeInstanceImageMetadataRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("InstanceIds", "InstanceId", "InstanceId").list("InstanceId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.instance_ids));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceImageMetadataResult {
+    pub instance_image_metadata: Vec<InstanceImageMetadata>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInstanceImageMetadataResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceImageMetadata", "InstanceImageMetadataSet", "instanceImageMetadataSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_image_metadata));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -1535,6 +5669,50 @@ impl s::Shape for DescribeInstanceStatusResult {
             s::Field::new("NextToken", "NextToken", "nextToken"),
         ];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_statuses));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceTopologyRequest {
+    pub dry_run: Option<bool>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub instance_ids: Vec<String>,
+    pub group_names: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeInstanceTopologyRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("InstanceIds", "InstanceId", "InstanceId").list("item"),
+            s::Field::new("GroupNames", "GroupName", "GroupName").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.instance_ids));
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.group_names));
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceTopologyResult {
+    pub instances: Vec<InstanceTopology>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeInstanceTopologyResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Instances", "InstanceSet", "instanceSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instances));
         v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
@@ -1746,6 +5924,324 @@ impl s::Shape for DescribeKeyPairsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLaunchTemplateVersionsRequest {
+    pub dry_run: Option<bool>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub versions: Vec<String>,
+    pub min_version: Option<String>,
+    pub max_version: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub filters: Vec<Filter>,
+    pub resolve_alias: Option<bool>,
+    pub include_managed_resources: Option<bool>,
+}
+impl s::Shape for DescribeLaunchTemplateVersionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("Versions", "LaunchTemplateVersion", "LaunchTemplateVersion").list("item"),
+            s::Field::new("MinVersion", "MinVersion", "MinVersion"),
+            s::Field::new("MaxVersion", "MaxVersion", "MaxVersion"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("ResolveAlias", "ResolveAlias", "ResolveAlias"),
+            s::Field::new("IncludeManagedResources", "IncludeManagedResources", "IncludeManagedResources"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.launch_template_id);
+        v.leaf(&NAMES[2], &mut self.launch_template_name);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.versions));
+        v.leaf(&NAMES[4], &mut self.min_version);
+        v.leaf(&NAMES[5], &mut self.max_version);
+        v.leaf(&NAMES[6], &mut self.next_token);
+        v.leaf(&NAMES[7], &mut self.max_results);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[9], &mut self.resolve_alias);
+        v.leaf(&NAMES[10], &mut self.include_managed_resources);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLaunchTemplateVersionsResult {
+    pub launch_template_versions: Vec<LaunchTemplateVersion>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeLaunchTemplateVersionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplateVersions", "LaunchTemplateVersionSet", "launchTemplateVersionSet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.launch_template_versions));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLaunchTemplatesRequest {
+    pub dry_run: Option<bool>,
+    pub launch_template_ids: Vec<String>,
+    pub launch_template_names: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub include_managed_resources: Option<bool>,
+}
+impl s::Shape for DescribeLaunchTemplatesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("LaunchTemplateIds", "LaunchTemplateId", "LaunchTemplateId").list("item"),
+            s::Field::new("LaunchTemplateNames", "LaunchTemplateName", "LaunchTemplateName").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("IncludeManagedResources", "IncludeManagedResources", "IncludeManagedResources"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.launch_template_ids));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.launch_template_names));
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[4], &mut self.next_token);
+        v.leaf(&NAMES[5], &mut self.max_results);
+        v.leaf(&NAMES[6], &mut self.include_managed_resources);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLaunchTemplatesResult {
+    pub launch_templates: Vec<LaunchTemplate>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeLaunchTemplatesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplates", "LaunchTemplates", "launchTemplates").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.launch_templates));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLockedSnapshotsRequest {
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeLockedSnapshotsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("SnapshotIds", "SnapshotId", "SnapshotId").list("SnapshotId"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.snapshot_ids));
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeLockedSnapshotsResult {
+    pub snapshots: Vec<LockedSnapshotsInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeLockedSnapshotsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Snapshots", "SnapshotSet", "snapshotSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.snapshots));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeManagedPrefixListsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_ids: Vec<String>,
+}
+impl s::Shape for DescribeManagedPrefixListsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("PrefixListIds", "PrefixListId", "PrefixListId").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.prefix_list_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeManagedPrefixListsResult {
+    pub next_token: Option<String>,
+    pub prefix_lists: Vec<ManagedPrefixList>,
+}
+impl s::Shape for DescribeManagedPrefixListsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("PrefixLists", "PrefixListSet", "prefixListSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.prefix_lists));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNatGatewaysRequest {
+    pub dry_run: Option<bool>,
+    pub filter: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub nat_gateway_ids: Vec<String>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeNatGatewaysRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filter", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NatGatewayIds", "NatGatewayId", "NatGatewayId").list("item"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filter));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.nat_gateway_ids));
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNatGatewaysResult {
+    pub nat_gateways: Vec<NatGateway>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeNatGatewaysResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NatGateways", "NatGatewaySet", "natGatewaySet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.nat_gateways));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkAclsRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub network_acl_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeNetworkAclsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkAclIds", "NetworkAclId", "NetworkAclId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.network_acl_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkAclsResult {
+    pub network_acls: Vec<NetworkAcl>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeNetworkAclsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NetworkAcls", "NetworkAclSet", "networkAclSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.network_acls));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkInterfaceAttributeRequest {
+    pub dry_run: Option<bool>,
+    pub network_interface_id: Option<String>,
+    pub attribute: Option<String>,
+}
+impl s::Shape for DescribeNetworkInterfaceAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Attribute", "Attribute", "attribute"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.leaf(&NAMES[2], &mut self.attribute);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkInterfaceAttributeResult {
+    pub attachment: Option<NetworkInterfaceAttachment>,
+    pub description: Option<AttributeValue>,
+    pub groups: Vec<GroupIdentifier>,
+    pub network_interface_id: Option<String>,
+    pub source_dest_check: Option<AttributeBooleanValue>,
+    pub associate_public_ip_address: Option<bool>,
+}
+impl s::Shape for DescribeNetworkInterfaceAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Attachment", "Attachment", "attachment"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Groups", "GroupSet", "groupSet").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("SourceDestCheck", "SourceDestCheck", "sourceDestCheck"),
+            s::Field::new("AssociatePublicIpAddress", "AssociatePublicIpAddress", "associatePublicIpAddress"),
+        ];
+        v.shape(&NAMES[0], &mut self.attachment);
+        v.shape(&NAMES[1], &mut self.description);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.groups));
+        v.leaf(&NAMES[3], &mut self.network_interface_id);
+        v.shape(&NAMES[4], &mut self.source_dest_check);
+        v.leaf(&NAMES[5], &mut self.associate_public_ip_address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeNetworkInterfacesRequest {
     pub next_token: Option<String>,
     pub max_results: Option<i32>,
@@ -1790,6 +6286,81 @@ impl s::Shape for DescribeNetworkInterfacesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribePlacementGroupsRequest {
+    pub group_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+    pub group_names: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribePlacementGroupsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("GroupIds", "GroupId", "GroupId").list("GroupId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("GroupNames", "GroupName", "groupName").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.group_ids));
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.group_names));
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribePlacementGroupsResult {
+    pub placement_groups: Vec<PlacementGroup>,
+}
+impl s::Shape for DescribePlacementGroupsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("PlacementGroups", "PlacementGroupSet", "placementGroupSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.placement_groups));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribePrefixListsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_ids: Vec<String>,
+}
+impl s::Shape for DescribePrefixListsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("PrefixListIds", "PrefixListId", "PrefixListId").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.prefix_list_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribePrefixListsResult {
+    pub next_token: Option<String>,
+    pub prefix_lists: Vec<PrefixList>,
+}
+impl s::Shape for DescribePrefixListsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("PrefixLists", "PrefixListSet", "prefixListSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.prefix_lists));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeRegionsRequest {
     pub region_names: Vec<String>,
     pub all_regions: Option<bool>,
@@ -1819,6 +6390,49 @@ impl s::Shape for DescribeRegionsResult {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("Regions", "RegionInfo", "regionInfo").list("item")];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.regions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeReplaceRootVolumeTasksRequest {
+    pub replace_root_volume_task_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeReplaceRootVolumeTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("ReplaceRootVolumeTaskIds", "ReplaceRootVolumeTaskId", "ReplaceRootVolumeTaskId")
+                .list("ReplaceRootVolumeTaskId"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.replace_root_volume_task_ids));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeReplaceRootVolumeTasksResult {
+    pub replace_root_volume_tasks: Vec<ReplaceRootVolumeTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeReplaceRootVolumeTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ReplaceRootVolumeTasks", "ReplaceRootVolumeTaskSet", "replaceRootVolumeTaskSet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.replace_root_volume_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -1864,6 +6478,35 @@ impl s::Shape for DescribeRouteTablesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Vec<String>,
+}
+impl s::Shape for DescribeSecurityGroupReferencesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("GroupId", "GroupId", "GroupId").list("item").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.group_id));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesResult {
+    pub security_group_reference_set: Vec<SecurityGroupReference>,
+}
+impl s::Shape for DescribeSecurityGroupReferencesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("SecurityGroupReferenceSet", "SecurityGroupReferenceSet", "securityGroupReferenceSet")
+                .list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.security_group_reference_set));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeSecurityGroupRulesRequest {
     pub filters: Vec<Filter>,
     pub security_group_rule_ids: Vec<String>,
@@ -1900,6 +6543,49 @@ impl s::Shape for DescribeSecurityGroupRulesResult {
             s::Field::new("NextToken", "NextToken", "nextToken"),
         ];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.security_group_rules));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupVpcAssociationsRequest {
+    pub filters: Vec<Filter>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeSecurityGroupVpcAssociationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupVpcAssociationsResult {
+    pub security_group_vpc_associations: Vec<SecurityGroupVpcAssociation>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeSecurityGroupVpcAssociationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "SecurityGroupVpcAssociations",
+                "SecurityGroupVpcAssociationSet",
+                "securityGroupVpcAssociationSet",
+            )
+            .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.security_group_vpc_associations));
         v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
@@ -1945,6 +6631,227 @@ impl s::Shape for DescribeSecurityGroupsResult {
         ];
         v.leaf(&NAMES[0], &mut self.next_token);
         v.list(&NAMES[1], &mut s::Shapes(&mut self.security_groups));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSnapshotAttributeRequest {
+    pub attribute: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeSnapshotAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSnapshotAttributeResult {
+    pub product_codes: Vec<ProductCode>,
+    pub snapshot_id: Option<String>,
+    pub create_volume_permissions: Vec<CreateVolumePermission>,
+}
+impl s::Shape for DescribeSnapshotAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ProductCodes", "ProductCodes", "productCodes").list("item"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("CreateVolumePermissions", "CreateVolumePermission", "createVolumePermission").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.product_codes));
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.create_volume_permissions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSnapshotsRequest {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub owner_ids: Vec<String>,
+    pub restorable_by_user_ids: Vec<String>,
+    pub snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeSnapshotsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("OwnerIds", "Owner", "Owner").list("Owner"),
+            s::Field::new("RestorableByUserIds", "RestorableBy", "RestorableBy").list("item"),
+            s::Field::new("SnapshotIds", "SnapshotId", "SnapshotId").list("SnapshotId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_results);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.owner_ids));
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.restorable_by_user_ids));
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.snapshot_ids));
+        v.leaf(&NAMES[5], &mut self.dry_run);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSnapshotsResult {
+    pub next_token: Option<String>,
+    pub snapshots: Vec<Snapshot>,
+}
+impl s::Shape for DescribeSnapshotsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("Snapshots", "SnapshotSet", "snapshotSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.snapshots));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSpotInstanceRequestsRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub spot_instance_request_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeSpotInstanceRequestsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("SpotInstanceRequestIds", "SpotInstanceRequestId", "SpotInstanceRequestId")
+                .list("SpotInstanceRequestId"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.spot_instance_request_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSpotInstanceRequestsResult {
+    pub spot_instance_requests: Vec<SpotInstanceRequest>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeSpotInstanceRequestsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SpotInstanceRequests", "SpotInstanceRequestSet", "spotInstanceRequestSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.spot_instance_requests));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSpotPriceHistoryRequest {
+    pub availability_zone_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub start_time: Option<s::Timestamp>,
+    pub end_time: Option<s::Timestamp>,
+    pub instance_types: Vec<String>,
+    pub product_descriptions: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub availability_zone: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeSpotPriceHistoryRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("EndTime", "EndTime", "endTime"),
+            s::Field::new("InstanceTypes", "InstanceType", "InstanceType").list("item"),
+            s::Field::new("ProductDescriptions", "ProductDescription", "ProductDescription").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("MaxResults", "MaxResults", "maxResults"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.start_time);
+        v.leaf(&NAMES[3], &mut self.end_time);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.instance_types));
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.product_descriptions));
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[7], &mut self.availability_zone);
+        v.leaf(&NAMES[8], &mut self.max_results);
+        v.leaf(&NAMES[9], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSpotPriceHistoryResult {
+    pub next_token: Option<String>,
+    pub spot_price_history: Vec<SpotPrice>,
+}
+impl s::Shape for DescribeSpotPriceHistoryResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("SpotPriceHistory", "SpotPriceHistorySet", "spotPriceHistorySet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.spot_price_history));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeStaleSecurityGroupsRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for DescribeStaleSecurityGroupsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.next_token);
+        v.leaf(&NAMES[3], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeStaleSecurityGroupsResult {
+    pub next_token: Option<String>,
+    pub stale_security_group_set: Vec<StaleSecurityGroup>,
+}
+impl s::Shape for DescribeStaleSecurityGroupsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("StaleSecurityGroupSet", "StaleSecurityGroupSet", "staleSecurityGroupSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.stale_security_group_set));
     }
 }
 
@@ -2024,6 +6931,132 @@ impl s::Shape for DescribeTagsResult {
         ];
         v.leaf(&NAMES[0], &mut self.next_token);
         v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumeAttributeRequest {
+    pub attribute: Option<String>,
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DescribeVolumeAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.volume_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumeAttributeResult {
+    pub auto_enable_io: Option<AttributeBooleanValue>,
+    pub product_codes: Vec<ProductCode>,
+    pub volume_id: Option<String>,
+}
+impl s::Shape for DescribeVolumeAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AutoEnableIO", "AutoEnableIO", "autoEnableIO"),
+            s::Field::new("ProductCodes", "ProductCodes", "productCodes").list("item"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+        ];
+        v.shape(&NAMES[0], &mut self.auto_enable_io);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.product_codes));
+        v.leaf(&NAMES[2], &mut self.volume_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumeStatusRequest {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub volume_ids: Vec<String>,
+    pub include_managed_resources: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeVolumeStatusRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("VolumeIds", "VolumeId", "VolumeId").list("VolumeId"),
+            s::Field::new("IncludeManagedResources", "IncludeManagedResources", "IncludeManagedResources"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_results);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.volume_ids));
+        v.leaf(&NAMES[3], &mut self.include_managed_resources);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumeStatusResult {
+    pub next_token: Option<String>,
+    pub volume_statuses: Vec<VolumeStatusItem>,
+}
+impl s::Shape for DescribeVolumeStatusResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("VolumeStatuses", "VolumeStatusSet", "volumeStatusSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.volume_statuses));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumesModificationsRequest {
+    pub dry_run: Option<bool>,
+    pub volume_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub include_managed_resources: Option<bool>,
+}
+impl s::Shape for DescribeVolumesModificationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VolumeIds", "VolumeId", "VolumeId").list("VolumeId"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("IncludeManagedResources", "IncludeManagedResources", "IncludeManagedResources"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.volume_ids));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.max_results);
+        v.leaf(&NAMES[5], &mut self.include_managed_resources);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVolumesModificationsResult {
+    pub next_token: Option<String>,
+    pub volumes_modifications: Vec<VolumeModification>,
+}
+impl s::Shape for DescribeVolumesModificationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("VolumesModifications", "VolumeModificationSet", "volumeModificationSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.volumes_modifications));
     }
 }
 
@@ -2117,6 +7150,135 @@ impl s::Shape for DescribeVpcAttributeResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointServicesRequest {
+    pub dry_run: Option<bool>,
+    pub service_names: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub service_regions: Vec<String>,
+}
+impl s::Shape for DescribeVpcEndpointServicesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ServiceNames", "ServiceName", "ServiceName").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("ServiceRegions", "ServiceRegion", "ServiceRegion").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.service_names));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.service_regions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointServicesResult {
+    pub service_names: Vec<String>,
+    pub service_details: Vec<ServiceDetail>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeVpcEndpointServicesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ServiceNames", "ServiceNameSet", "serviceNameSet").list("item"),
+            s::Field::new("ServiceDetails", "ServiceDetailSet", "serviceDetailSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.service_names));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.service_details));
+        v.leaf(&NAMES[2], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointsRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_endpoint_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeVpcEndpointsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VpcEndpointIds", "VpcEndpointId", "VpcEndpointId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.vpc_endpoint_ids));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointsResult {
+    pub vpc_endpoints: Vec<VpcEndpoint>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeVpcEndpointsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("VpcEndpoints", "VpcEndpointSet", "vpcEndpointSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.vpc_endpoints));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcPeeringConnectionsRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub vpc_peering_connection_ids: Vec<String>,
+    pub filters: Vec<Filter>,
+}
+impl s::Shape for DescribeVpcPeeringConnectionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcPeeringConnectionIds", "VpcPeeringConnectionId", "VpcPeeringConnectionId").list("item"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.max_results);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.vpc_peering_connection_ids));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.filters));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeVpcPeeringConnectionsResult {
+    pub vpc_peering_connections: Vec<VpcPeeringConnection>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeVpcPeeringConnectionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("VpcPeeringConnections", "VpcPeeringConnectionSet", "vpcPeeringConnectionSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.vpc_peering_connections));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeVpcsRequest {
     pub filters: Vec<Filter>,
     pub vpc_ids: Vec<String>,
@@ -2158,6 +7320,44 @@ impl s::Shape for DescribeVpcsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DestinationOptionsRequest {
+    pub file_format: Option<String>,
+    pub hive_compatible_partitions: Option<bool>,
+    pub per_hour_partition: Option<bool>,
+}
+impl s::Shape for DestinationOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("FileFormat", "FileFormat", "FileFormat"),
+            s::Field::new("HiveCompatiblePartitions", "HiveCompatiblePartitions", "HiveCompatiblePartitions"),
+            s::Field::new("PerHourPartition", "PerHourPartition", "PerHourPartition"),
+        ];
+        v.leaf(&NAMES[0], &mut self.file_format);
+        v.leaf(&NAMES[1], &mut self.hive_compatible_partitions);
+        v.leaf(&NAMES[2], &mut self.per_hour_partition);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DestinationOptionsResponse {
+    pub file_format: Option<String>,
+    pub hive_compatible_partitions: Option<bool>,
+    pub per_hour_partition: Option<bool>,
+}
+impl s::Shape for DestinationOptionsResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("FileFormat", "FileFormat", "fileFormat"),
+            s::Field::new("HiveCompatiblePartitions", "HiveCompatiblePartitions", "hiveCompatiblePartitions"),
+            s::Field::new("PerHourPartition", "PerHourPartition", "perHourPartition"),
+        ];
+        v.leaf(&NAMES[0], &mut self.file_format);
+        v.leaf(&NAMES[1], &mut self.hive_compatible_partitions);
+        v.leaf(&NAMES[2], &mut self.per_hour_partition);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DetachInternetGatewayRequest {
     pub dry_run: Option<bool>,
     pub internet_gateway_id: Option<String>,
@@ -2173,6 +7373,393 @@ impl s::Shape for DetachInternetGatewayRequest {
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.internet_gateway_id);
         v.leaf(&NAMES[2], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetachNetworkInterfaceRequest {
+    pub dry_run: Option<bool>,
+    pub attachment_id: Option<String>,
+    pub force: Option<bool>,
+}
+impl s::Shape for DetachNetworkInterfaceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("AttachmentId", "AttachmentId", "attachmentId").required(),
+            s::Field::new("Force", "Force", "force"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.attachment_id);
+        v.leaf(&NAMES[2], &mut self.force);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetachVolumeRequest {
+    pub device: Option<String>,
+    pub force: Option<bool>,
+    pub instance_id: Option<String>,
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DetachVolumeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Device", "Device", "Device"),
+            s::Field::new("Force", "Force", "Force"),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId"),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device);
+        v.leaf(&NAMES[1], &mut self.force);
+        v.leaf(&NAMES[2], &mut self.instance_id);
+        v.leaf(&NAMES[3], &mut self.volume_id);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DhcpConfiguration {
+    pub key: Option<String>,
+    pub values: Vec<AttributeValue>,
+}
+impl s::Shape for DhcpConfiguration {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Key", "Key", "key"), s::Field::new("Values", "ValueSet", "valueSet").list("item")];
+        v.leaf(&NAMES[0], &mut self.key);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.values));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DhcpOptions {
+    pub owner_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub dhcp_options_id: Option<String>,
+    pub dhcp_configurations: Vec<DhcpConfiguration>,
+}
+impl s::Shape for DhcpOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("DhcpOptionsId", "DhcpOptionsId", "dhcpOptionsId"),
+            s::Field::new("DhcpConfigurations", "DhcpConfigurationSet", "dhcpConfigurationSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.owner_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[2], &mut self.dhcp_options_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.dhcp_configurations));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableEbsEncryptionByDefaultRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableEbsEncryptionByDefaultRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableEbsEncryptionByDefaultResult {
+    pub ebs_encryption_by_default: Option<bool>,
+}
+impl s::Shape for DisableEbsEncryptionByDefaultResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("EbsEncryptionByDefault", "EbsEncryptionByDefault", "ebsEncryptionByDefault")];
+        v.leaf(&NAMES[0], &mut self.ebs_encryption_by_default);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoreErrorItem {
+    pub snapshot_id: Option<String>,
+    pub fast_snapshot_restore_state_errors: Vec<DisableFastSnapshotRestoreStateErrorItem>,
+}
+impl s::Shape for DisableFastSnapshotRestoreErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new(
+                "FastSnapshotRestoreStateErrors",
+                "FastSnapshotRestoreStateErrorSet",
+                "fastSnapshotRestoreStateErrorSet",
+            )
+            .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.fast_snapshot_restore_state_errors));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoreStateError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for DisableFastSnapshotRestoreStateError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoreStateErrorItem {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub error: Option<DisableFastSnapshotRestoreStateError>,
+}
+impl s::Shape for DisableFastSnapshotRestoreStateErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("Error", "Error", "error"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.shape(&NAMES[2], &mut self.error);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoreSuccessItem {
+    pub snapshot_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub owner_id: Option<String>,
+    pub owner_alias: Option<String>,
+    pub enabling_time: Option<s::Timestamp>,
+    pub optimizing_time: Option<s::Timestamp>,
+    pub enabled_time: Option<s::Timestamp>,
+    pub disabling_time: Option<s::Timestamp>,
+    pub disabled_time: Option<s::Timestamp>,
+}
+impl s::Shape for DisableFastSnapshotRestoreSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 12] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateTransitionReason", "StateTransitionReason", "stateTransitionReason"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("OwnerAlias", "OwnerAlias", "ownerAlias"),
+            s::Field::new("EnablingTime", "EnablingTime", "enablingTime"),
+            s::Field::new("OptimizingTime", "OptimizingTime", "optimizingTime"),
+            s::Field::new("EnabledTime", "EnabledTime", "enabledTime"),
+            s::Field::new("DisablingTime", "DisablingTime", "disablingTime"),
+            s::Field::new("DisabledTime", "DisabledTime", "disabledTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.leaf(&NAMES[2], &mut self.availability_zone_id);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.state_transition_reason);
+        v.leaf(&NAMES[5], &mut self.owner_id);
+        v.leaf(&NAMES[6], &mut self.owner_alias);
+        v.leaf(&NAMES[7], &mut self.enabling_time);
+        v.leaf(&NAMES[8], &mut self.optimizing_time);
+        v.leaf(&NAMES[9], &mut self.enabled_time);
+        v.leaf(&NAMES[10], &mut self.disabling_time);
+        v.leaf(&NAMES[11], &mut self.disabled_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoresRequest {
+    pub availability_zones: Vec<String>,
+    pub availability_zone_ids: Vec<String>,
+    pub source_snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableFastSnapshotRestoresRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AvailabilityZones", "AvailabilityZone", "AvailabilityZone").list("AvailabilityZone"),
+            s::Field::new("AvailabilityZoneIds", "AvailabilityZoneId", "AvailabilityZoneId").list("AvailabilityZoneId"),
+            s::Field::new("SourceSnapshotIds", "SourceSnapshotId", "SourceSnapshotId").list("SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.availability_zones));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.availability_zone_ids));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.source_snapshot_ids));
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableFastSnapshotRestoresResult {
+    pub successful: Vec<DisableFastSnapshotRestoreSuccessItem>,
+    pub unsuccessful: Vec<DisableFastSnapshotRestoreErrorItem>,
+}
+impl s::Shape for DisableFastSnapshotRestoresResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Successful", "Successful", "successful").list("item"),
+            s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.successful));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageBlockPublicAccessRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableImageBlockPublicAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageBlockPublicAccessResult {
+    pub image_block_public_access_state: Option<String>,
+}
+impl s::Shape for DisableImageBlockPublicAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "ImageBlockPublicAccessState",
+            "ImageBlockPublicAccessState",
+            "imageBlockPublicAccessState",
+        )];
+        v.leaf(&NAMES[0], &mut self.image_block_public_access_state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageDeprecationRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableImageDeprecationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageDeprecationResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for DisableImageDeprecationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageDeregistrationProtectionRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableImageDeregistrationProtectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageDeregistrationProtectionResult {
+    pub r#return: Option<String>,
+}
+impl s::Shape for DisableImageDeregistrationProtectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableImageResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for DisableImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableSerialConsoleAccessRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableSerialConsoleAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableSerialConsoleAccessResult {
+    pub serial_console_access_enabled: Option<bool>,
+}
+impl s::Shape for DisableSerialConsoleAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("SerialConsoleAccessEnabled", "SerialConsoleAccessEnabled", "serialConsoleAccessEnabled")];
+        v.leaf(&NAMES[0], &mut self.serial_console_access_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableSnapshotBlockPublicAccessRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for DisableSnapshotBlockPublicAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisableSnapshotBlockPublicAccessResult {
+    pub state: Option<String>,
+}
+impl s::Shape for DisableSnapshotBlockPublicAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("State", "State", "state")];
+        v.leaf(&NAMES[0], &mut self.state);
     }
 }
 
@@ -2196,6 +7783,32 @@ impl s::Shape for DisassociateAddressRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateIamInstanceProfileRequest {
+    pub association_id: Option<String>,
+}
+impl s::Shape for DisassociateIamInstanceProfileRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AssociationId", "AssociationId", "AssociationId").required()];
+        v.leaf(&NAMES[0], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateIamInstanceProfileResult {
+    pub iam_instance_profile_association: Option<IamInstanceProfileAssociation>,
+}
+impl s::Shape for DisassociateIamInstanceProfileResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "IamInstanceProfileAssociation",
+            "IamInstanceProfileAssociation",
+            "iamInstanceProfileAssociation",
+        )];
+        v.shape(&NAMES[0], &mut self.iam_instance_profile_association);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DisassociateRouteTableRequest {
     pub dry_run: Option<bool>,
     pub association_id: Option<String>,
@@ -2208,6 +7821,63 @@ impl s::Shape for DisassociateRouteTableRequest {
         ];
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateSubnetCidrBlockRequest {
+    pub association_id: Option<String>,
+}
+impl s::Shape for DisassociateSubnetCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AssociationId", "AssociationId", "associationId").required()];
+        v.leaf(&NAMES[0], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateSubnetCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<SubnetIpv6CidrBlockAssociation>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for DisassociateSubnetCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateVpcCidrBlockRequest {
+    pub association_id: Option<String>,
+}
+impl s::Shape for DisassociateVpcCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AssociationId", "AssociationId", "associationId").required()];
+        v.leaf(&NAMES[0], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateVpcCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<VpcIpv6CidrBlockAssociation>,
+    pub cidr_block_association: Option<VpcCidrBlockAssociation>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for DisassociateVpcCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("CidrBlockAssociation", "CidrBlockAssociation", "cidrBlockAssociation"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.shape(&NAMES[1], &mut self.cidr_block_association);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
     }
 }
 
@@ -2227,6 +7897,76 @@ impl s::Shape for DiskInfo {
         v.leaf(&NAMES[0], &mut self.size_in_gb);
         v.leaf(&NAMES[1], &mut self.count);
         v.leaf(&NAMES[2], &mut self.r#type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DnsEntry {
+    pub dns_name: Option<String>,
+    pub hosted_zone_id: Option<String>,
+}
+impl s::Shape for DnsEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DnsName", "DnsName", "dnsName"),
+            s::Field::new("HostedZoneId", "HostedZoneId", "hostedZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dns_name);
+        v.leaf(&NAMES[1], &mut self.hosted_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DnsOptions {
+    pub dns_record_ip_type: Option<String>,
+    pub private_dns_only_for_inbound_resolver_endpoint: Option<bool>,
+    pub private_dns_preference: Option<String>,
+    pub private_dns_specified_domains: Vec<String>,
+}
+impl s::Shape for DnsOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DnsRecordIpType", "DnsRecordIpType", "dnsRecordIpType"),
+            s::Field::new(
+                "PrivateDnsOnlyForInboundResolverEndpoint",
+                "PrivateDnsOnlyForInboundResolverEndpoint",
+                "privateDnsOnlyForInboundResolverEndpoint",
+            ),
+            s::Field::new("PrivateDnsPreference", "PrivateDnsPreference", "privateDnsPreference"),
+            s::Field::new("PrivateDnsSpecifiedDomains", "PrivateDnsSpecifiedDomainSet", "privateDnsSpecifiedDomainSet")
+                .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dns_record_ip_type);
+        v.leaf(&NAMES[1], &mut self.private_dns_only_for_inbound_resolver_endpoint);
+        v.leaf(&NAMES[2], &mut self.private_dns_preference);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.private_dns_specified_domains));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DnsOptionsSpecification {
+    pub dns_record_ip_type: Option<String>,
+    pub private_dns_only_for_inbound_resolver_endpoint: Option<bool>,
+    pub private_dns_preference: Option<String>,
+    pub private_dns_specified_domains: Vec<String>,
+}
+impl s::Shape for DnsOptionsSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DnsRecordIpType", "DnsRecordIpType", "DnsRecordIpType"),
+            s::Field::new(
+                "PrivateDnsOnlyForInboundResolverEndpoint",
+                "PrivateDnsOnlyForInboundResolverEndpoint",
+                "PrivateDnsOnlyForInboundResolverEndpoint",
+            ),
+            s::Field::new("PrivateDnsPreference", "PrivateDnsPreference", "PrivateDnsPreference"),
+            s::Field::new("PrivateDnsSpecifiedDomains", "PrivateDnsSpecifiedDomain", "PrivateDnsSpecifiedDomain")
+                .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dns_record_ip_type);
+        v.leaf(&NAMES[1], &mut self.private_dns_only_for_inbound_resolver_endpoint);
+        v.leaf(&NAMES[2], &mut self.private_dns_preference);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.private_dns_specified_domains));
     }
 }
 
@@ -2276,6 +8016,40 @@ impl s::Shape for EbsBlockDevice {
         v.leaf(&NAMES[10], &mut self.volume_initialization_rate);
         v.leaf(&NAMES[11], &mut self.availability_zone_id);
         v.leaf(&NAMES[12], &mut self.ebs_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EbsBlockDeviceResponse {
+    pub encrypted: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub kms_key_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub volume_type: Option<String>,
+}
+impl s::Shape for EbsBlockDeviceResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+            s::Field::new("Iops", "Iops", "iops"),
+            s::Field::new("Throughput", "Throughput", "throughput"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("VolumeType", "VolumeType", "volumeType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.encrypted);
+        v.leaf(&NAMES[1], &mut self.delete_on_termination);
+        v.leaf(&NAMES[2], &mut self.iops);
+        v.leaf(&NAMES[3], &mut self.throughput);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.snapshot_id);
+        v.leaf(&NAMES[6], &mut self.volume_size);
+        v.leaf(&NAMES[7], &mut self.volume_type);
     }
 }
 
@@ -2456,6 +8230,70 @@ impl s::Shape for EbsStatusSummary {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ec2InstanceConnectEndpoint {
+    pub owner_id: Option<String>,
+    pub instance_connect_endpoint_id: Option<String>,
+    pub instance_connect_endpoint_arn: Option<String>,
+    pub state: Option<String>,
+    pub state_message: Option<String>,
+    pub dns_name: Option<String>,
+    pub fips_dns_name: Option<String>,
+    pub network_interface_ids: Vec<String>,
+    pub vpc_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub created_at: Option<s::Timestamp>,
+    pub subnet_id: Option<String>,
+    pub preserve_client_ip: Option<bool>,
+    pub security_group_ids: Vec<String>,
+    pub tags: Vec<Tag>,
+    pub ip_address_type: Option<String>,
+    pub public_dns_names: Option<InstanceConnectEndpointPublicDnsNames>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for Ec2InstanceConnectEndpoint {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 18] = [
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("InstanceConnectEndpointId", "InstanceConnectEndpointId", "instanceConnectEndpointId"),
+            s::Field::new("InstanceConnectEndpointArn", "InstanceConnectEndpointArn", "instanceConnectEndpointArn"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateMessage", "StateMessage", "stateMessage"),
+            s::Field::new("DnsName", "DnsName", "dnsName"),
+            s::Field::new("FipsDnsName", "FipsDnsName", "fipsDnsName"),
+            s::Field::new("NetworkInterfaceIds", "NetworkInterfaceIdSet", "networkInterfaceIdSet").list("item"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("CreatedAt", "CreatedAt", "createdAt"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("PreserveClientIp", "PreserveClientIp", "preserveClientIp"),
+            s::Field::new("SecurityGroupIds", "SecurityGroupIdSet", "securityGroupIdSet").list("item"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("IpAddressType", "IpAddressType", "ipAddressType"),
+            s::Field::new("PublicDnsNames", "PublicDnsNames", "publicDnsNames"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.owner_id);
+        v.leaf(&NAMES[1], &mut self.instance_connect_endpoint_id);
+        v.leaf(&NAMES[2], &mut self.instance_connect_endpoint_arn);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.state_message);
+        v.leaf(&NAMES[5], &mut self.dns_name);
+        v.leaf(&NAMES[6], &mut self.fips_dns_name);
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.network_interface_ids));
+        v.leaf(&NAMES[8], &mut self.vpc_id);
+        v.leaf(&NAMES[9], &mut self.availability_zone);
+        v.leaf(&NAMES[10], &mut self.created_at);
+        v.leaf(&NAMES[11], &mut self.subnet_id);
+        v.leaf(&NAMES[12], &mut self.preserve_client_ip);
+        v.list(&NAMES[13], &mut s::Leaves(&mut self.security_group_ids));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[15], &mut self.ip_address_type);
+        v.shape(&NAMES[16], &mut self.public_dns_names);
+        v.leaf(&NAMES[17], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EfaInfo {
     pub maximum_efa_interfaces: Option<i32>,
 }
@@ -2464,6 +8302,25 @@ impl s::Shape for EfaInfo {
         static NAMES: [s::Field; 1] =
             [s::Field::new("MaximumEfaInterfaces", "MaximumEfaInterfaces", "maximumEfaInterfaces")];
         v.leaf(&NAMES[0], &mut self.maximum_efa_interfaces);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EgressOnlyInternetGateway {
+    pub attachments: Vec<InternetGatewayAttachment>,
+    pub egress_only_internet_gateway_id: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for EgressOnlyInternetGateway {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attachments", "AttachmentSet", "attachmentSet").list("item"),
+            s::Field::new("EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayId", "egressOnlyInternetGatewayId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.attachments));
+        v.leaf(&NAMES[1], &mut self.egress_only_internet_gateway_id);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.tags));
     }
 }
 
@@ -2496,6 +8353,17 @@ pub struct ElasticGpuSpecification {
 impl s::Shape for ElasticGpuSpecification {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("Type", "Type", "Type").required()];
+        v.leaf(&NAMES[0], &mut self.r#type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ElasticGpuSpecificationResponse {
+    pub r#type: Option<String>,
+}
+impl s::Shape for ElasticGpuSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Type", "Type", "type")];
         v.leaf(&NAMES[0], &mut self.r#type);
     }
 }
@@ -2553,6 +8421,22 @@ impl s::Shape for ElasticInferenceAcceleratorAssociation {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnaSrdSpecification {
+    pub ena_srd_enabled: Option<bool>,
+    pub ena_srd_udp_specification: Option<EnaSrdUdpSpecification>,
+}
+impl s::Shape for EnaSrdSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("EnaSrdEnabled", "EnaSrdEnabled", "EnaSrdEnabled"),
+            s::Field::new("EnaSrdUdpSpecification", "EnaSrdUdpSpecification", "EnaSrdUdpSpecification"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ena_srd_enabled);
+        v.shape(&NAMES[1], &mut self.ena_srd_udp_specification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnaSrdSpecificationRequest {
     pub ena_srd_enabled: Option<bool>,
     pub ena_srd_udp_specification: Option<EnaSrdUdpSpecificationRequest>,
@@ -2569,6 +8453,17 @@ impl s::Shape for EnaSrdSpecificationRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnaSrdUdpSpecification {
+    pub ena_srd_udp_enabled: Option<bool>,
+}
+impl s::Shape for EnaSrdUdpSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("EnaSrdUdpEnabled", "EnaSrdUdpEnabled", "EnaSrdUdpEnabled")];
+        v.leaf(&NAMES[0], &mut self.ena_srd_udp_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnaSrdUdpSpecificationRequest {
     pub ena_srd_udp_enabled: Option<bool>,
 }
@@ -2576,6 +8471,411 @@ impl s::Shape for EnaSrdUdpSpecificationRequest {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("EnaSrdUdpEnabled", "EnaSrdUdpEnabled", "EnaSrdUdpEnabled")];
         v.leaf(&NAMES[0], &mut self.ena_srd_udp_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableEbsEncryptionByDefaultRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableEbsEncryptionByDefaultRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableEbsEncryptionByDefaultResult {
+    pub ebs_encryption_by_default: Option<bool>,
+}
+impl s::Shape for EnableEbsEncryptionByDefaultResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("EbsEncryptionByDefault", "EbsEncryptionByDefault", "ebsEncryptionByDefault")];
+        v.leaf(&NAMES[0], &mut self.ebs_encryption_by_default);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastLaunchRequest {
+    pub image_id: Option<String>,
+    pub resource_type: Option<String>,
+    pub snapshot_configuration: Option<FastLaunchSnapshotConfigurationRequest>,
+    pub launch_template: Option<FastLaunchLaunchTemplateSpecificationRequest>,
+    pub max_parallel_launches: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableFastLaunchRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("ResourceType", "ResourceType", "ResourceType"),
+            s::Field::new("SnapshotConfiguration", "SnapshotConfiguration", "SnapshotConfiguration"),
+            s::Field::new("LaunchTemplate", "LaunchTemplate", "LaunchTemplate"),
+            s::Field::new("MaxParallelLaunches", "MaxParallelLaunches", "MaxParallelLaunches"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.resource_type);
+        v.shape(&NAMES[2], &mut self.snapshot_configuration);
+        v.shape(&NAMES[3], &mut self.launch_template);
+        v.leaf(&NAMES[4], &mut self.max_parallel_launches);
+        v.leaf(&NAMES[5], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastLaunchResult {
+    pub image_id: Option<String>,
+    pub resource_type: Option<String>,
+    pub snapshot_configuration: Option<FastLaunchSnapshotConfigurationResponse>,
+    pub launch_template: Option<FastLaunchLaunchTemplateSpecificationResponse>,
+    pub max_parallel_launches: Option<i32>,
+    pub owner_id: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub state_transition_time: Option<s::Timestamp>,
+}
+impl s::Shape for EnableFastLaunchResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ResourceType", "ResourceType", "resourceType"),
+            s::Field::new("SnapshotConfiguration", "SnapshotConfiguration", "snapshotConfiguration"),
+            s::Field::new("LaunchTemplate", "LaunchTemplate", "launchTemplate"),
+            s::Field::new("MaxParallelLaunches", "MaxParallelLaunches", "maxParallelLaunches"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateTransitionReason", "StateTransitionReason", "stateTransitionReason"),
+            s::Field::new("StateTransitionTime", "StateTransitionTime", "stateTransitionTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.resource_type);
+        v.shape(&NAMES[2], &mut self.snapshot_configuration);
+        v.shape(&NAMES[3], &mut self.launch_template);
+        v.leaf(&NAMES[4], &mut self.max_parallel_launches);
+        v.leaf(&NAMES[5], &mut self.owner_id);
+        v.leaf(&NAMES[6], &mut self.state);
+        v.leaf(&NAMES[7], &mut self.state_transition_reason);
+        v.leaf(&NAMES[8], &mut self.state_transition_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoreErrorItem {
+    pub snapshot_id: Option<String>,
+    pub fast_snapshot_restore_state_errors: Vec<EnableFastSnapshotRestoreStateErrorItem>,
+}
+impl s::Shape for EnableFastSnapshotRestoreErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new(
+                "FastSnapshotRestoreStateErrors",
+                "FastSnapshotRestoreStateErrorSet",
+                "fastSnapshotRestoreStateErrorSet",
+            )
+            .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.fast_snapshot_restore_state_errors));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoreStateError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for EnableFastSnapshotRestoreStateError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoreStateErrorItem {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub error: Option<EnableFastSnapshotRestoreStateError>,
+}
+impl s::Shape for EnableFastSnapshotRestoreStateErrorItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("Error", "Error", "error"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.shape(&NAMES[2], &mut self.error);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoreSuccessItem {
+    pub snapshot_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub state: Option<String>,
+    pub state_transition_reason: Option<String>,
+    pub owner_id: Option<String>,
+    pub owner_alias: Option<String>,
+    pub enabling_time: Option<s::Timestamp>,
+    pub optimizing_time: Option<s::Timestamp>,
+    pub enabled_time: Option<s::Timestamp>,
+    pub disabling_time: Option<s::Timestamp>,
+    pub disabled_time: Option<s::Timestamp>,
+}
+impl s::Shape for EnableFastSnapshotRestoreSuccessItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 12] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateTransitionReason", "StateTransitionReason", "stateTransitionReason"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("OwnerAlias", "OwnerAlias", "ownerAlias"),
+            s::Field::new("EnablingTime", "EnablingTime", "enablingTime"),
+            s::Field::new("OptimizingTime", "OptimizingTime", "optimizingTime"),
+            s::Field::new("EnabledTime", "EnabledTime", "enabledTime"),
+            s::Field::new("DisablingTime", "DisablingTime", "disablingTime"),
+            s::Field::new("DisabledTime", "DisabledTime", "disabledTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.leaf(&NAMES[2], &mut self.availability_zone_id);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.state_transition_reason);
+        v.leaf(&NAMES[5], &mut self.owner_id);
+        v.leaf(&NAMES[6], &mut self.owner_alias);
+        v.leaf(&NAMES[7], &mut self.enabling_time);
+        v.leaf(&NAMES[8], &mut self.optimizing_time);
+        v.leaf(&NAMES[9], &mut self.enabled_time);
+        v.leaf(&NAMES[10], &mut self.disabling_time);
+        v.leaf(&NAMES[11], &mut self.disabled_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoresRequest {
+    pub availability_zones: Vec<String>,
+    pub availability_zone_ids: Vec<String>,
+    pub source_snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableFastSnapshotRestoresRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AvailabilityZones", "AvailabilityZone", "AvailabilityZone").list("AvailabilityZone"),
+            s::Field::new("AvailabilityZoneIds", "AvailabilityZoneId", "AvailabilityZoneId").list("AvailabilityZoneId"),
+            s::Field::new("SourceSnapshotIds", "SourceSnapshotId", "SourceSnapshotId").list("SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.availability_zones));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.availability_zone_ids));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.source_snapshot_ids));
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableFastSnapshotRestoresResult {
+    pub successful: Vec<EnableFastSnapshotRestoreSuccessItem>,
+    pub unsuccessful: Vec<EnableFastSnapshotRestoreErrorItem>,
+}
+impl s::Shape for EnableFastSnapshotRestoresResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Successful", "Successful", "successful").list("item"),
+            s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.successful));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageBlockPublicAccessRequest {
+    pub image_block_public_access_state: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableImageBlockPublicAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImageBlockPublicAccessState", "ImageBlockPublicAccessState", "ImageBlockPublicAccessState")
+                .required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_block_public_access_state);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageBlockPublicAccessResult {
+    pub image_block_public_access_state: Option<String>,
+}
+impl s::Shape for EnableImageBlockPublicAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "ImageBlockPublicAccessState",
+            "ImageBlockPublicAccessState",
+            "imageBlockPublicAccessState",
+        )];
+        v.leaf(&NAMES[0], &mut self.image_block_public_access_state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageDeprecationRequest {
+    pub image_id: Option<String>,
+    pub deprecate_at: Option<s::Timestamp>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableImageDeprecationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("DeprecateAt", "DeprecateAt", "DeprecateAt").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.deprecate_at);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageDeprecationResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for EnableImageDeprecationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageDeregistrationProtectionRequest {
+    pub image_id: Option<String>,
+    pub with_cooldown: Option<bool>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableImageDeregistrationProtectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("WithCooldown", "WithCooldown", "WithCooldown"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.with_cooldown);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageDeregistrationProtectionResult {
+    pub r#return: Option<String>,
+}
+impl s::Shape for EnableImageDeregistrationProtectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableImageResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for EnableImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableSerialConsoleAccessRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableSerialConsoleAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableSerialConsoleAccessResult {
+    pub serial_console_access_enabled: Option<bool>,
+}
+impl s::Shape for EnableSerialConsoleAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("SerialConsoleAccessEnabled", "SerialConsoleAccessEnabled", "serialConsoleAccessEnabled")];
+        v.leaf(&NAMES[0], &mut self.serial_console_access_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableSnapshotBlockPublicAccessRequest {
+    pub state: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for EnableSnapshotBlockPublicAccessRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("State", "State", "State").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.state);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableSnapshotBlockPublicAccessResult {
+    pub state: Option<String>,
+}
+impl s::Shape for EnableSnapshotBlockPublicAccessResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("State", "State", "state")];
+        v.leaf(&NAMES[0], &mut self.state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnableVolumeIORequest {
+    pub dry_run: Option<bool>,
+    pub volume_id: Option<String>,
+}
+impl s::Shape for EnableVolumeIORequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("DryRun", "DryRun", "dryRun"), s::Field::new("VolumeId", "VolumeId", "volumeId").required()];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.volume_id);
     }
 }
 
@@ -2602,6 +8902,300 @@ impl s::Shape for EnclaveOptionsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct EventInformation {
+    pub event_description: Option<String>,
+    pub event_sub_type: Option<String>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for EventInformation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("EventDescription", "EventDescription", "eventDescription"),
+            s::Field::new("EventSubType", "EventSubType", "eventSubType"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.event_description);
+        v.leaf(&NAMES[1], &mut self.event_sub_type);
+        v.leaf(&NAMES[2], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageRequest {
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3LocationRequest>,
+    pub role_name: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for ExportImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "DiskImageFormat").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "S3ExportLocation").required(),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.disk_image_format);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.shape(&NAMES[5], &mut self.s3_export_location);
+        v.leaf(&NAMES[6], &mut self.role_name);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageResult {
+    pub description: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub export_image_task_id: Option<String>,
+    pub image_id: Option<String>,
+    pub role_name: Option<String>,
+    pub progress: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3Location>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ExportImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "diskImageFormat"),
+            s::Field::new("ExportImageTaskId", "ExportImageTaskId", "exportImageTaskId"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("RoleName", "RoleName", "roleName"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "s3ExportLocation"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.disk_image_format);
+        v.leaf(&NAMES[2], &mut self.export_image_task_id);
+        v.leaf(&NAMES[3], &mut self.image_id);
+        v.leaf(&NAMES[4], &mut self.role_name);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.shape(&NAMES[6], &mut self.s3_export_location);
+        v.leaf(&NAMES[7], &mut self.status);
+        v.leaf(&NAMES[8], &mut self.status_message);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageTask {
+    pub description: Option<String>,
+    pub export_image_task_id: Option<String>,
+    pub image_id: Option<String>,
+    pub progress: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3Location>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ExportImageTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ExportImageTaskId", "ExportImageTaskId", "exportImageTaskId"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "s3ExportLocation"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.export_image_task_id);
+        v.leaf(&NAMES[2], &mut self.image_id);
+        v.leaf(&NAMES[3], &mut self.progress);
+        v.shape(&NAMES[4], &mut self.s3_export_location);
+        v.leaf(&NAMES[5], &mut self.status);
+        v.leaf(&NAMES[6], &mut self.status_message);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTask {
+    pub description: Option<String>,
+    pub export_task_id: Option<String>,
+    pub export_to_s3_task: Option<ExportToS3Task>,
+    pub instance_export_details: Option<InstanceExportDetails>,
+    pub state: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ExportTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ExportTaskId", "ExportTaskId", "exportTaskId"),
+            s::Field::new("ExportToS3Task", "ExportToS3", "exportToS3"),
+            s::Field::new("InstanceExportDetails", "InstanceExport", "instanceExport"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.export_task_id);
+        v.shape(&NAMES[2], &mut self.export_to_s3_task);
+        v.shape(&NAMES[3], &mut self.instance_export_details);
+        v.leaf(&NAMES[4], &mut self.state);
+        v.leaf(&NAMES[5], &mut self.status_message);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3Location {
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+impl s::Shape for ExportTaskS3Location {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"), s::Field::new("S3Prefix", "S3Prefix", "s3Prefix")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3LocationRequest {
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+impl s::Shape for ExportTaskS3LocationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("S3Bucket", "S3Bucket", "S3Bucket").required(),
+            s::Field::new("S3Prefix", "S3Prefix", "S3Prefix"),
+        ];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportToS3Task {
+    pub container_format: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+impl s::Shape for ExportToS3Task {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("ContainerFormat", "ContainerFormat", "containerFormat"),
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "diskImageFormat"),
+            s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"),
+            s::Field::new("S3Key", "S3Key", "s3Key"),
+        ];
+        v.leaf(&NAMES[0], &mut self.container_format);
+        v.leaf(&NAMES[1], &mut self.disk_image_format);
+        v.leaf(&NAMES[2], &mut self.s3_bucket);
+        v.leaf(&NAMES[3], &mut self.s3_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportToS3TaskSpecification {
+    pub disk_image_format: Option<String>,
+    pub container_format: Option<String>,
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+impl s::Shape for ExportToS3TaskSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "diskImageFormat"),
+            s::Field::new("ContainerFormat", "ContainerFormat", "containerFormat"),
+            s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"),
+            s::Field::new("S3Prefix", "S3Prefix", "s3Prefix"),
+        ];
+        v.leaf(&NAMES[0], &mut self.disk_image_format);
+        v.leaf(&NAMES[1], &mut self.container_format);
+        v.leaf(&NAMES[2], &mut self.s3_bucket);
+        v.leaf(&NAMES[3], &mut self.s3_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FastLaunchLaunchTemplateSpecificationRequest {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version: Option<String>,
+}
+impl s::Shape for FastLaunchLaunchTemplateSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("Version", "Version", "Version").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FastLaunchLaunchTemplateSpecificationResponse {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version: Option<String>,
+}
+impl s::Shape for FastLaunchLaunchTemplateSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("Version", "Version", "version"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FastLaunchSnapshotConfigurationRequest {
+    pub target_resource_count: Option<i32>,
+}
+impl s::Shape for FastLaunchSnapshotConfigurationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("TargetResourceCount", "TargetResourceCount", "TargetResourceCount")];
+        v.leaf(&NAMES[0], &mut self.target_resource_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FastLaunchSnapshotConfigurationResponse {
+    pub target_resource_count: Option<i32>,
+}
+impl s::Shape for FastLaunchSnapshotConfigurationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("TargetResourceCount", "TargetResourceCount", "targetResourceCount")];
+        v.leaf(&NAMES[0], &mut self.target_resource_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     pub name: Option<String>,
     pub values: Vec<String>,
@@ -2612,6 +9206,487 @@ impl s::Shape for Filter {
             [s::Field::new("Name", "Name", "Name"), s::Field::new("Values", "Value", "Value").list("item")];
         v.leaf(&NAMES[0], &mut self.name);
         v.list(&NAMES[1], &mut s::Leaves(&mut self.values));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetBlockDeviceMappingRequest {
+    pub device_name: Option<String>,
+    pub virtual_name: Option<String>,
+    pub ebs: Option<FleetEbsBlockDeviceRequest>,
+    pub no_device: Option<String>,
+}
+impl s::Shape for FleetBlockDeviceMappingRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DeviceName", "DeviceName", "DeviceName"),
+            s::Field::new("VirtualName", "VirtualName", "VirtualName"),
+            s::Field::new("Ebs", "Ebs", "Ebs"),
+            s::Field::new("NoDevice", "NoDevice", "NoDevice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device_name);
+        v.leaf(&NAMES[1], &mut self.virtual_name);
+        v.shape(&NAMES[2], &mut self.ebs);
+        v.leaf(&NAMES[3], &mut self.no_device);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetCapacityReservationTargetRequest {
+    pub capacity_reservation_ids: Vec<String>,
+    pub capacity_reservation_resource_group_arns: Vec<String>,
+}
+impl s::Shape for FleetCapacityReservationTargetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("CapacityReservationIds", "CapacityReservationId", "CapacityReservationId").list("item"),
+            s::Field::new(
+                "CapacityReservationResourceGroupArns",
+                "CapacityReservationResourceGroupArn",
+                "CapacityReservationResourceGroupArn",
+            )
+            .list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.capacity_reservation_ids));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.capacity_reservation_resource_group_arns));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetData {
+    pub activity_status: Option<String>,
+    pub create_time: Option<s::Timestamp>,
+    pub fleet_id: Option<String>,
+    pub fleet_state: Option<String>,
+    pub client_token: Option<String>,
+    pub excess_capacity_termination_policy: Option<String>,
+    pub fulfilled_capacity: Option<f64>,
+    pub fulfilled_on_demand_capacity: Option<f64>,
+    pub launch_template_configs: Vec<FleetLaunchTemplateConfig>,
+    pub target_capacity_specification: Option<TargetCapacitySpecification>,
+    pub terminate_instances_with_expiration: Option<bool>,
+    pub r#type: Option<String>,
+    pub valid_from: Option<s::Timestamp>,
+    pub valid_until: Option<s::Timestamp>,
+    pub replace_unhealthy_instances: Option<bool>,
+    pub spot_options: Option<SpotOptions>,
+    pub on_demand_options: Option<OnDemandOptions>,
+    pub reserved_capacity_options: Option<ReservedCapacityOptions>,
+    pub tags: Vec<Tag>,
+    pub errors: Vec<DescribeFleetError>,
+    pub instances: Vec<DescribeFleetsInstances>,
+    pub context: Option<String>,
+}
+impl s::Shape for FleetData {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 22] = [
+            s::Field::new("ActivityStatus", "ActivityStatus", "activityStatus"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("FleetId", "FleetId", "fleetId"),
+            s::Field::new("FleetState", "FleetState", "fleetState"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new(
+                "ExcessCapacityTerminationPolicy",
+                "ExcessCapacityTerminationPolicy",
+                "excessCapacityTerminationPolicy",
+            ),
+            s::Field::new("FulfilledCapacity", "FulfilledCapacity", "fulfilledCapacity"),
+            s::Field::new("FulfilledOnDemandCapacity", "FulfilledOnDemandCapacity", "fulfilledOnDemandCapacity"),
+            s::Field::new("LaunchTemplateConfigs", "LaunchTemplateConfigs", "launchTemplateConfigs").list("item"),
+            s::Field::new("TargetCapacitySpecification", "TargetCapacitySpecification", "targetCapacitySpecification"),
+            s::Field::new(
+                "TerminateInstancesWithExpiration",
+                "TerminateInstancesWithExpiration",
+                "terminateInstancesWithExpiration",
+            ),
+            s::Field::new("Type", "Type", "type"),
+            s::Field::new("ValidFrom", "ValidFrom", "validFrom"),
+            s::Field::new("ValidUntil", "ValidUntil", "validUntil"),
+            s::Field::new("ReplaceUnhealthyInstances", "ReplaceUnhealthyInstances", "replaceUnhealthyInstances"),
+            s::Field::new("SpotOptions", "SpotOptions", "spotOptions"),
+            s::Field::new("OnDemandOptions", "OnDemandOptions", "onDemandOptions"),
+            s::Field::new("ReservedCapacityOptions", "ReservedCapacityOptions", "reservedCapacityOptions"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("Errors", "ErrorSet", "errorSet").list("item"),
+            s::Field::new("Instances", "FleetInstanceSet", "fleetInstanceSet").list("item"),
+            s::Field::new("Context", "Context", "context"),
+        ];
+        v.leaf(&NAMES[0], &mut self.activity_status);
+        v.leaf(&NAMES[1], &mut self.create_time);
+        v.leaf(&NAMES[2], &mut self.fleet_id);
+        v.leaf(&NAMES[3], &mut self.fleet_state);
+        v.leaf(&NAMES[4], &mut self.client_token);
+        v.leaf(&NAMES[5], &mut self.excess_capacity_termination_policy);
+        v.leaf(&NAMES[6], &mut self.fulfilled_capacity);
+        v.leaf(&NAMES[7], &mut self.fulfilled_on_demand_capacity);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.launch_template_configs));
+        v.shape(&NAMES[9], &mut self.target_capacity_specification);
+        v.leaf(&NAMES[10], &mut self.terminate_instances_with_expiration);
+        v.leaf(&NAMES[11], &mut self.r#type);
+        v.leaf(&NAMES[12], &mut self.valid_from);
+        v.leaf(&NAMES[13], &mut self.valid_until);
+        v.leaf(&NAMES[14], &mut self.replace_unhealthy_instances);
+        v.shape(&NAMES[15], &mut self.spot_options);
+        v.shape(&NAMES[16], &mut self.on_demand_options);
+        v.shape(&NAMES[17], &mut self.reserved_capacity_options);
+        v.list(&NAMES[18], &mut s::Shapes(&mut self.tags));
+        v.list(&NAMES[19], &mut s::Shapes(&mut self.errors));
+        v.list(&NAMES[20], &mut s::Shapes(&mut self.instances));
+        v.leaf(&NAMES[21], &mut self.context);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetEbsBlockDeviceRequest {
+    pub encrypted: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub kms_key_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub volume_type: Option<String>,
+}
+impl s::Shape for FleetEbsBlockDeviceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "DeleteOnTermination"),
+            s::Field::new("Iops", "Iops", "Iops"),
+            s::Field::new("Throughput", "Throughput", "Throughput"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("VolumeSize", "VolumeSize", "VolumeSize"),
+            s::Field::new("VolumeType", "VolumeType", "VolumeType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.encrypted);
+        v.leaf(&NAMES[1], &mut self.delete_on_termination);
+        v.leaf(&NAMES[2], &mut self.iops);
+        v.leaf(&NAMES[3], &mut self.throughput);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.snapshot_id);
+        v.leaf(&NAMES[6], &mut self.volume_size);
+        v.leaf(&NAMES[7], &mut self.volume_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetIamInstanceProfileSpecificationRequest {
+    pub arn: Option<String>,
+    pub name: Option<String>,
+}
+impl s::Shape for FleetIamInstanceProfileSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Arn", "Arn", "Arn"), s::Field::new("Name", "Name", "Name")];
+        v.leaf(&NAMES[0], &mut self.arn);
+        v.leaf(&NAMES[1], &mut self.name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetInstanceMetadataOptionsRequest {
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+}
+impl s::Shape for FleetInstanceMetadataOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("HttpTokens", "HttpTokens", "HttpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "HttpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "HttpEndpoint"),
+        ];
+        v.leaf(&NAMES[0], &mut self.http_tokens);
+        v.leaf(&NAMES[1], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[2], &mut self.http_endpoint);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateConfig {
+    pub launch_template_specification: Option<FleetLaunchTemplateSpecification>,
+    pub overrides: Vec<FleetLaunchTemplateOverrides>,
+}
+impl s::Shape for FleetLaunchTemplateConfig {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplateSpecification", "LaunchTemplateSpecification", "launchTemplateSpecification"),
+            s::Field::new("Overrides", "Overrides", "overrides").list("item"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_specification);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.overrides));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateConfigRequest {
+    pub launch_template_specification: Option<FleetLaunchTemplateSpecificationRequest>,
+    pub overrides: Vec<FleetLaunchTemplateOverridesRequest>,
+}
+impl s::Shape for FleetLaunchTemplateConfigRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplateSpecification", "LaunchTemplateSpecification", "LaunchTemplateSpecification"),
+            s::Field::new("Overrides", "Overrides", "Overrides").list("item"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_specification);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.overrides));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateOverrides {
+    pub instance_type: Option<String>,
+    pub max_price: Option<String>,
+    pub subnet_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub weighted_capacity: Option<f64>,
+    pub priority: Option<f64>,
+    pub placement: Option<PlacementResponse>,
+    pub instance_requirements: Option<InstanceRequirements>,
+    pub image_id: Option<String>,
+    pub block_device_mappings: Vec<BlockDeviceMappingResponse>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for FleetLaunchTemplateOverrides {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("MaxPrice", "MaxPrice", "maxPrice"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("WeightedCapacity", "WeightedCapacity", "weightedCapacity"),
+            s::Field::new("Priority", "Priority", "priority"),
+            s::Field::new("Placement", "Placement", "placement"),
+            s::Field::new("InstanceRequirements", "InstanceRequirements", "instanceRequirements"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMappingSet", "blockDeviceMappingSet").list("item"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_type);
+        v.leaf(&NAMES[1], &mut self.max_price);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+        v.leaf(&NAMES[3], &mut self.availability_zone);
+        v.leaf(&NAMES[4], &mut self.weighted_capacity);
+        v.leaf(&NAMES[5], &mut self.priority);
+        v.shape(&NAMES[6], &mut self.placement);
+        v.shape(&NAMES[7], &mut self.instance_requirements);
+        v.leaf(&NAMES[8], &mut self.image_id);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.block_device_mappings));
+        v.leaf(&NAMES[10], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateOverridesRequest {
+    pub instance_type: Option<String>,
+    pub max_price: Option<String>,
+    pub subnet_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub weighted_capacity: Option<f64>,
+    pub priority: Option<f64>,
+    pub placement: Option<Placement>,
+    pub key_name: Option<String>,
+    pub block_device_mappings: Vec<FleetBlockDeviceMappingRequest>,
+    pub iam_instance_profile: Option<FleetIamInstanceProfileSpecificationRequest>,
+    pub metadata_options: Option<FleetInstanceMetadataOptionsRequest>,
+    pub instance_requirements: Option<InstanceRequirementsRequest>,
+    pub image_id: Option<String>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for FleetLaunchTemplateOverridesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 14] = [
+            s::Field::new("InstanceType", "InstanceType", "InstanceType"),
+            s::Field::new("MaxPrice", "MaxPrice", "MaxPrice"),
+            s::Field::new("SubnetId", "SubnetId", "SubnetId"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("WeightedCapacity", "WeightedCapacity", "WeightedCapacity"),
+            s::Field::new("Priority", "Priority", "Priority"),
+            s::Field::new("Placement", "Placement", "Placement"),
+            s::Field::new("KeyName", "KeyName", "KeyName"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "BlockDeviceMapping").list("BlockDeviceMapping"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "IamInstanceProfile"),
+            s::Field::new("MetadataOptions", "MetadataOptions", "MetadataOptions"),
+            s::Field::new("InstanceRequirements", "InstanceRequirements", "InstanceRequirements"),
+            s::Field::new("ImageId", "ImageId", "ImageId"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_type);
+        v.leaf(&NAMES[1], &mut self.max_price);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+        v.leaf(&NAMES[3], &mut self.availability_zone);
+        v.leaf(&NAMES[4], &mut self.weighted_capacity);
+        v.leaf(&NAMES[5], &mut self.priority);
+        v.shape(&NAMES[6], &mut self.placement);
+        v.leaf(&NAMES[7], &mut self.key_name);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.block_device_mappings));
+        v.shape(&NAMES[9], &mut self.iam_instance_profile);
+        v.shape(&NAMES[10], &mut self.metadata_options);
+        v.shape(&NAMES[11], &mut self.instance_requirements);
+        v.leaf(&NAMES[12], &mut self.image_id);
+        v.leaf(&NAMES[13], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateSpecification {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version: Option<String>,
+}
+impl s::Shape for FleetLaunchTemplateSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("Version", "Version", "version"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetLaunchTemplateSpecificationRequest {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version: Option<String>,
+    pub launch_template_specification_user_data: Option<String>,
+}
+impl s::Shape for FleetLaunchTemplateSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("Version", "Version", "Version"),
+            s::Field::new(
+                "LaunchTemplateSpecificationUserData",
+                "LaunchTemplateSpecificationUserData",
+                "LaunchTemplateSpecificationUserData",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version);
+        v.leaf(&NAMES[3], &mut self.launch_template_specification_user_data);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetSpotCapacityRebalance {
+    pub replacement_strategy: Option<String>,
+    pub termination_delay: Option<i32>,
+}
+impl s::Shape for FleetSpotCapacityRebalance {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ReplacementStrategy", "ReplacementStrategy", "replacementStrategy"),
+            s::Field::new("TerminationDelay", "TerminationDelay", "terminationDelay"),
+        ];
+        v.leaf(&NAMES[0], &mut self.replacement_strategy);
+        v.leaf(&NAMES[1], &mut self.termination_delay);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetSpotCapacityRebalanceRequest {
+    pub replacement_strategy: Option<String>,
+    pub termination_delay: Option<i32>,
+}
+impl s::Shape for FleetSpotCapacityRebalanceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ReplacementStrategy", "ReplacementStrategy", "ReplacementStrategy"),
+            s::Field::new("TerminationDelay", "TerminationDelay", "TerminationDelay"),
+        ];
+        v.leaf(&NAMES[0], &mut self.replacement_strategy);
+        v.leaf(&NAMES[1], &mut self.termination_delay);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetSpotMaintenanceStrategies {
+    pub capacity_rebalance: Option<FleetSpotCapacityRebalance>,
+}
+impl s::Shape for FleetSpotMaintenanceStrategies {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("CapacityRebalance", "CapacityRebalance", "capacityRebalance")];
+        v.shape(&NAMES[0], &mut self.capacity_rebalance);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetSpotMaintenanceStrategiesRequest {
+    pub capacity_rebalance: Option<FleetSpotCapacityRebalanceRequest>,
+}
+impl s::Shape for FleetSpotMaintenanceStrategiesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("CapacityRebalance", "CapacityRebalance", "CapacityRebalance")];
+        v.shape(&NAMES[0], &mut self.capacity_rebalance);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FlowLog {
+    pub creation_time: Option<s::Timestamp>,
+    pub deliver_logs_error_message: Option<String>,
+    pub deliver_logs_permission_arn: Option<String>,
+    pub deliver_cross_account_role: Option<String>,
+    pub deliver_logs_status: Option<String>,
+    pub flow_log_id: Option<String>,
+    pub flow_log_status: Option<String>,
+    pub log_group_name: Option<String>,
+    pub resource_id: Option<String>,
+    pub traffic_type: Option<String>,
+    pub log_destination_type: Option<String>,
+    pub log_destination: Option<String>,
+    pub log_format: Option<String>,
+    pub tags: Vec<Tag>,
+    pub max_aggregation_interval: Option<i32>,
+    pub destination_options: Option<DestinationOptionsResponse>,
+    pub tag_field_specifications: Vec<TagFieldSpecificationResponse>,
+}
+impl s::Shape for FlowLog {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("CreationTime", "CreationTime", "creationTime"),
+            s::Field::new("DeliverLogsErrorMessage", "DeliverLogsErrorMessage", "deliverLogsErrorMessage"),
+            s::Field::new("DeliverLogsPermissionArn", "DeliverLogsPermissionArn", "deliverLogsPermissionArn"),
+            s::Field::new("DeliverCrossAccountRole", "DeliverCrossAccountRole", "deliverCrossAccountRole"),
+            s::Field::new("DeliverLogsStatus", "DeliverLogsStatus", "deliverLogsStatus"),
+            s::Field::new("FlowLogId", "FlowLogId", "flowLogId"),
+            s::Field::new("FlowLogStatus", "FlowLogStatus", "flowLogStatus"),
+            s::Field::new("LogGroupName", "LogGroupName", "logGroupName"),
+            s::Field::new("ResourceId", "ResourceId", "resourceId"),
+            s::Field::new("TrafficType", "TrafficType", "trafficType"),
+            s::Field::new("LogDestinationType", "LogDestinationType", "logDestinationType"),
+            s::Field::new("LogDestination", "LogDestination", "logDestination"),
+            s::Field::new("LogFormat", "LogFormat", "logFormat"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("MaxAggregationInterval", "MaxAggregationInterval", "maxAggregationInterval"),
+            s::Field::new("DestinationOptions", "DestinationOptions", "destinationOptions"),
+            s::Field::new("TagFieldSpecifications", "TagFieldSpecificationSet", "tagFieldSpecificationSet")
+                .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.creation_time);
+        v.leaf(&NAMES[1], &mut self.deliver_logs_error_message);
+        v.leaf(&NAMES[2], &mut self.deliver_logs_permission_arn);
+        v.leaf(&NAMES[3], &mut self.deliver_cross_account_role);
+        v.leaf(&NAMES[4], &mut self.deliver_logs_status);
+        v.leaf(&NAMES[5], &mut self.flow_log_id);
+        v.leaf(&NAMES[6], &mut self.flow_log_status);
+        v.leaf(&NAMES[7], &mut self.log_group_name);
+        v.leaf(&NAMES[8], &mut self.resource_id);
+        v.leaf(&NAMES[9], &mut self.traffic_type);
+        v.leaf(&NAMES[10], &mut self.log_destination_type);
+        v.leaf(&NAMES[11], &mut self.log_destination);
+        v.leaf(&NAMES[12], &mut self.log_format);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[14], &mut self.max_aggregation_interval);
+        v.shape(&NAMES[15], &mut self.destination_options);
+        v.list(&NAMES[16], &mut s::Shapes(&mut self.tag_field_specifications));
     }
 }
 
@@ -2665,6 +9740,72 @@ impl s::Shape for FpgaInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetCapacityReservationUsageRequest {
+    pub capacity_reservation_id: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetCapacityReservationUsageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("CapacityReservationId", "CapacityReservationId", "CapacityReservationId").required(),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_id);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetCapacityReservationUsageResult {
+    pub next_token: Option<String>,
+    pub capacity_reservation_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub total_instance_count: Option<i32>,
+    pub available_instance_count: Option<i32>,
+    pub state: Option<String>,
+    pub instance_usages: Vec<InstanceUsage>,
+    pub interruptible: Option<bool>,
+    pub interruptible_capacity_allocation: Option<InterruptibleCapacityAllocation>,
+    pub interruption_info: Option<InterruptionInfo>,
+}
+impl s::Shape for GetCapacityReservationUsageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("CapacityReservationId", "CapacityReservationId", "capacityReservationId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("TotalInstanceCount", "TotalInstanceCount", "totalInstanceCount"),
+            s::Field::new("AvailableInstanceCount", "AvailableInstanceCount", "availableInstanceCount"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("InstanceUsages", "InstanceUsageSet", "instanceUsageSet").list("item"),
+            s::Field::new("Interruptible", "Interruptible", "interruptible"),
+            s::Field::new(
+                "InterruptibleCapacityAllocation",
+                "InterruptibleCapacityAllocation",
+                "interruptibleCapacityAllocation",
+            ),
+            s::Field::new("InterruptionInfo", "InterruptionInfo", "interruptionInfo"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.leaf(&NAMES[1], &mut self.capacity_reservation_id);
+        v.leaf(&NAMES[2], &mut self.instance_type);
+        v.leaf(&NAMES[3], &mut self.total_instance_count);
+        v.leaf(&NAMES[4], &mut self.available_instance_count);
+        v.leaf(&NAMES[5], &mut self.state);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.instance_usages));
+        v.leaf(&NAMES[7], &mut self.interruptible);
+        v.shape(&NAMES[8], &mut self.interruptible_capacity_allocation);
+        v.shape(&NAMES[9], &mut self.interruption_info);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GetConsoleOutputRequest {
     pub instance_id: Option<String>,
     pub latest: Option<bool>,
@@ -2699,6 +9840,574 @@ impl s::Shape for GetConsoleOutputResult {
         v.leaf(&NAMES[0], &mut self.instance_id);
         v.leaf(&NAMES[1], &mut self.timestamp);
         v.leaf(&NAMES[2], &mut self.output);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetConsoleScreenshotRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+    pub wake_up: Option<bool>,
+}
+impl s::Shape for GetConsoleScreenshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("WakeUp", "WakeUp", "WakeUp"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.leaf(&NAMES[2], &mut self.wake_up);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetConsoleScreenshotResult {
+    pub image_data: Option<String>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for GetConsoleScreenshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImageData", "ImageData", "imageData"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_data);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetDefaultCreditSpecificationRequest {
+    pub dry_run: Option<bool>,
+    pub instance_family: Option<String>,
+}
+impl s::Shape for GetDefaultCreditSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceFamily", "InstanceFamily", "InstanceFamily").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_family);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetDefaultCreditSpecificationResult {
+    pub instance_family_credit_specification: Option<InstanceFamilyCreditSpecification>,
+}
+impl s::Shape for GetDefaultCreditSpecificationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "InstanceFamilyCreditSpecification",
+            "InstanceFamilyCreditSpecification",
+            "instanceFamilyCreditSpecification",
+        )];
+        v.shape(&NAMES[0], &mut self.instance_family_credit_specification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetEbsDefaultKmsKeyIdRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetEbsDefaultKmsKeyIdRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetEbsDefaultKmsKeyIdResult {
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for GetEbsDefaultKmsKeyIdResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId")];
+        v.leaf(&NAMES[0], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetEbsEncryptionByDefaultRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetEbsEncryptionByDefaultRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetEbsEncryptionByDefaultResult {
+    pub ebs_encryption_by_default: Option<bool>,
+    pub sse_type: Option<String>,
+}
+impl s::Shape for GetEbsEncryptionByDefaultResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("EbsEncryptionByDefault", "EbsEncryptionByDefault", "ebsEncryptionByDefault"),
+            s::Field::new("SseType", "SseType", "sseType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ebs_encryption_by_default);
+        v.leaf(&NAMES[1], &mut self.sse_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetImageBlockPublicAccessStateRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetImageBlockPublicAccessStateRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetImageBlockPublicAccessStateResult {
+    pub image_block_public_access_state: Option<String>,
+    pub managed_by: Option<String>,
+}
+impl s::Shape for GetImageBlockPublicAccessStateResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImageBlockPublicAccessState", "ImageBlockPublicAccessState", "imageBlockPublicAccessState"),
+            s::Field::new("ManagedBy", "ManagedBy", "managedBy"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_block_public_access_state);
+        v.leaf(&NAMES[1], &mut self.managed_by);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceMetadataDefaultsRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetInstanceMetadataDefaultsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceMetadataDefaultsResult {
+    pub account_level: Option<InstanceMetadataDefaultsResponse>,
+}
+impl s::Shape for GetInstanceMetadataDefaultsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AccountLevel", "AccountLevel", "accountLevel")];
+        v.shape(&NAMES[0], &mut self.account_level);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceTpmEkPubRequest {
+    pub instance_id: Option<String>,
+    pub key_type: Option<String>,
+    pub key_format: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetInstanceTpmEkPubRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("KeyType", "KeyType", "KeyType").required(),
+            s::Field::new("KeyFormat", "KeyFormat", "KeyFormat").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.key_type);
+        v.leaf(&NAMES[2], &mut self.key_format);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceTpmEkPubResult {
+    pub instance_id: Option<String>,
+    pub key_type: Option<String>,
+    pub key_format: Option<String>,
+    pub key_value: Option<String>,
+}
+impl s::Shape for GetInstanceTpmEkPubResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("KeyType", "KeyType", "keyType"),
+            s::Field::new("KeyFormat", "KeyFormat", "keyFormat"),
+            s::Field::new("KeyValue", "KeyValue", "keyValue"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.key_type);
+        v.leaf(&NAMES[2], &mut self.key_format);
+        v.leaf(&NAMES[3], &mut self.key_value);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceTypesFromInstanceRequirementsRequest {
+    pub dry_run: Option<bool>,
+    pub architecture_types: Vec<String>,
+    pub virtualization_types: Vec<String>,
+    pub instance_requirements: Option<InstanceRequirementsRequest>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub context: Option<String>,
+}
+impl s::Shape for GetInstanceTypesFromInstanceRequirementsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ArchitectureTypes", "ArchitectureType", "ArchitectureType").list("item").required(),
+            s::Field::new("VirtualizationTypes", "VirtualizationType", "VirtualizationType").list("item").required(),
+            s::Field::new("InstanceRequirements", "InstanceRequirements", "InstanceRequirements").required(),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("Context", "Context", "Context"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.architecture_types));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.virtualization_types));
+        v.shape(&NAMES[3], &mut self.instance_requirements);
+        v.leaf(&NAMES[4], &mut self.max_results);
+        v.leaf(&NAMES[5], &mut self.next_token);
+        v.leaf(&NAMES[6], &mut self.context);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceTypesFromInstanceRequirementsResult {
+    pub instance_types: Vec<InstanceTypeInfoFromInstanceRequirements>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetInstanceTypesFromInstanceRequirementsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceTypes", "InstanceTypeSet", "instanceTypeSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_types));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataRequest {
+    pub instance_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetInstanceUefiDataRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataResult {
+    pub instance_id: Option<String>,
+    pub uefi_data: Option<String>,
+}
+impl s::Shape for GetInstanceUefiDataResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("UefiData", "UefiData", "uefiData"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.uefi_data);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetLaunchTemplateDataRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for GetLaunchTemplateDataRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetLaunchTemplateDataResult {
+    pub launch_template_data: Option<ResponseLaunchTemplateData>,
+}
+impl s::Shape for GetLaunchTemplateDataResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("LaunchTemplateData", "LaunchTemplateData", "launchTemplateData")];
+        v.shape(&NAMES[0], &mut self.launch_template_data);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListAssociationsRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetManagedPrefixListAssociationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId").required(),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListAssociationsResult {
+    pub prefix_list_associations: Vec<PrefixListAssociation>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetManagedPrefixListAssociationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("PrefixListAssociations", "PrefixListAssociationSet", "prefixListAssociationSet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.prefix_list_associations));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListEntriesRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub target_version: Option<i64>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetManagedPrefixListEntriesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId").required(),
+            s::Field::new("TargetVersion", "TargetVersion", "TargetVersion"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+        v.leaf(&NAMES[2], &mut self.target_version);
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListEntriesResult {
+    pub entries: Vec<PrefixListEntry>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetManagedPrefixListEntriesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Entries", "EntrySet", "entrySet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.entries));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetPasswordDataRequest {
+    pub instance_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetPasswordDataRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetPasswordDataResult {
+    pub instance_id: Option<String>,
+    pub timestamp: Option<s::Timestamp>,
+    pub password_data: Option<String>,
+}
+impl s::Shape for GetPasswordDataResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("Timestamp", "Timestamp", "timestamp"),
+            s::Field::new("PasswordData", "PasswordData", "passwordData"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.timestamp);
+        v.leaf(&NAMES[2], &mut self.password_data);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSecurityGroupsForVpcRequest {
+    pub vpc_id: Option<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub filters: Vec<Filter>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetSecurityGroupsForVpcRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.vpc_id);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSecurityGroupsForVpcResult {
+    pub next_token: Option<String>,
+    pub security_group_for_vpcs: Vec<SecurityGroupForVpc>,
+}
+impl s::Shape for GetSecurityGroupsForVpcResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+            s::Field::new("SecurityGroupForVpcs", "SecurityGroupForVpcSet", "securityGroupForVpcSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.next_token);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.security_group_for_vpcs));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSerialConsoleAccessStatusRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetSerialConsoleAccessStatusRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSerialConsoleAccessStatusResult {
+    pub serial_console_access_enabled: Option<bool>,
+    pub managed_by: Option<String>,
+}
+impl s::Shape for GetSerialConsoleAccessStatusResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SerialConsoleAccessEnabled", "SerialConsoleAccessEnabled", "serialConsoleAccessEnabled"),
+            s::Field::new("ManagedBy", "ManagedBy", "managedBy"),
+        ];
+        v.leaf(&NAMES[0], &mut self.serial_console_access_enabled);
+        v.leaf(&NAMES[1], &mut self.managed_by);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSnapshotBlockPublicAccessStateRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetSnapshotBlockPublicAccessStateRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSnapshotBlockPublicAccessStateResult {
+    pub state: Option<String>,
+    pub managed_by: Option<String>,
+}
+impl s::Shape for GetSnapshotBlockPublicAccessStateResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("State", "State", "state"), s::Field::new("ManagedBy", "ManagedBy", "managedBy")];
+        v.leaf(&NAMES[0], &mut self.state);
+        v.leaf(&NAMES[1], &mut self.managed_by);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSubnetCidrReservationsRequest {
+    pub filters: Vec<Filter>,
+    pub subnet_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+}
+impl s::Shape for GetSubnetCidrReservationsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("SubnetId", "SubnetId", "SubnetId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.filters));
+        v.leaf(&NAMES[1], &mut self.subnet_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+        v.leaf(&NAMES[3], &mut self.next_token);
+        v.leaf(&NAMES[4], &mut self.max_results);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSubnetCidrReservationsResult {
+    pub subnet_ipv4_cidr_reservations: Vec<SubnetCidrReservation>,
+    pub subnet_ipv6_cidr_reservations: Vec<SubnetCidrReservation>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for GetSubnetCidrReservationsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("SubnetIpv4CidrReservations", "SubnetIpv4CidrReservationSet", "subnetIpv4CidrReservationSet")
+                .list("item"),
+            s::Field::new("SubnetIpv6CidrReservations", "SubnetIpv6CidrReservationSet", "subnetIpv6CidrReservationSet")
+                .list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.subnet_ipv4_cidr_reservations));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.subnet_ipv6_cidr_reservations));
+        v.leaf(&NAMES[2], &mut self.next_token);
     }
 }
 
@@ -2797,6 +10506,168 @@ impl s::Shape for HibernationOptionsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistoryRecordEntry {
+    pub event_information: Option<EventInformation>,
+    pub event_type: Option<String>,
+    pub timestamp: Option<s::Timestamp>,
+}
+impl s::Shape for HistoryRecordEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("EventInformation", "EventInformation", "eventInformation"),
+            s::Field::new("EventType", "EventType", "eventType"),
+            s::Field::new("Timestamp", "Timestamp", "timestamp"),
+        ];
+        v.shape(&NAMES[0], &mut self.event_information);
+        v.leaf(&NAMES[1], &mut self.event_type);
+        v.leaf(&NAMES[2], &mut self.timestamp);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Host {
+    pub auto_placement: Option<String>,
+    pub availability_zone: Option<String>,
+    pub available_capacity: Option<AvailableCapacity>,
+    pub client_token: Option<String>,
+    pub host_id: Option<String>,
+    pub host_properties: Option<HostProperties>,
+    pub host_reservation_id: Option<String>,
+    pub instances: Vec<HostInstance>,
+    pub state: Option<String>,
+    pub allocation_time: Option<s::Timestamp>,
+    pub release_time: Option<s::Timestamp>,
+    pub tags: Vec<Tag>,
+    pub host_recovery: Option<String>,
+    pub allows_multiple_instance_types: Option<String>,
+    pub owner_id: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub member_of_service_linked_resource_group: Option<bool>,
+    pub outpost_arn: Option<String>,
+    pub host_maintenance: Option<String>,
+    pub asset_id: Option<String>,
+    pub cpu_options: Option<HostCpuOptions>,
+}
+impl s::Shape for Host {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 21] = [
+            s::Field::new("AutoPlacement", "AutoPlacement", "autoPlacement"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailableCapacity", "AvailableCapacity", "availableCapacity"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("HostId", "HostId", "hostId"),
+            s::Field::new("HostProperties", "HostProperties", "hostProperties"),
+            s::Field::new("HostReservationId", "HostReservationId", "hostReservationId"),
+            s::Field::new("Instances", "Instances", "instances").list("item"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("AllocationTime", "AllocationTime", "allocationTime"),
+            s::Field::new("ReleaseTime", "ReleaseTime", "releaseTime"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("HostRecovery", "HostRecovery", "hostRecovery"),
+            s::Field::new("AllowsMultipleInstanceTypes", "AllowsMultipleInstanceTypes", "allowsMultipleInstanceTypes"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new(
+                "MemberOfServiceLinkedResourceGroup",
+                "MemberOfServiceLinkedResourceGroup",
+                "memberOfServiceLinkedResourceGroup",
+            ),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("HostMaintenance", "HostMaintenance", "hostMaintenance"),
+            s::Field::new("AssetId", "AssetId", "assetId"),
+            s::Field::new("CpuOptions", "CpuOptions", "cpuOptions"),
+        ];
+        v.leaf(&NAMES[0], &mut self.auto_placement);
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.shape(&NAMES[2], &mut self.available_capacity);
+        v.leaf(&NAMES[3], &mut self.client_token);
+        v.leaf(&NAMES[4], &mut self.host_id);
+        v.shape(&NAMES[5], &mut self.host_properties);
+        v.leaf(&NAMES[6], &mut self.host_reservation_id);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.instances));
+        v.leaf(&NAMES[8], &mut self.state);
+        v.leaf(&NAMES[9], &mut self.allocation_time);
+        v.leaf(&NAMES[10], &mut self.release_time);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[12], &mut self.host_recovery);
+        v.leaf(&NAMES[13], &mut self.allows_multiple_instance_types);
+        v.leaf(&NAMES[14], &mut self.owner_id);
+        v.leaf(&NAMES[15], &mut self.availability_zone_id);
+        v.leaf(&NAMES[16], &mut self.member_of_service_linked_resource_group);
+        v.leaf(&NAMES[17], &mut self.outpost_arn);
+        v.leaf(&NAMES[18], &mut self.host_maintenance);
+        v.leaf(&NAMES[19], &mut self.asset_id);
+        v.shape(&NAMES[20], &mut self.cpu_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostCpuOptions {
+    pub amd_sev_snp: Option<String>,
+}
+impl s::Shape for HostCpuOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AmdSevSnp", "AmdSevSnp", "amdSevSnp")];
+        v.leaf(&NAMES[0], &mut self.amd_sev_snp);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostCpuOptionsRequest {
+    pub amd_sev_snp: Option<String>,
+}
+impl s::Shape for HostCpuOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AmdSevSnp", "AmdSevSnp", "AmdSevSnp")];
+        v.leaf(&NAMES[0], &mut self.amd_sev_snp);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostInstance {
+    pub instance_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub owner_id: Option<String>,
+}
+impl s::Shape for HostInstance {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.owner_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostProperties {
+    pub cores: Option<i32>,
+    pub instance_type: Option<String>,
+    pub instance_family: Option<String>,
+    pub sockets: Option<i32>,
+    pub total_v_cpus: Option<i32>,
+}
+impl s::Shape for HostProperties {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Cores", "Cores", "cores"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("InstanceFamily", "InstanceFamily", "instanceFamily"),
+            s::Field::new("Sockets", "Sockets", "sockets"),
+            s::Field::new("TotalVCpus", "TotalVCpus", "totalVCpus"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cores);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.instance_family);
+        v.leaf(&NAMES[3], &mut self.sockets);
+        v.leaf(&NAMES[4], &mut self.total_v_cpus);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct IamInstanceProfile {
     pub arn: Option<String>,
     pub id: Option<String>,
@@ -2810,6 +10681,31 @@ impl s::Shape for IamInstanceProfile {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct IamInstanceProfileAssociation {
+    pub association_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub iam_instance_profile: Option<IamInstanceProfile>,
+    pub state: Option<String>,
+    pub timestamp: Option<s::Timestamp>,
+}
+impl s::Shape for IamInstanceProfileAssociation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("AssociationId", "AssociationId", "associationId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "iamInstanceProfile"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("Timestamp", "Timestamp", "timestamp"),
+        ];
+        v.leaf(&NAMES[0], &mut self.association_id);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.shape(&NAMES[2], &mut self.iam_instance_profile);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.timestamp);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct IamInstanceProfileSpecification {
     pub arn: Option<String>,
     pub name: Option<String>,
@@ -2819,6 +10715,19 @@ impl s::Shape for IamInstanceProfileSpecification {
         static NAMES: [s::Field; 2] = [s::Field::new("Arn", "Arn", "arn"), s::Field::new("Name", "Name", "name")];
         v.leaf(&NAMES[0], &mut self.arn);
         v.leaf(&NAMES[1], &mut self.name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IcmpTypeCode {
+    pub code: Option<i32>,
+    pub r#type: Option<i32>,
+}
+impl s::Shape for IcmpTypeCode {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Code", "Code", "code"), s::Field::new("Type", "Type", "type")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.r#type);
     }
 }
 
@@ -2970,6 +10879,151 @@ impl s::Shape for Image {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageAttribute {
+    pub description: Option<AttributeValue>,
+    pub kernel_id: Option<AttributeValue>,
+    pub ramdisk_id: Option<AttributeValue>,
+    pub sriov_net_support: Option<AttributeValue>,
+    pub boot_mode: Option<AttributeValue>,
+    pub tpm_support: Option<AttributeValue>,
+    pub uefi_data: Option<AttributeValue>,
+    pub last_launched_time: Option<AttributeValue>,
+    pub imds_support: Option<AttributeValue>,
+    pub deregistration_protection: Option<AttributeValue>,
+    pub image_id: Option<String>,
+    pub launch_permissions: Vec<LaunchPermission>,
+    pub product_codes: Vec<ProductCode>,
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+}
+impl s::Shape for ImageAttribute {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 14] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("KernelId", "Kernel", "kernel"),
+            s::Field::new("RamdiskId", "Ramdisk", "ramdisk"),
+            s::Field::new("SriovNetSupport", "SriovNetSupport", "sriovNetSupport"),
+            s::Field::new("BootMode", "BootMode", "bootMode"),
+            s::Field::new("TpmSupport", "TpmSupport", "tpmSupport"),
+            s::Field::new("UefiData", "UefiData", "uefiData"),
+            s::Field::new("LastLaunchedTime", "LastLaunchedTime", "lastLaunchedTime"),
+            s::Field::new("ImdsSupport", "ImdsSupport", "imdsSupport"),
+            s::Field::new("DeregistrationProtection", "DeregistrationProtection", "deregistrationProtection"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("LaunchPermissions", "LaunchPermission", "launchPermission").list("item"),
+            s::Field::new("ProductCodes", "ProductCodes", "productCodes").list("item"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "blockDeviceMapping").list("item"),
+        ];
+        v.shape(&NAMES[0], &mut self.description);
+        v.shape(&NAMES[1], &mut self.kernel_id);
+        v.shape(&NAMES[2], &mut self.ramdisk_id);
+        v.shape(&NAMES[3], &mut self.sriov_net_support);
+        v.shape(&NAMES[4], &mut self.boot_mode);
+        v.shape(&NAMES[5], &mut self.tpm_support);
+        v.shape(&NAMES[6], &mut self.uefi_data);
+        v.shape(&NAMES[7], &mut self.last_launched_time);
+        v.shape(&NAMES[8], &mut self.imds_support);
+        v.shape(&NAMES[9], &mut self.deregistration_protection);
+        v.leaf(&NAMES[10], &mut self.image_id);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.launch_permissions));
+        v.list(&NAMES[12], &mut s::Shapes(&mut self.product_codes));
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.block_device_mappings));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageDiskContainer {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub format: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucket>,
+}
+impl s::Shape for ImageDiskContainer {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DeviceName", "DeviceName", "DeviceName"),
+            s::Field::new("Format", "Format", "Format"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("Url", "Url", "Url"),
+            s::Field::new("UserBucket", "UserBucket", "UserBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.device_name);
+        v.leaf(&NAMES[2], &mut self.format);
+        v.leaf(&NAMES[3], &mut self.snapshot_id);
+        v.leaf(&NAMES[4], &mut self.url);
+        v.shape(&NAMES[5], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageMetadata {
+    pub image_id: Option<String>,
+    pub name: Option<String>,
+    pub owner_id: Option<String>,
+    pub state: Option<String>,
+    pub image_owner_alias: Option<String>,
+    pub creation_date: Option<String>,
+    pub deprecation_time: Option<String>,
+    pub image_allowed: Option<bool>,
+    pub is_public: Option<bool>,
+    pub image_watermarks: Vec<ImageWatermark>,
+}
+impl s::Shape for ImageMetadata {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("Name", "Name", "name"),
+            s::Field::new("OwnerId", "ImageOwnerId", "imageOwnerId"),
+            s::Field::new("State", "ImageState", "imageState"),
+            s::Field::new("ImageOwnerAlias", "ImageOwnerAlias", "imageOwnerAlias"),
+            s::Field::new("CreationDate", "CreationDate", "creationDate"),
+            s::Field::new("DeprecationTime", "DeprecationTime", "deprecationTime"),
+            s::Field::new("ImageAllowed", "ImageAllowed", "imageAllowed"),
+            s::Field::new("IsPublic", "IsPublic", "isPublic"),
+            s::Field::new("ImageWatermarks", "ImageWatermarkSet", "imageWatermarkSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.name);
+        v.leaf(&NAMES[2], &mut self.owner_id);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.image_owner_alias);
+        v.leaf(&NAMES[5], &mut self.creation_date);
+        v.leaf(&NAMES[6], &mut self.deprecation_time);
+        v.leaf(&NAMES[7], &mut self.image_allowed);
+        v.leaf(&NAMES[8], &mut self.is_public);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.image_watermarks));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageRecycleBinInfo {
+    pub image_id: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+}
+impl s::Shape for ImageRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("Name", "Name", "name"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.name);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.leaf(&NAMES[3], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[4], &mut self.recycle_bin_exit_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageWatermark {
     pub watermark_key: Option<String>,
     pub source_image_region: Option<String>,
@@ -2991,6 +11045,207 @@ impl s::Shape for ImageWatermark {
         v.leaf(&NAMES[2], &mut self.source_image_id);
         v.leaf(&NAMES[3], &mut self.source_image_creation_time);
         v.leaf(&NAMES[4], &mut self.watermark_creation_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationRequest {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for ImportImageLicenseConfigurationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "LicenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationResponse {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for ImportImageLicenseConfigurationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "licenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageRequest {
+    pub architecture: Option<String>,
+    pub client_data: Option<ClientData>,
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_containers: Vec<ImageDiskContainer>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub role_name: Option<String>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationRequest>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub usage_operation: Option<String>,
+    pub boot_mode: Option<String>,
+}
+impl s::Shape for ImportImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("Architecture", "Architecture", "Architecture"),
+            s::Field::new("ClientData", "ClientData", "ClientData"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskContainers", "DiskContainer", "DiskContainer").list("item"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "Hypervisor"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "LicenseType"),
+            s::Field::new("Platform", "Platform", "Platform"),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "LicenseSpecifications").list("item"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "UsageOperation"),
+            s::Field::new("BootMode", "BootMode", "BootMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.shape(&NAMES[1], &mut self.client_data);
+        v.leaf(&NAMES[2], &mut self.client_token);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.disk_containers));
+        v.leaf(&NAMES[5], &mut self.dry_run);
+        v.leaf(&NAMES[6], &mut self.encrypted);
+        v.leaf(&NAMES[7], &mut self.hypervisor);
+        v.leaf(&NAMES[8], &mut self.kms_key_id);
+        v.leaf(&NAMES[9], &mut self.license_type);
+        v.leaf(&NAMES[10], &mut self.platform);
+        v.leaf(&NAMES[11], &mut self.role_name);
+        v.list(&NAMES[12], &mut s::Shapes(&mut self.license_specifications));
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[14], &mut self.usage_operation);
+        v.leaf(&NAMES[15], &mut self.boot_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageResult {
+    pub architecture: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub image_id: Option<String>,
+    pub import_task_id: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_details: Vec<SnapshotDetail>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationResponse>,
+    pub tags: Vec<Tag>,
+    pub usage_operation: Option<String>,
+}
+impl s::Shape for ImportImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("Architecture", "Architecture", "architecture"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "hypervisor"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "licenseType"),
+            s::Field::new("Platform", "Platform", "platform"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotDetails", "SnapshotDetailSet", "snapshotDetailSet").list("item"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "licenseSpecifications").list("item"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "usageOperation"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.hypervisor);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.leaf(&NAMES[5], &mut self.import_task_id);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.license_type);
+        v.leaf(&NAMES[8], &mut self.platform);
+        v.leaf(&NAMES[9], &mut self.progress);
+        v.list(&NAMES[10], &mut s::Shapes(&mut self.snapshot_details));
+        v.leaf(&NAMES[11], &mut self.status);
+        v.leaf(&NAMES[12], &mut self.status_message);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.license_specifications));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[15], &mut self.usage_operation);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageTask {
+    pub architecture: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub image_id: Option<String>,
+    pub import_task_id: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_details: Vec<SnapshotDetail>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationResponse>,
+    pub usage_operation: Option<String>,
+    pub boot_mode: Option<String>,
+}
+impl s::Shape for ImportImageTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("Architecture", "Architecture", "architecture"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "hypervisor"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "licenseType"),
+            s::Field::new("Platform", "Platform", "platform"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotDetails", "SnapshotDetailSet", "snapshotDetailSet").list("item"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "licenseSpecifications").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "usageOperation"),
+            s::Field::new("BootMode", "BootMode", "bootMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.hypervisor);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.leaf(&NAMES[5], &mut self.import_task_id);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.license_type);
+        v.leaf(&NAMES[8], &mut self.platform);
+        v.leaf(&NAMES[9], &mut self.progress);
+        v.list(&NAMES[10], &mut s::Shapes(&mut self.snapshot_details));
+        v.leaf(&NAMES[11], &mut self.status);
+        v.leaf(&NAMES[12], &mut self.status_message);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tags));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.license_specifications));
+        v.leaf(&NAMES[15], &mut self.usage_operation);
+        v.leaf(&NAMES[16], &mut self.boot_mode);
     }
 }
 
@@ -3034,6 +11289,87 @@ impl s::Shape for ImportKeyPairResult {
         v.leaf(&NAMES[0], &mut self.key_fingerprint);
         v.leaf(&NAMES[1], &mut self.key_name);
         v.leaf(&NAMES[2], &mut self.key_pair_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotRequest {
+    pub client_data: Option<ClientData>,
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_container: Option<SnapshotDiskContainer>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub role_name: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for ImportSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("ClientData", "ClientData", "ClientData"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskContainer", "DiskContainer", "DiskContainer"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.shape(&NAMES[0], &mut self.client_data);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.shape(&NAMES[3], &mut self.disk_container);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.leaf(&NAMES[5], &mut self.encrypted);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.role_name);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotResult {
+    pub description: Option<String>,
+    pub import_task_id: Option<String>,
+    pub snapshot_task_detail: Option<SnapshotTaskDetail>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ImportSnapshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("SnapshotTaskDetail", "SnapshotTaskDetail", "snapshotTaskDetail"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.import_task_id);
+        v.shape(&NAMES[2], &mut self.snapshot_task_detail);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotTask {
+    pub description: Option<String>,
+    pub import_task_id: Option<String>,
+    pub snapshot_task_detail: Option<SnapshotTaskDetail>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ImportSnapshotTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("SnapshotTaskDetail", "SnapshotTaskDetail", "snapshotTaskDetail"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.import_task_id);
+        v.shape(&NAMES[2], &mut self.snapshot_task_detail);
         v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
     }
 }
@@ -3084,6 +11420,29 @@ impl s::Shape for InferenceDeviceMemoryInfo {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("SizeInMiB", "SizeInMiB", "sizeInMiB")];
         v.leaf(&NAMES[0], &mut self.size_in_mi_b);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InitializationStatusDetails {
+    pub initialization_type: Option<String>,
+    pub progress: Option<i64>,
+    pub estimated_time_to_complete_in_seconds: Option<i64>,
+}
+impl s::Shape for InitializationStatusDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InitializationType", "InitializationType", "initializationType"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new(
+                "EstimatedTimeToCompleteInSeconds",
+                "EstimatedTimeToCompleteInSeconds",
+                "estimatedTimeToCompleteInSeconds",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.initialization_type);
+        v.leaf(&NAMES[1], &mut self.progress);
+        v.leaf(&NAMES[2], &mut self.estimated_time_to_complete_in_seconds);
     }
 }
 
@@ -3419,6 +11778,159 @@ impl s::Shape for InstanceBlockDeviceMappingSpecification {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceCapacity {
+    pub available_capacity: Option<i32>,
+    pub instance_type: Option<String>,
+    pub total_capacity: Option<i32>,
+}
+impl s::Shape for InstanceCapacity {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AvailableCapacity", "AvailableCapacity", "availableCapacity"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("TotalCapacity", "TotalCapacity", "totalCapacity"),
+        ];
+        v.leaf(&NAMES[0], &mut self.available_capacity);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.total_capacity);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceConnectEndpointDnsNames {
+    pub dns_name: Option<String>,
+    pub fips_dns_name: Option<String>,
+}
+impl s::Shape for InstanceConnectEndpointDnsNames {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DnsName", "DnsName", "dnsName"),
+            s::Field::new("FipsDnsName", "FipsDnsName", "fipsDnsName"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dns_name);
+        v.leaf(&NAMES[1], &mut self.fips_dns_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceConnectEndpointPublicDnsNames {
+    pub ipv4: Option<InstanceConnectEndpointDnsNames>,
+    pub dualstack: Option<InstanceConnectEndpointDnsNames>,
+}
+impl s::Shape for InstanceConnectEndpointPublicDnsNames {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Ipv4", "Ipv4", "ipv4"), s::Field::new("Dualstack", "Dualstack", "dualstack")];
+        v.shape(&NAMES[0], &mut self.ipv4);
+        v.shape(&NAMES[1], &mut self.dualstack);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceCreditSpecification {
+    pub instance_id: Option<String>,
+    pub cpu_credits: Option<String>,
+}
+impl s::Shape for InstanceCreditSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("CpuCredits", "CpuCredits", "cpuCredits"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.cpu_credits);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceCreditSpecificationRequest {
+    pub instance_id: Option<String>,
+    pub cpu_credits: Option<String>,
+}
+impl s::Shape for InstanceCreditSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("CpuCredits", "CpuCredits", "CpuCredits"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.cpu_credits);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceExportDetails {
+    pub instance_id: Option<String>,
+    pub target_environment: Option<String>,
+}
+impl s::Shape for InstanceExportDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("TargetEnvironment", "TargetEnvironment", "targetEnvironment"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.target_environment);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceFamilyCreditSpecification {
+    pub instance_family: Option<String>,
+    pub cpu_credits: Option<String>,
+}
+impl s::Shape for InstanceFamilyCreditSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceFamily", "InstanceFamily", "instanceFamily"),
+            s::Field::new("CpuCredits", "CpuCredits", "cpuCredits"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_family);
+        v.leaf(&NAMES[1], &mut self.cpu_credits);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceImageMetadata {
+    pub instance_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub launch_time: Option<s::Timestamp>,
+    pub availability_zone: Option<String>,
+    pub zone_id: Option<String>,
+    pub state: Option<InstanceState>,
+    pub owner_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub image_metadata: Option<ImageMetadata>,
+    pub operator: Option<OperatorResponse>,
+}
+impl s::Shape for InstanceImageMetadata {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("LaunchTime", "LaunchTime", "launchTime"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("ZoneId", "ZoneId", "zoneId"),
+            s::Field::new("State", "InstanceState", "instanceState"),
+            s::Field::new("OwnerId", "InstanceOwnerId", "instanceOwnerId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("ImageMetadata", "ImageMetadata", "imageMetadata"),
+            s::Field::new("Operator", "Operator", "operator"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.launch_time);
+        v.leaf(&NAMES[3], &mut self.availability_zone);
+        v.leaf(&NAMES[4], &mut self.zone_id);
+        v.shape(&NAMES[5], &mut self.state);
+        v.leaf(&NAMES[6], &mut self.owner_id);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tags));
+        v.shape(&NAMES[8], &mut self.image_metadata);
+        v.shape(&NAMES[9], &mut self.operator);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceIpv4Prefix {
     pub ipv4_prefix: Option<String>,
 }
@@ -3442,6 +11954,17 @@ impl s::Shape for InstanceIpv6Address {
         ];
         v.leaf(&NAMES[0], &mut self.ipv6_address);
         v.leaf(&NAMES[1], &mut self.is_primary_ipv6);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceIpv6AddressRequest {
+    pub ipv6_address: Option<String>,
+}
+impl s::Shape for InstanceIpv6AddressRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Ipv6Address", "Ipv6Address", "Ipv6Address")];
+        v.leaf(&NAMES[0], &mut self.ipv6_address);
     }
 }
 
@@ -3500,6 +12023,37 @@ impl s::Shape for InstanceMarketOptionsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceMetadataDefaultsResponse {
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+    pub instance_metadata_tags: Option<String>,
+    pub managed_by: Option<String>,
+    pub managed_exception_message: Option<String>,
+    pub http_tokens_enforced: Option<String>,
+}
+impl s::Shape for InstanceMetadataDefaultsResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("HttpTokens", "HttpTokens", "httpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "httpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "httpEndpoint"),
+            s::Field::new("InstanceMetadataTags", "InstanceMetadataTags", "instanceMetadataTags"),
+            s::Field::new("ManagedBy", "ManagedBy", "managedBy"),
+            s::Field::new("ManagedExceptionMessage", "ManagedExceptionMessage", "managedExceptionMessage"),
+            s::Field::new("HttpTokensEnforced", "HttpTokensEnforced", "httpTokensEnforced"),
+        ];
+        v.leaf(&NAMES[0], &mut self.http_tokens);
+        v.leaf(&NAMES[1], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[2], &mut self.http_endpoint);
+        v.leaf(&NAMES[3], &mut self.instance_metadata_tags);
+        v.leaf(&NAMES[4], &mut self.managed_by);
+        v.leaf(&NAMES[5], &mut self.managed_exception_message);
+        v.leaf(&NAMES[6], &mut self.http_tokens_enforced);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceMetadataOptionsRequest {
     pub http_tokens: Option<String>,
     pub http_put_response_hop_limit: Option<i32>,
@@ -3549,6 +12103,22 @@ impl s::Shape for InstanceMetadataOptionsResponse {
         v.leaf(&NAMES[3], &mut self.http_endpoint);
         v.leaf(&NAMES[4], &mut self.http_protocol_ipv6);
         v.leaf(&NAMES[5], &mut self.instance_metadata_tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceMonitoring {
+    pub instance_id: Option<String>,
+    pub monitoring: Option<Monitoring>,
+}
+impl s::Shape for InstanceMonitoring {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("Monitoring", "Monitoring", "monitoring"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.shape(&NAMES[1], &mut self.monitoring);
     }
 }
 
@@ -3817,6 +12387,208 @@ impl s::Shape for InstancePrivateIpAddress {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceRequirements {
+    pub v_cpu_count: Option<VCpuCountRange>,
+    pub memory_mi_b: Option<MemoryMiB>,
+    pub cpu_manufacturers: Vec<String>,
+    pub memory_gi_b_per_v_cpu: Option<MemoryGiBPerVCpu>,
+    pub excluded_instance_types: Vec<String>,
+    pub instance_generations: Vec<String>,
+    pub spot_max_price_percentage_over_lowest_price: Option<i32>,
+    pub on_demand_max_price_percentage_over_lowest_price: Option<i32>,
+    pub bare_metal: Option<String>,
+    pub burstable_performance: Option<String>,
+    pub require_hibernate_support: Option<bool>,
+    pub network_interface_count: Option<NetworkInterfaceCount>,
+    pub local_storage: Option<String>,
+    pub local_storage_types: Vec<String>,
+    pub total_local_storage_gb: Option<TotalLocalStorageGB>,
+    pub baseline_ebs_bandwidth_mbps: Option<BaselineEbsBandwidthMbps>,
+    pub accelerator_types: Vec<String>,
+    pub accelerator_count: Option<AcceleratorCount>,
+    pub accelerator_manufacturers: Vec<String>,
+    pub accelerator_names: Vec<String>,
+    pub accelerator_total_memory_mi_b: Option<AcceleratorTotalMemoryMiB>,
+    pub network_bandwidth_gbps: Option<NetworkBandwidthGbps>,
+    pub allowed_instance_types: Vec<String>,
+    pub max_spot_price_as_percentage_of_optimal_on_demand_price: Option<i32>,
+    pub baseline_performance_factors: Option<BaselinePerformanceFactors>,
+    pub require_encryption_in_transit: Option<bool>,
+}
+impl s::Shape for InstanceRequirements {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 26] = [
+            s::Field::new("VCpuCount", "VCpuCount", "vCpuCount"),
+            s::Field::new("MemoryMiB", "MemoryMiB", "memoryMiB"),
+            s::Field::new("CpuManufacturers", "CpuManufacturerSet", "cpuManufacturerSet").list("item"),
+            s::Field::new("MemoryGiBPerVCpu", "MemoryGiBPerVCpu", "memoryGiBPerVCpu"),
+            s::Field::new("ExcludedInstanceTypes", "ExcludedInstanceTypeSet", "excludedInstanceTypeSet").list("item"),
+            s::Field::new("InstanceGenerations", "InstanceGenerationSet", "instanceGenerationSet").list("item"),
+            s::Field::new(
+                "SpotMaxPricePercentageOverLowestPrice",
+                "SpotMaxPricePercentageOverLowestPrice",
+                "spotMaxPricePercentageOverLowestPrice",
+            ),
+            s::Field::new(
+                "OnDemandMaxPricePercentageOverLowestPrice",
+                "OnDemandMaxPricePercentageOverLowestPrice",
+                "onDemandMaxPricePercentageOverLowestPrice",
+            ),
+            s::Field::new("BareMetal", "BareMetal", "bareMetal"),
+            s::Field::new("BurstablePerformance", "BurstablePerformance", "burstablePerformance"),
+            s::Field::new("RequireHibernateSupport", "RequireHibernateSupport", "requireHibernateSupport"),
+            s::Field::new("NetworkInterfaceCount", "NetworkInterfaceCount", "networkInterfaceCount"),
+            s::Field::new("LocalStorage", "LocalStorage", "localStorage"),
+            s::Field::new("LocalStorageTypes", "LocalStorageTypeSet", "localStorageTypeSet").list("item"),
+            s::Field::new("TotalLocalStorageGB", "TotalLocalStorageGB", "totalLocalStorageGB"),
+            s::Field::new("BaselineEbsBandwidthMbps", "BaselineEbsBandwidthMbps", "baselineEbsBandwidthMbps"),
+            s::Field::new("AcceleratorTypes", "AcceleratorTypeSet", "acceleratorTypeSet").list("item"),
+            s::Field::new("AcceleratorCount", "AcceleratorCount", "acceleratorCount"),
+            s::Field::new("AcceleratorManufacturers", "AcceleratorManufacturerSet", "acceleratorManufacturerSet")
+                .list("item"),
+            s::Field::new("AcceleratorNames", "AcceleratorNameSet", "acceleratorNameSet").list("item"),
+            s::Field::new("AcceleratorTotalMemoryMiB", "AcceleratorTotalMemoryMiB", "acceleratorTotalMemoryMiB"),
+            s::Field::new("NetworkBandwidthGbps", "NetworkBandwidthGbps", "networkBandwidthGbps"),
+            s::Field::new("AllowedInstanceTypes", "AllowedInstanceTypeSet", "allowedInstanceTypeSet").list("item"),
+            s::Field::new(
+                "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+                "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+                "maxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+            ),
+            s::Field::new("BaselinePerformanceFactors", "BaselinePerformanceFactors", "baselinePerformanceFactors"),
+            s::Field::new("RequireEncryptionInTransit", "RequireEncryptionInTransit", "requireEncryptionInTransit"),
+        ];
+        v.shape(&NAMES[0], &mut self.v_cpu_count);
+        v.shape(&NAMES[1], &mut self.memory_mi_b);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.cpu_manufacturers));
+        v.shape(&NAMES[3], &mut self.memory_gi_b_per_v_cpu);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.excluded_instance_types));
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.instance_generations));
+        v.leaf(&NAMES[6], &mut self.spot_max_price_percentage_over_lowest_price);
+        v.leaf(&NAMES[7], &mut self.on_demand_max_price_percentage_over_lowest_price);
+        v.leaf(&NAMES[8], &mut self.bare_metal);
+        v.leaf(&NAMES[9], &mut self.burstable_performance);
+        v.leaf(&NAMES[10], &mut self.require_hibernate_support);
+        v.shape(&NAMES[11], &mut self.network_interface_count);
+        v.leaf(&NAMES[12], &mut self.local_storage);
+        v.list(&NAMES[13], &mut s::Leaves(&mut self.local_storage_types));
+        v.shape(&NAMES[14], &mut self.total_local_storage_gb);
+        v.shape(&NAMES[15], &mut self.baseline_ebs_bandwidth_mbps);
+        v.list(&NAMES[16], &mut s::Leaves(&mut self.accelerator_types));
+        v.shape(&NAMES[17], &mut self.accelerator_count);
+        v.list(&NAMES[18], &mut s::Leaves(&mut self.accelerator_manufacturers));
+        v.list(&NAMES[19], &mut s::Leaves(&mut self.accelerator_names));
+        v.shape(&NAMES[20], &mut self.accelerator_total_memory_mi_b);
+        v.shape(&NAMES[21], &mut self.network_bandwidth_gbps);
+        v.list(&NAMES[22], &mut s::Leaves(&mut self.allowed_instance_types));
+        v.leaf(&NAMES[23], &mut self.max_spot_price_as_percentage_of_optimal_on_demand_price);
+        v.shape(&NAMES[24], &mut self.baseline_performance_factors);
+        v.leaf(&NAMES[25], &mut self.require_encryption_in_transit);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceRequirementsRequest {
+    pub v_cpu_count: Option<VCpuCountRangeRequest>,
+    pub memory_mi_b: Option<MemoryMiBRequest>,
+    pub cpu_manufacturers: Vec<String>,
+    pub memory_gi_b_per_v_cpu: Option<MemoryGiBPerVCpuRequest>,
+    pub excluded_instance_types: Vec<String>,
+    pub instance_generations: Vec<String>,
+    pub spot_max_price_percentage_over_lowest_price: Option<i32>,
+    pub on_demand_max_price_percentage_over_lowest_price: Option<i32>,
+    pub bare_metal: Option<String>,
+    pub burstable_performance: Option<String>,
+    pub require_hibernate_support: Option<bool>,
+    pub network_interface_count: Option<NetworkInterfaceCountRequest>,
+    pub local_storage: Option<String>,
+    pub local_storage_types: Vec<String>,
+    pub total_local_storage_gb: Option<TotalLocalStorageGBRequest>,
+    pub baseline_ebs_bandwidth_mbps: Option<BaselineEbsBandwidthMbpsRequest>,
+    pub accelerator_types: Vec<String>,
+    pub accelerator_count: Option<AcceleratorCountRequest>,
+    pub accelerator_manufacturers: Vec<String>,
+    pub accelerator_names: Vec<String>,
+    pub accelerator_total_memory_mi_b: Option<AcceleratorTotalMemoryMiBRequest>,
+    pub network_bandwidth_gbps: Option<NetworkBandwidthGbpsRequest>,
+    pub allowed_instance_types: Vec<String>,
+    pub max_spot_price_as_percentage_of_optimal_on_demand_price: Option<i32>,
+    pub baseline_performance_factors: Option<BaselinePerformanceFactorsRequest>,
+    pub require_encryption_in_transit: Option<bool>,
+}
+impl s::Shape for InstanceRequirementsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 26] = [
+            s::Field::new("VCpuCount", "VCpuCount", "VCpuCount").required(),
+            s::Field::new("MemoryMiB", "MemoryMiB", "MemoryMiB").required(),
+            s::Field::new("CpuManufacturers", "CpuManufacturer", "CpuManufacturer").list("item"),
+            s::Field::new("MemoryGiBPerVCpu", "MemoryGiBPerVCpu", "MemoryGiBPerVCpu"),
+            s::Field::new("ExcludedInstanceTypes", "ExcludedInstanceType", "ExcludedInstanceType").list("item"),
+            s::Field::new("InstanceGenerations", "InstanceGeneration", "InstanceGeneration").list("item"),
+            s::Field::new(
+                "SpotMaxPricePercentageOverLowestPrice",
+                "SpotMaxPricePercentageOverLowestPrice",
+                "SpotMaxPricePercentageOverLowestPrice",
+            ),
+            s::Field::new(
+                "OnDemandMaxPricePercentageOverLowestPrice",
+                "OnDemandMaxPricePercentageOverLowestPrice",
+                "OnDemandMaxPricePercentageOverLowestPrice",
+            ),
+            s::Field::new("BareMetal", "BareMetal", "BareMetal"),
+            s::Field::new("BurstablePerformance", "BurstablePerformance", "BurstablePerformance"),
+            s::Field::new("RequireHibernateSupport", "RequireHibernateSupport", "RequireHibernateSupport"),
+            s::Field::new("NetworkInterfaceCount", "NetworkInterfaceCount", "NetworkInterfaceCount"),
+            s::Field::new("LocalStorage", "LocalStorage", "LocalStorage"),
+            s::Field::new("LocalStorageTypes", "LocalStorageType", "LocalStorageType").list("item"),
+            s::Field::new("TotalLocalStorageGB", "TotalLocalStorageGB", "TotalLocalStorageGB"),
+            s::Field::new("BaselineEbsBandwidthMbps", "BaselineEbsBandwidthMbps", "BaselineEbsBandwidthMbps"),
+            s::Field::new("AcceleratorTypes", "AcceleratorType", "AcceleratorType").list("item"),
+            s::Field::new("AcceleratorCount", "AcceleratorCount", "AcceleratorCount"),
+            s::Field::new("AcceleratorManufacturers", "AcceleratorManufacturer", "AcceleratorManufacturer")
+                .list("item"),
+            s::Field::new("AcceleratorNames", "AcceleratorName", "AcceleratorName").list("item"),
+            s::Field::new("AcceleratorTotalMemoryMiB", "AcceleratorTotalMemoryMiB", "AcceleratorTotalMemoryMiB"),
+            s::Field::new("NetworkBandwidthGbps", "NetworkBandwidthGbps", "NetworkBandwidthGbps"),
+            s::Field::new("AllowedInstanceTypes", "AllowedInstanceType", "AllowedInstanceType").list("item"),
+            s::Field::new(
+                "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+                "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+                "MaxSpotPriceAsPercentageOfOptimalOnDemandPrice",
+            ),
+            s::Field::new("BaselinePerformanceFactors", "BaselinePerformanceFactors", "BaselinePerformanceFactors"),
+            s::Field::new("RequireEncryptionInTransit", "RequireEncryptionInTransit", "RequireEncryptionInTransit"),
+        ];
+        v.shape(&NAMES[0], &mut self.v_cpu_count);
+        v.shape(&NAMES[1], &mut self.memory_mi_b);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.cpu_manufacturers));
+        v.shape(&NAMES[3], &mut self.memory_gi_b_per_v_cpu);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.excluded_instance_types));
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.instance_generations));
+        v.leaf(&NAMES[6], &mut self.spot_max_price_percentage_over_lowest_price);
+        v.leaf(&NAMES[7], &mut self.on_demand_max_price_percentage_over_lowest_price);
+        v.leaf(&NAMES[8], &mut self.bare_metal);
+        v.leaf(&NAMES[9], &mut self.burstable_performance);
+        v.leaf(&NAMES[10], &mut self.require_hibernate_support);
+        v.shape(&NAMES[11], &mut self.network_interface_count);
+        v.leaf(&NAMES[12], &mut self.local_storage);
+        v.list(&NAMES[13], &mut s::Leaves(&mut self.local_storage_types));
+        v.shape(&NAMES[14], &mut self.total_local_storage_gb);
+        v.shape(&NAMES[15], &mut self.baseline_ebs_bandwidth_mbps);
+        v.list(&NAMES[16], &mut s::Leaves(&mut self.accelerator_types));
+        v.shape(&NAMES[17], &mut self.accelerator_count);
+        v.list(&NAMES[18], &mut s::Leaves(&mut self.accelerator_manufacturers));
+        v.list(&NAMES[19], &mut s::Leaves(&mut self.accelerator_names));
+        v.shape(&NAMES[20], &mut self.accelerator_total_memory_mi_b);
+        v.shape(&NAMES[21], &mut self.network_bandwidth_gbps);
+        v.list(&NAMES[22], &mut s::Leaves(&mut self.allowed_instance_types));
+        v.leaf(&NAMES[23], &mut self.max_spot_price_as_percentage_of_optimal_on_demand_price);
+        v.shape(&NAMES[24], &mut self.baseline_performance_factors);
+        v.leaf(&NAMES[25], &mut self.require_encryption_in_transit);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceSecondaryInterface {
     pub attachment: Option<InstanceSecondaryInterfaceAttachment>,
     pub mac_address: Option<String>,
@@ -3935,6 +12707,25 @@ impl s::Shape for InstanceSecondaryInterfaceSpecificationRequest {
         v.leaf(&NAMES[4], &mut self.secondary_subnet_id);
         v.leaf(&NAMES[5], &mut self.interface_type);
         v.leaf(&NAMES[6], &mut self.network_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceSpecification {
+    pub instance_id: Option<String>,
+    pub exclude_boot_volume: Option<bool>,
+    pub exclude_data_volume_ids: Vec<String>,
+}
+impl s::Shape for InstanceSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("ExcludeBootVolume", "ExcludeBootVolume", "ExcludeBootVolume"),
+            s::Field::new("ExcludeDataVolumeIds", "ExcludeDataVolumeId", "ExcludeDataVolumeId").list("VolumeId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.exclude_boot_volume);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.exclude_data_volume_ids));
     }
 }
 
@@ -4100,6 +12891,37 @@ impl s::Shape for InstanceStorageInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceTopology {
+    pub instance_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub group_name: Option<String>,
+    pub network_nodes: Vec<String>,
+    pub availability_zone: Option<String>,
+    pub zone_id: Option<String>,
+    pub capacity_block_id: Option<String>,
+}
+impl s::Shape for InstanceTopology {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("NetworkNodes", "NetworkNodeSet", "networkNodeSet").list("item"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("ZoneId", "ZoneId", "zoneId"),
+            s::Field::new("CapacityBlockId", "CapacityBlockId", "capacityBlockId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.group_name);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.network_nodes));
+        v.leaf(&NAMES[4], &mut self.availability_zone);
+        v.leaf(&NAMES[5], &mut self.zone_id);
+        v.leaf(&NAMES[6], &mut self.capacity_block_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceTypeInfo {
     pub instance_type: Option<String>,
     pub current_generation: Option<bool>,
@@ -4216,6 +13038,17 @@ impl s::Shape for InstanceTypeInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceTypeInfoFromInstanceRequirements {
+    pub instance_type: Option<String>,
+}
+impl s::Shape for InstanceTypeInfoFromInstanceRequirements {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("InstanceType", "InstanceType", "instanceType")];
+        v.leaf(&NAMES[0], &mut self.instance_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceTypeItem {
     pub instance_type: Option<String>,
 }
@@ -4264,6 +13097,22 @@ impl s::Shape for InstanceTypeSpecification {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceUsage {
+    pub account_id: Option<String>,
+    pub used_instance_count: Option<i32>,
+}
+impl s::Shape for InstanceUsage {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AccountId", "AccountId", "accountId"),
+            s::Field::new("UsedInstanceCount", "UsedInstanceCount", "usedInstanceCount"),
+        ];
+        v.leaf(&NAMES[0], &mut self.account_id);
+        v.leaf(&NAMES[1], &mut self.used_instance_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InternetGateway {
     pub attachments: Vec<InternetGatewayAttachment>,
     pub internet_gateway_id: Option<String>,
@@ -4296,6 +13145,54 @@ impl s::Shape for InternetGatewayAttachment {
             [s::Field::new("State", "State", "state"), s::Field::new("VpcId", "VpcId", "vpcId")];
         v.leaf(&NAMES[0], &mut self.state);
         v.leaf(&NAMES[1], &mut self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InterruptibleCapacityAllocation {
+    pub instance_count: Option<i32>,
+    pub target_instance_count: Option<i32>,
+    pub status: Option<String>,
+    pub interruptible_capacity_reservation_id: Option<String>,
+    pub interruption_type: Option<String>,
+    pub zero_size_preference: Option<String>,
+}
+impl s::Shape for InterruptibleCapacityAllocation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("InstanceCount", "InstanceCount", "instanceCount"),
+            s::Field::new("TargetInstanceCount", "TargetInstanceCount", "targetInstanceCount"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new(
+                "InterruptibleCapacityReservationId",
+                "InterruptibleCapacityReservationId",
+                "interruptibleCapacityReservationId",
+            ),
+            s::Field::new("InterruptionType", "InterruptionType", "interruptionType"),
+            s::Field::new("ZeroSizePreference", "ZeroSizePreference", "zeroSizePreference"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_count);
+        v.leaf(&NAMES[1], &mut self.target_instance_count);
+        v.leaf(&NAMES[2], &mut self.status);
+        v.leaf(&NAMES[3], &mut self.interruptible_capacity_reservation_id);
+        v.leaf(&NAMES[4], &mut self.interruption_type);
+        v.leaf(&NAMES[5], &mut self.zero_size_preference);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InterruptionInfo {
+    pub source_capacity_reservation_id: Option<String>,
+    pub interruption_type: Option<String>,
+}
+impl s::Shape for InterruptionInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SourceCapacityReservationId", "SourceCapacityReservationId", "sourceCapacityReservationId"),
+            s::Field::new("InterruptionType", "InterruptionType", "interruptionType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.source_capacity_reservation_id);
+        v.leaf(&NAMES[1], &mut self.interruption_type);
     }
 }
 
@@ -4367,6 +13264,28 @@ impl s::Shape for Ipv4PrefixSpecificationRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv4PrefixSpecificationResponse {
+    pub ipv4_prefix: Option<String>,
+}
+impl s::Shape for Ipv4PrefixSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Ipv4Prefix", "Ipv4Prefix", "ipv4Prefix")];
+        v.leaf(&NAMES[0], &mut self.ipv4_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv6CidrBlock {
+    pub ipv6_cidr_block: Option<String>,
+}
+impl s::Shape for Ipv6CidrBlock {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock")];
+        v.leaf(&NAMES[0], &mut self.ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ipv6PrefixSpecification {
     pub ipv6_prefix: Option<String>,
 }
@@ -4384,6 +13303,17 @@ pub struct Ipv6PrefixSpecificationRequest {
 impl s::Shape for Ipv6PrefixSpecificationRequest {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("Ipv6Prefix", "Ipv6Prefix", "Ipv6Prefix")];
+        v.leaf(&NAMES[0], &mut self.ipv6_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv6PrefixSpecificationResponse {
+    pub ipv6_prefix: Option<String>,
+}
+impl s::Shape for Ipv6PrefixSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Ipv6Prefix", "Ipv6Prefix", "ipv6Prefix")];
         v.leaf(&NAMES[0], &mut self.ipv6_prefix);
     }
 }
@@ -4461,6 +13391,1017 @@ impl s::Shape for KeyPairInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct LastError {
+    pub message: Option<String>,
+    pub code: Option<String>,
+}
+impl s::Shape for LastError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Message", "Message", "message"), s::Field::new("Code", "Code", "code")];
+        v.leaf(&NAMES[0], &mut self.message);
+        v.leaf(&NAMES[1], &mut self.code);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchPermission {
+    pub organization_arn: Option<String>,
+    pub organizational_unit_arn: Option<String>,
+    pub user_id: Option<String>,
+    pub group: Option<String>,
+}
+impl s::Shape for LaunchPermission {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("OrganizationArn", "OrganizationArn", "organizationArn"),
+            s::Field::new("OrganizationalUnitArn", "OrganizationalUnitArn", "organizationalUnitArn"),
+            s::Field::new("UserId", "UserId", "userId"),
+            s::Field::new("Group", "Group", "group"),
+        ];
+        v.leaf(&NAMES[0], &mut self.organization_arn);
+        v.leaf(&NAMES[1], &mut self.organizational_unit_arn);
+        v.leaf(&NAMES[2], &mut self.user_id);
+        v.leaf(&NAMES[3], &mut self.group);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchPermissionModifications {
+    pub add: Vec<LaunchPermission>,
+    pub remove: Vec<LaunchPermission>,
+}
+impl s::Shape for LaunchPermissionModifications {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Add", "Add", "Add").list("item"), s::Field::new("Remove", "Remove", "Remove").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.add));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.remove));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchSpecification {
+    pub user_data: Option<String>,
+    pub addressing_type: Option<String>,
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+    pub ebs_optimized: Option<bool>,
+    pub iam_instance_profile: Option<IamInstanceProfileSpecification>,
+    pub image_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub kernel_id: Option<String>,
+    pub key_name: Option<String>,
+    pub network_interfaces: Vec<InstanceNetworkInterfaceSpecification>,
+    pub placement: Option<SpotPlacement>,
+    pub ramdisk_id: Option<String>,
+    pub subnet_id: Option<String>,
+    pub security_groups: Vec<GroupIdentifier>,
+    pub monitoring: Option<RunInstancesMonitoringEnabled>,
+}
+impl s::Shape for LaunchSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 15] = [
+            s::Field::new("UserData", "UserData", "userData"),
+            s::Field::new("AddressingType", "AddressingType", "addressingType"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "blockDeviceMapping").list("item"),
+            s::Field::new("EbsOptimized", "EbsOptimized", "ebsOptimized"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "iamInstanceProfile"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("KernelId", "KernelId", "kernelId"),
+            s::Field::new("KeyName", "KeyName", "keyName"),
+            s::Field::new("NetworkInterfaces", "NetworkInterfaceSet", "networkInterfaceSet").list("item"),
+            s::Field::new("Placement", "Placement", "placement"),
+            s::Field::new("RamdiskId", "RamdiskId", "ramdiskId"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("SecurityGroups", "GroupSet", "groupSet").list("item"),
+            s::Field::new("Monitoring", "Monitoring", "monitoring"),
+        ];
+        v.leaf(&NAMES[0], &mut self.user_data);
+        v.leaf(&NAMES[1], &mut self.addressing_type);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.block_device_mappings));
+        v.leaf(&NAMES[3], &mut self.ebs_optimized);
+        v.shape(&NAMES[4], &mut self.iam_instance_profile);
+        v.leaf(&NAMES[5], &mut self.image_id);
+        v.leaf(&NAMES[6], &mut self.instance_type);
+        v.leaf(&NAMES[7], &mut self.kernel_id);
+        v.leaf(&NAMES[8], &mut self.key_name);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.network_interfaces));
+        v.shape(&NAMES[10], &mut self.placement);
+        v.leaf(&NAMES[11], &mut self.ramdisk_id);
+        v.leaf(&NAMES[12], &mut self.subnet_id);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.security_groups));
+        v.shape(&NAMES[14], &mut self.monitoring);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplate {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub create_time: Option<s::Timestamp>,
+    pub created_by: Option<String>,
+    pub default_version_number: Option<i64>,
+    pub latest_version_number: Option<i64>,
+    pub tags: Vec<Tag>,
+    pub operator: Option<OperatorResponse>,
+}
+impl s::Shape for LaunchTemplate {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("CreatedBy", "CreatedBy", "createdBy"),
+            s::Field::new("DefaultVersionNumber", "DefaultVersionNumber", "defaultVersionNumber"),
+            s::Field::new("LatestVersionNumber", "LatestVersionNumber", "latestVersionNumber"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("Operator", "Operator", "operator"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.create_time);
+        v.leaf(&NAMES[3], &mut self.created_by);
+        v.leaf(&NAMES[4], &mut self.default_version_number);
+        v.leaf(&NAMES[5], &mut self.latest_version_number);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.tags));
+        v.shape(&NAMES[7], &mut self.operator);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateAndOverridesResponse {
+    pub launch_template_specification: Option<FleetLaunchTemplateSpecification>,
+    pub overrides: Option<FleetLaunchTemplateOverrides>,
+}
+impl s::Shape for LaunchTemplateAndOverridesResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("LaunchTemplateSpecification", "LaunchTemplateSpecification", "launchTemplateSpecification"),
+            s::Field::new("Overrides", "Overrides", "overrides"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_template_specification);
+        v.shape(&NAMES[1], &mut self.overrides);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateBlockDeviceMapping {
+    pub device_name: Option<String>,
+    pub virtual_name: Option<String>,
+    pub ebs: Option<LaunchTemplateEbsBlockDevice>,
+    pub no_device: Option<String>,
+}
+impl s::Shape for LaunchTemplateBlockDeviceMapping {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DeviceName", "DeviceName", "deviceName"),
+            s::Field::new("VirtualName", "VirtualName", "virtualName"),
+            s::Field::new("Ebs", "Ebs", "ebs"),
+            s::Field::new("NoDevice", "NoDevice", "noDevice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device_name);
+        v.leaf(&NAMES[1], &mut self.virtual_name);
+        v.shape(&NAMES[2], &mut self.ebs);
+        v.leaf(&NAMES[3], &mut self.no_device);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateBlockDeviceMappingRequest {
+    pub device_name: Option<String>,
+    pub virtual_name: Option<String>,
+    pub ebs: Option<LaunchTemplateEbsBlockDeviceRequest>,
+    pub no_device: Option<String>,
+}
+impl s::Shape for LaunchTemplateBlockDeviceMappingRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DeviceName", "DeviceName", "DeviceName"),
+            s::Field::new("VirtualName", "VirtualName", "VirtualName"),
+            s::Field::new("Ebs", "Ebs", "Ebs"),
+            s::Field::new("NoDevice", "NoDevice", "NoDevice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.device_name);
+        v.leaf(&NAMES[1], &mut self.virtual_name);
+        v.shape(&NAMES[2], &mut self.ebs);
+        v.leaf(&NAMES[3], &mut self.no_device);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateCapacityReservationSpecificationRequest {
+    pub capacity_reservation_preference: Option<String>,
+    pub capacity_reservation_target: Option<CapacityReservationTarget>,
+}
+impl s::Shape for LaunchTemplateCapacityReservationSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "CapacityReservationPreference",
+                "CapacityReservationPreference",
+                "CapacityReservationPreference",
+            ),
+            s::Field::new("CapacityReservationTarget", "CapacityReservationTarget", "CapacityReservationTarget"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_preference);
+        v.shape(&NAMES[1], &mut self.capacity_reservation_target);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateCapacityReservationSpecificationResponse {
+    pub capacity_reservation_preference: Option<String>,
+    pub capacity_reservation_target: Option<CapacityReservationTargetResponse>,
+}
+impl s::Shape for LaunchTemplateCapacityReservationSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "CapacityReservationPreference",
+                "CapacityReservationPreference",
+                "capacityReservationPreference",
+            ),
+            s::Field::new("CapacityReservationTarget", "CapacityReservationTarget", "capacityReservationTarget"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_preference);
+        v.shape(&NAMES[1], &mut self.capacity_reservation_target);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateCpuOptions {
+    pub core_count: Option<i32>,
+    pub threads_per_core: Option<i32>,
+    pub amd_sev_snp: Option<String>,
+    pub nested_virtualization: Option<String>,
+}
+impl s::Shape for LaunchTemplateCpuOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("CoreCount", "CoreCount", "coreCount"),
+            s::Field::new("ThreadsPerCore", "ThreadsPerCore", "threadsPerCore"),
+            s::Field::new("AmdSevSnp", "AmdSevSnp", "amdSevSnp"),
+            s::Field::new("NestedVirtualization", "NestedVirtualization", "nestedVirtualization"),
+        ];
+        v.leaf(&NAMES[0], &mut self.core_count);
+        v.leaf(&NAMES[1], &mut self.threads_per_core);
+        v.leaf(&NAMES[2], &mut self.amd_sev_snp);
+        v.leaf(&NAMES[3], &mut self.nested_virtualization);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateCpuOptionsRequest {
+    pub core_count: Option<i32>,
+    pub threads_per_core: Option<i32>,
+    pub amd_sev_snp: Option<String>,
+    pub nested_virtualization: Option<String>,
+}
+impl s::Shape for LaunchTemplateCpuOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("CoreCount", "CoreCount", "CoreCount"),
+            s::Field::new("ThreadsPerCore", "ThreadsPerCore", "ThreadsPerCore"),
+            s::Field::new("AmdSevSnp", "AmdSevSnp", "AmdSevSnp"),
+            s::Field::new("NestedVirtualization", "NestedVirtualization", "NestedVirtualization"),
+        ];
+        v.leaf(&NAMES[0], &mut self.core_count);
+        v.leaf(&NAMES[1], &mut self.threads_per_core);
+        v.leaf(&NAMES[2], &mut self.amd_sev_snp);
+        v.leaf(&NAMES[3], &mut self.nested_virtualization);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEbsBlockDevice {
+    pub encrypted: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub iops: Option<i32>,
+    pub kms_key_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub volume_type: Option<String>,
+    pub throughput: Option<i32>,
+    pub volume_initialization_rate: Option<i32>,
+    pub ebs_card_index: Option<i32>,
+}
+impl s::Shape for LaunchTemplateEbsBlockDevice {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+            s::Field::new("Iops", "Iops", "iops"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("VolumeType", "VolumeType", "volumeType"),
+            s::Field::new("Throughput", "Throughput", "throughput"),
+            s::Field::new("VolumeInitializationRate", "VolumeInitializationRate", "volumeInitializationRate"),
+            s::Field::new("EbsCardIndex", "EbsCardIndex", "ebsCardIndex"),
+        ];
+        v.leaf(&NAMES[0], &mut self.encrypted);
+        v.leaf(&NAMES[1], &mut self.delete_on_termination);
+        v.leaf(&NAMES[2], &mut self.iops);
+        v.leaf(&NAMES[3], &mut self.kms_key_id);
+        v.leaf(&NAMES[4], &mut self.snapshot_id);
+        v.leaf(&NAMES[5], &mut self.volume_size);
+        v.leaf(&NAMES[6], &mut self.volume_type);
+        v.leaf(&NAMES[7], &mut self.throughput);
+        v.leaf(&NAMES[8], &mut self.volume_initialization_rate);
+        v.leaf(&NAMES[9], &mut self.ebs_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEbsBlockDeviceRequest {
+    pub encrypted: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub iops: Option<i32>,
+    pub kms_key_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub volume_type: Option<String>,
+    pub throughput: Option<i32>,
+    pub volume_initialization_rate: Option<i32>,
+    pub ebs_card_index: Option<i32>,
+}
+impl s::Shape for LaunchTemplateEbsBlockDeviceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "DeleteOnTermination"),
+            s::Field::new("Iops", "Iops", "Iops"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("VolumeSize", "VolumeSize", "VolumeSize"),
+            s::Field::new("VolumeType", "VolumeType", "VolumeType"),
+            s::Field::new("Throughput", "Throughput", "Throughput"),
+            s::Field::new("VolumeInitializationRate", "VolumeInitializationRate", "VolumeInitializationRate"),
+            s::Field::new("EbsCardIndex", "EbsCardIndex", "EbsCardIndex"),
+        ];
+        v.leaf(&NAMES[0], &mut self.encrypted);
+        v.leaf(&NAMES[1], &mut self.delete_on_termination);
+        v.leaf(&NAMES[2], &mut self.iops);
+        v.leaf(&NAMES[3], &mut self.kms_key_id);
+        v.leaf(&NAMES[4], &mut self.snapshot_id);
+        v.leaf(&NAMES[5], &mut self.volume_size);
+        v.leaf(&NAMES[6], &mut self.volume_type);
+        v.leaf(&NAMES[7], &mut self.throughput);
+        v.leaf(&NAMES[8], &mut self.volume_initialization_rate);
+        v.leaf(&NAMES[9], &mut self.ebs_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateElasticInferenceAccelerator {
+    pub r#type: Option<String>,
+    pub count: Option<i32>,
+}
+impl s::Shape for LaunchTemplateElasticInferenceAccelerator {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Type", "Type", "Type").required(), s::Field::new("Count", "Count", "Count")];
+        v.leaf(&NAMES[0], &mut self.r#type);
+        v.leaf(&NAMES[1], &mut self.count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateElasticInferenceAcceleratorResponse {
+    pub r#type: Option<String>,
+    pub count: Option<i32>,
+}
+impl s::Shape for LaunchTemplateElasticInferenceAcceleratorResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Type", "Type", "type"), s::Field::new("Count", "Count", "count")];
+        v.leaf(&NAMES[0], &mut self.r#type);
+        v.leaf(&NAMES[1], &mut self.count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEnaSrdSpecification {
+    pub ena_srd_enabled: Option<bool>,
+    pub ena_srd_udp_specification: Option<LaunchTemplateEnaSrdUdpSpecification>,
+}
+impl s::Shape for LaunchTemplateEnaSrdSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("EnaSrdEnabled", "EnaSrdEnabled", "enaSrdEnabled"),
+            s::Field::new("EnaSrdUdpSpecification", "EnaSrdUdpSpecification", "enaSrdUdpSpecification"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ena_srd_enabled);
+        v.shape(&NAMES[1], &mut self.ena_srd_udp_specification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEnaSrdUdpSpecification {
+    pub ena_srd_udp_enabled: Option<bool>,
+}
+impl s::Shape for LaunchTemplateEnaSrdUdpSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("EnaSrdUdpEnabled", "EnaSrdUdpEnabled", "enaSrdUdpEnabled")];
+        v.leaf(&NAMES[0], &mut self.ena_srd_udp_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEnclaveOptions {
+    pub enabled: Option<bool>,
+}
+impl s::Shape for LaunchTemplateEnclaveOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Enabled", "Enabled", "enabled")];
+        v.leaf(&NAMES[0], &mut self.enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateEnclaveOptionsRequest {
+    pub enabled: Option<bool>,
+}
+impl s::Shape for LaunchTemplateEnclaveOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Enabled", "Enabled", "Enabled")];
+        v.leaf(&NAMES[0], &mut self.enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateHibernationOptions {
+    pub configured: Option<bool>,
+}
+impl s::Shape for LaunchTemplateHibernationOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Configured", "Configured", "configured")];
+        v.leaf(&NAMES[0], &mut self.configured);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateHibernationOptionsRequest {
+    pub configured: Option<bool>,
+}
+impl s::Shape for LaunchTemplateHibernationOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Configured", "Configured", "Configured")];
+        v.leaf(&NAMES[0], &mut self.configured);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateIamInstanceProfileSpecification {
+    pub arn: Option<String>,
+    pub name: Option<String>,
+}
+impl s::Shape for LaunchTemplateIamInstanceProfileSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Arn", "Arn", "arn"), s::Field::new("Name", "Name", "name")];
+        v.leaf(&NAMES[0], &mut self.arn);
+        v.leaf(&NAMES[1], &mut self.name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateIamInstanceProfileSpecificationRequest {
+    pub arn: Option<String>,
+    pub name: Option<String>,
+}
+impl s::Shape for LaunchTemplateIamInstanceProfileSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Arn", "Arn", "Arn"), s::Field::new("Name", "Name", "Name")];
+        v.leaf(&NAMES[0], &mut self.arn);
+        v.leaf(&NAMES[1], &mut self.name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMaintenanceOptions {
+    pub auto_recovery: Option<String>,
+}
+impl s::Shape for LaunchTemplateInstanceMaintenanceOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AutoRecovery", "AutoRecovery", "autoRecovery")];
+        v.leaf(&NAMES[0], &mut self.auto_recovery);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMaintenanceOptionsRequest {
+    pub auto_recovery: Option<String>,
+}
+impl s::Shape for LaunchTemplateInstanceMaintenanceOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AutoRecovery", "AutoRecovery", "AutoRecovery")];
+        v.leaf(&NAMES[0], &mut self.auto_recovery);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMarketOptions {
+    pub market_type: Option<String>,
+    pub spot_options: Option<LaunchTemplateSpotMarketOptions>,
+}
+impl s::Shape for LaunchTemplateInstanceMarketOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("MarketType", "MarketType", "marketType"),
+            s::Field::new("SpotOptions", "SpotOptions", "spotOptions"),
+        ];
+        v.leaf(&NAMES[0], &mut self.market_type);
+        v.shape(&NAMES[1], &mut self.spot_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMarketOptionsRequest {
+    pub market_type: Option<String>,
+    pub spot_options: Option<LaunchTemplateSpotMarketOptionsRequest>,
+}
+impl s::Shape for LaunchTemplateInstanceMarketOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("MarketType", "MarketType", "MarketType"),
+            s::Field::new("SpotOptions", "SpotOptions", "SpotOptions"),
+        ];
+        v.leaf(&NAMES[0], &mut self.market_type);
+        v.shape(&NAMES[1], &mut self.spot_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMetadataOptions {
+    pub state: Option<String>,
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+    pub http_protocol_ipv6: Option<String>,
+    pub instance_metadata_tags: Option<String>,
+}
+impl s::Shape for LaunchTemplateInstanceMetadataOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("State", "State", "state"),
+            s::Field::new("HttpTokens", "HttpTokens", "httpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "httpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "httpEndpoint"),
+            s::Field::new("HttpProtocolIpv6", "HttpProtocolIpv6", "httpProtocolIpv6"),
+            s::Field::new("InstanceMetadataTags", "InstanceMetadataTags", "instanceMetadataTags"),
+        ];
+        v.leaf(&NAMES[0], &mut self.state);
+        v.leaf(&NAMES[1], &mut self.http_tokens);
+        v.leaf(&NAMES[2], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[3], &mut self.http_endpoint);
+        v.leaf(&NAMES[4], &mut self.http_protocol_ipv6);
+        v.leaf(&NAMES[5], &mut self.instance_metadata_tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMetadataOptionsRequest {
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+    pub http_protocol_ipv6: Option<String>,
+    pub instance_metadata_tags: Option<String>,
+}
+impl s::Shape for LaunchTemplateInstanceMetadataOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("HttpTokens", "HttpTokens", "HttpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "HttpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "HttpEndpoint"),
+            s::Field::new("HttpProtocolIpv6", "HttpProtocolIpv6", "HttpProtocolIpv6"),
+            s::Field::new("InstanceMetadataTags", "InstanceMetadataTags", "InstanceMetadataTags"),
+        ];
+        v.leaf(&NAMES[0], &mut self.http_tokens);
+        v.leaf(&NAMES[1], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[2], &mut self.http_endpoint);
+        v.leaf(&NAMES[3], &mut self.http_protocol_ipv6);
+        v.leaf(&NAMES[4], &mut self.instance_metadata_tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceNetworkInterfaceSpecification {
+    pub associate_carrier_ip_address: Option<bool>,
+    pub associate_public_ip_address: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub description: Option<String>,
+    pub device_index: Option<i32>,
+    pub groups: Vec<String>,
+    pub interface_type: Option<String>,
+    pub ipv6_address_count: Option<i32>,
+    pub ipv6_addresses: Vec<InstanceIpv6Address>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub private_ip_addresses: Vec<PrivateIpAddressSpecification>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub subnet_id: Option<String>,
+    pub network_card_index: Option<i32>,
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationResponse>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationResponse>,
+    pub ipv6_prefix_count: Option<i32>,
+    pub primary_ipv6: Option<bool>,
+    pub ena_srd_specification: Option<LaunchTemplateEnaSrdSpecification>,
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecification>,
+    pub ena_queue_count: Option<i32>,
+}
+impl s::Shape for LaunchTemplateInstanceNetworkInterfaceSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 23] = [
+            s::Field::new("AssociateCarrierIpAddress", "AssociateCarrierIpAddress", "associateCarrierIpAddress"),
+            s::Field::new("AssociatePublicIpAddress", "AssociatePublicIpAddress", "associatePublicIpAddress"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DeviceIndex", "DeviceIndex", "deviceIndex"),
+            s::Field::new("Groups", "GroupSet", "groupSet").list("groupId"),
+            s::Field::new("InterfaceType", "InterfaceType", "interfaceType"),
+            s::Field::new("Ipv6AddressCount", "Ipv6AddressCount", "ipv6AddressCount"),
+            s::Field::new("Ipv6Addresses", "Ipv6AddressesSet", "ipv6AddressesSet").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("PrivateIpAddress", "PrivateIpAddress", "privateIpAddress"),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddressesSet", "privateIpAddressesSet").list("item"),
+            s::Field::new(
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+                "secondaryPrivateIpAddressCount",
+            ),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "networkCardIndex"),
+            s::Field::new("Ipv4Prefixes", "Ipv4PrefixSet", "ipv4PrefixSet").list("item"),
+            s::Field::new("Ipv4PrefixCount", "Ipv4PrefixCount", "ipv4PrefixCount"),
+            s::Field::new("Ipv6Prefixes", "Ipv6PrefixSet", "ipv6PrefixSet").list("item"),
+            s::Field::new("Ipv6PrefixCount", "Ipv6PrefixCount", "ipv6PrefixCount"),
+            s::Field::new("PrimaryIpv6", "PrimaryIpv6", "primaryIpv6"),
+            s::Field::new("EnaSrdSpecification", "EnaSrdSpecification", "enaSrdSpecification"),
+            s::Field::new(
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+                "connectionTrackingSpecification",
+            ),
+            s::Field::new("EnaQueueCount", "EnaQueueCount", "enaQueueCount"),
+        ];
+        v.leaf(&NAMES[0], &mut self.associate_carrier_ip_address);
+        v.leaf(&NAMES[1], &mut self.associate_public_ip_address);
+        v.leaf(&NAMES[2], &mut self.delete_on_termination);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.leaf(&NAMES[4], &mut self.device_index);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.groups));
+        v.leaf(&NAMES[6], &mut self.interface_type);
+        v.leaf(&NAMES[7], &mut self.ipv6_address_count);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.ipv6_addresses));
+        v.leaf(&NAMES[9], &mut self.network_interface_id);
+        v.leaf(&NAMES[10], &mut self.private_ip_address);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[12], &mut self.secondary_private_ip_address_count);
+        v.leaf(&NAMES[13], &mut self.subnet_id);
+        v.leaf(&NAMES[14], &mut self.network_card_index);
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.ipv4_prefixes));
+        v.leaf(&NAMES[16], &mut self.ipv4_prefix_count);
+        v.list(&NAMES[17], &mut s::Shapes(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[18], &mut self.ipv6_prefix_count);
+        v.leaf(&NAMES[19], &mut self.primary_ipv6);
+        v.shape(&NAMES[20], &mut self.ena_srd_specification);
+        v.shape(&NAMES[21], &mut self.connection_tracking_specification);
+        v.leaf(&NAMES[22], &mut self.ena_queue_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceNetworkInterfaceSpecificationRequest {
+    pub associate_carrier_ip_address: Option<bool>,
+    pub associate_public_ip_address: Option<bool>,
+    pub delete_on_termination: Option<bool>,
+    pub description: Option<String>,
+    pub device_index: Option<i32>,
+    pub groups: Vec<String>,
+    pub interface_type: Option<String>,
+    pub ipv6_address_count: Option<i32>,
+    pub ipv6_addresses: Vec<InstanceIpv6AddressRequest>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub private_ip_addresses: Vec<PrivateIpAddressSpecification>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub subnet_id: Option<String>,
+    pub network_card_index: Option<i32>,
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationRequest>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationRequest>,
+    pub ipv6_prefix_count: Option<i32>,
+    pub primary_ipv6: Option<bool>,
+    pub ena_srd_specification: Option<EnaSrdSpecificationRequest>,
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    pub ena_queue_count: Option<i32>,
+}
+impl s::Shape for LaunchTemplateInstanceNetworkInterfaceSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 23] = [
+            s::Field::new("AssociateCarrierIpAddress", "AssociateCarrierIpAddress", "AssociateCarrierIpAddress"),
+            s::Field::new("AssociatePublicIpAddress", "AssociatePublicIpAddress", "AssociatePublicIpAddress"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "DeleteOnTermination"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DeviceIndex", "DeviceIndex", "DeviceIndex"),
+            s::Field::new("Groups", "SecurityGroupId", "SecurityGroupId").list("SecurityGroupId"),
+            s::Field::new("InterfaceType", "InterfaceType", "InterfaceType"),
+            s::Field::new("Ipv6AddressCount", "Ipv6AddressCount", "Ipv6AddressCount"),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "Ipv6Addresses").list("InstanceIpv6Address"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "NetworkInterfaceId"),
+            s::Field::new("PrivateIpAddress", "PrivateIpAddress", "PrivateIpAddress"),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddresses", "PrivateIpAddresses").list("item"),
+            s::Field::new(
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+                "SecondaryPrivateIpAddressCount",
+            ),
+            s::Field::new("SubnetId", "SubnetId", "SubnetId"),
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "NetworkCardIndex"),
+            s::Field::new("Ipv4Prefixes", "Ipv4Prefix", "Ipv4Prefix").list("item"),
+            s::Field::new("Ipv4PrefixCount", "Ipv4PrefixCount", "Ipv4PrefixCount"),
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("Ipv6PrefixCount", "Ipv6PrefixCount", "Ipv6PrefixCount"),
+            s::Field::new("PrimaryIpv6", "PrimaryIpv6", "PrimaryIpv6"),
+            s::Field::new("EnaSrdSpecification", "EnaSrdSpecification", "EnaSrdSpecification"),
+            s::Field::new(
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+            ),
+            s::Field::new("EnaQueueCount", "EnaQueueCount", "EnaQueueCount"),
+        ];
+        v.leaf(&NAMES[0], &mut self.associate_carrier_ip_address);
+        v.leaf(&NAMES[1], &mut self.associate_public_ip_address);
+        v.leaf(&NAMES[2], &mut self.delete_on_termination);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.leaf(&NAMES[4], &mut self.device_index);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.groups));
+        v.leaf(&NAMES[6], &mut self.interface_type);
+        v.leaf(&NAMES[7], &mut self.ipv6_address_count);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.ipv6_addresses));
+        v.leaf(&NAMES[9], &mut self.network_interface_id);
+        v.leaf(&NAMES[10], &mut self.private_ip_address);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[12], &mut self.secondary_private_ip_address_count);
+        v.leaf(&NAMES[13], &mut self.subnet_id);
+        v.leaf(&NAMES[14], &mut self.network_card_index);
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.ipv4_prefixes));
+        v.leaf(&NAMES[16], &mut self.ipv4_prefix_count);
+        v.list(&NAMES[17], &mut s::Shapes(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[18], &mut self.ipv6_prefix_count);
+        v.leaf(&NAMES[19], &mut self.primary_ipv6);
+        v.shape(&NAMES[20], &mut self.ena_srd_specification);
+        v.shape(&NAMES[21], &mut self.connection_tracking_specification);
+        v.leaf(&NAMES[22], &mut self.ena_queue_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceSecondaryInterfaceSpecification {
+    pub delete_on_termination: Option<bool>,
+    pub device_index: Option<i32>,
+    pub private_ip_addresses: Vec<SecondaryInterfacePrivateIpAddressSpecification>,
+    pub private_ip_address_count: Option<i32>,
+    pub secondary_subnet_id: Option<String>,
+    pub interface_type: Option<String>,
+    pub network_card_index: Option<i32>,
+}
+impl s::Shape for LaunchTemplateInstanceSecondaryInterfaceSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+            s::Field::new("DeviceIndex", "DeviceIndex", "deviceIndex"),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddressesSet", "privateIpAddressesSet").list("item"),
+            s::Field::new("PrivateIpAddressCount", "PrivateIpAddressCount", "privateIpAddressCount"),
+            s::Field::new("SecondarySubnetId", "SecondarySubnetId", "secondarySubnetId"),
+            s::Field::new("InterfaceType", "InterfaceType", "interfaceType"),
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "networkCardIndex"),
+        ];
+        v.leaf(&NAMES[0], &mut self.delete_on_termination);
+        v.leaf(&NAMES[1], &mut self.device_index);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[3], &mut self.private_ip_address_count);
+        v.leaf(&NAMES[4], &mut self.secondary_subnet_id);
+        v.leaf(&NAMES[5], &mut self.interface_type);
+        v.leaf(&NAMES[6], &mut self.network_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateInstanceSecondaryInterfaceSpecificationRequest {
+    pub delete_on_termination: Option<bool>,
+    pub device_index: Option<i32>,
+    pub private_ip_addresses: Vec<SecondaryInterfacePrivateIpAddressSpecificationRequest>,
+    pub private_ip_address_count: Option<i32>,
+    pub secondary_subnet_id: Option<String>,
+    pub interface_type: Option<String>,
+    pub network_card_index: Option<i32>,
+}
+impl s::Shape for LaunchTemplateInstanceSecondaryInterfaceSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "DeleteOnTermination"),
+            s::Field::new("DeviceIndex", "DeviceIndex", "DeviceIndex"),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddress", "PrivateIpAddress")
+                .list("SecondaryInterfacePrivateIpAddressSpecification"),
+            s::Field::new("PrivateIpAddressCount", "PrivateIpAddressCount", "PrivateIpAddressCount"),
+            s::Field::new("SecondarySubnetId", "SecondarySubnetId", "SecondarySubnetId"),
+            s::Field::new("InterfaceType", "InterfaceType", "InterfaceType"),
+            s::Field::new("NetworkCardIndex", "NetworkCardIndex", "NetworkCardIndex"),
+        ];
+        v.leaf(&NAMES[0], &mut self.delete_on_termination);
+        v.leaf(&NAMES[1], &mut self.device_index);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.private_ip_addresses));
+        v.leaf(&NAMES[3], &mut self.private_ip_address_count);
+        v.leaf(&NAMES[4], &mut self.secondary_subnet_id);
+        v.leaf(&NAMES[5], &mut self.interface_type);
+        v.leaf(&NAMES[6], &mut self.network_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateLicenseConfiguration {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for LaunchTemplateLicenseConfiguration {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "licenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateLicenseConfigurationRequest {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for LaunchTemplateLicenseConfigurationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "LicenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateNetworkPerformanceOptions {
+    pub bandwidth_weighting: Option<String>,
+}
+impl s::Shape for LaunchTemplateNetworkPerformanceOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("BandwidthWeighting", "BandwidthWeighting", "bandwidthWeighting")];
+        v.leaf(&NAMES[0], &mut self.bandwidth_weighting);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateNetworkPerformanceOptionsRequest {
+    pub bandwidth_weighting: Option<String>,
+}
+impl s::Shape for LaunchTemplateNetworkPerformanceOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("BandwidthWeighting", "BandwidthWeighting", "BandwidthWeighting")];
+        v.leaf(&NAMES[0], &mut self.bandwidth_weighting);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatePlacement {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub affinity: Option<String>,
+    pub group_name: Option<String>,
+    pub host_id: Option<String>,
+    pub tenancy: Option<String>,
+    pub spread_domain: Option<String>,
+    pub host_resource_group_arn: Option<String>,
+    pub partition_number: Option<i32>,
+    pub group_id: Option<String>,
+}
+impl s::Shape for LaunchTemplatePlacement {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("Affinity", "Affinity", "affinity"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("HostId", "HostId", "hostId"),
+            s::Field::new("Tenancy", "Tenancy", "tenancy"),
+            s::Field::new("SpreadDomain", "SpreadDomain", "spreadDomain"),
+            s::Field::new("HostResourceGroupArn", "HostResourceGroupArn", "hostResourceGroupArn"),
+            s::Field::new("PartitionNumber", "PartitionNumber", "partitionNumber"),
+            s::Field::new("GroupId", "GroupId", "groupId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.leaf(&NAMES[2], &mut self.affinity);
+        v.leaf(&NAMES[3], &mut self.group_name);
+        v.leaf(&NAMES[4], &mut self.host_id);
+        v.leaf(&NAMES[5], &mut self.tenancy);
+        v.leaf(&NAMES[6], &mut self.spread_domain);
+        v.leaf(&NAMES[7], &mut self.host_resource_group_arn);
+        v.leaf(&NAMES[8], &mut self.partition_number);
+        v.leaf(&NAMES[9], &mut self.group_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatePlacementRequest {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub affinity: Option<String>,
+    pub group_name: Option<String>,
+    pub host_id: Option<String>,
+    pub tenancy: Option<String>,
+    pub spread_domain: Option<String>,
+    pub host_resource_group_arn: Option<String>,
+    pub partition_number: Option<i32>,
+    pub group_id: Option<String>,
+}
+impl s::Shape for LaunchTemplatePlacementRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "AvailabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "AvailabilityZoneId"),
+            s::Field::new("Affinity", "Affinity", "Affinity"),
+            s::Field::new("GroupName", "GroupName", "GroupName"),
+            s::Field::new("HostId", "HostId", "HostId"),
+            s::Field::new("Tenancy", "Tenancy", "Tenancy"),
+            s::Field::new("SpreadDomain", "SpreadDomain", "SpreadDomain"),
+            s::Field::new("HostResourceGroupArn", "HostResourceGroupArn", "HostResourceGroupArn"),
+            s::Field::new("PartitionNumber", "PartitionNumber", "PartitionNumber"),
+            s::Field::new("GroupId", "GroupId", "GroupId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.leaf(&NAMES[2], &mut self.affinity);
+        v.leaf(&NAMES[3], &mut self.group_name);
+        v.leaf(&NAMES[4], &mut self.host_id);
+        v.leaf(&NAMES[5], &mut self.tenancy);
+        v.leaf(&NAMES[6], &mut self.spread_domain);
+        v.leaf(&NAMES[7], &mut self.host_resource_group_arn);
+        v.leaf(&NAMES[8], &mut self.partition_number);
+        v.leaf(&NAMES[9], &mut self.group_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatePrivateDnsNameOptions {
+    pub hostname_type: Option<String>,
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+}
+impl s::Shape for LaunchTemplatePrivateDnsNameOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("HostnameType", "HostnameType", "hostnameType"),
+            s::Field::new(
+                "EnableResourceNameDnsARecord",
+                "EnableResourceNameDnsARecord",
+                "enableResourceNameDnsARecord",
+            ),
+            s::Field::new(
+                "EnableResourceNameDnsAAAARecord",
+                "EnableResourceNameDnsAAAARecord",
+                "enableResourceNameDnsAAAARecord",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.hostname_type);
+        v.leaf(&NAMES[1], &mut self.enable_resource_name_dns_a_record);
+        v.leaf(&NAMES[2], &mut self.enable_resource_name_dns_aaaa_record);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatePrivateDnsNameOptionsRequest {
+    pub hostname_type: Option<String>,
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+}
+impl s::Shape for LaunchTemplatePrivateDnsNameOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("HostnameType", "HostnameType", "HostnameType"),
+            s::Field::new(
+                "EnableResourceNameDnsARecord",
+                "EnableResourceNameDnsARecord",
+                "EnableResourceNameDnsARecord",
+            ),
+            s::Field::new(
+                "EnableResourceNameDnsAAAARecord",
+                "EnableResourceNameDnsAAAARecord",
+                "EnableResourceNameDnsAAAARecord",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.hostname_type);
+        v.leaf(&NAMES[1], &mut self.enable_resource_name_dns_a_record);
+        v.leaf(&NAMES[2], &mut self.enable_resource_name_dns_aaaa_record);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LaunchTemplateSpecification {
     pub launch_template_id: Option<String>,
     pub launch_template_name: Option<String>,
@@ -4476,6 +14417,165 @@ impl s::Shape for LaunchTemplateSpecification {
         v.leaf(&NAMES[0], &mut self.launch_template_id);
         v.leaf(&NAMES[1], &mut self.launch_template_name);
         v.leaf(&NAMES[2], &mut self.version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateSpotMarketOptions {
+    pub max_price: Option<String>,
+    pub spot_instance_type: Option<String>,
+    pub block_duration_minutes: Option<i32>,
+    pub valid_until: Option<s::Timestamp>,
+    pub instance_interruption_behavior: Option<String>,
+}
+impl s::Shape for LaunchTemplateSpotMarketOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("MaxPrice", "MaxPrice", "maxPrice"),
+            s::Field::new("SpotInstanceType", "SpotInstanceType", "spotInstanceType"),
+            s::Field::new("BlockDurationMinutes", "BlockDurationMinutes", "blockDurationMinutes"),
+            s::Field::new("ValidUntil", "ValidUntil", "validUntil"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "instanceInterruptionBehavior",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_price);
+        v.leaf(&NAMES[1], &mut self.spot_instance_type);
+        v.leaf(&NAMES[2], &mut self.block_duration_minutes);
+        v.leaf(&NAMES[3], &mut self.valid_until);
+        v.leaf(&NAMES[4], &mut self.instance_interruption_behavior);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateSpotMarketOptionsRequest {
+    pub max_price: Option<String>,
+    pub spot_instance_type: Option<String>,
+    pub block_duration_minutes: Option<i32>,
+    pub valid_until: Option<s::Timestamp>,
+    pub instance_interruption_behavior: Option<String>,
+}
+impl s::Shape for LaunchTemplateSpotMarketOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("MaxPrice", "MaxPrice", "MaxPrice"),
+            s::Field::new("SpotInstanceType", "SpotInstanceType", "SpotInstanceType"),
+            s::Field::new("BlockDurationMinutes", "BlockDurationMinutes", "BlockDurationMinutes"),
+            s::Field::new("ValidUntil", "ValidUntil", "ValidUntil"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_price);
+        v.leaf(&NAMES[1], &mut self.spot_instance_type);
+        v.leaf(&NAMES[2], &mut self.block_duration_minutes);
+        v.leaf(&NAMES[3], &mut self.valid_until);
+        v.leaf(&NAMES[4], &mut self.instance_interruption_behavior);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateTagSpecification {
+    pub resource_type: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for LaunchTemplateTagSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ResourceType", "ResourceType", "resourceType"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.resource_type);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateTagSpecificationRequest {
+    pub resource_type: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for LaunchTemplateTagSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ResourceType", "ResourceType", "ResourceType"),
+            s::Field::new("Tags", "Tag", "Tag").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.resource_type);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplateVersion {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version_number: Option<i64>,
+    pub version_description: Option<String>,
+    pub create_time: Option<s::Timestamp>,
+    pub created_by: Option<String>,
+    pub default_version: Option<bool>,
+    pub launch_template_data: Option<ResponseLaunchTemplateData>,
+    pub operator: Option<OperatorResponse>,
+}
+impl s::Shape for LaunchTemplateVersion {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName"),
+            s::Field::new("VersionNumber", "VersionNumber", "versionNumber"),
+            s::Field::new("VersionDescription", "VersionDescription", "versionDescription"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("CreatedBy", "CreatedBy", "createdBy"),
+            s::Field::new("DefaultVersion", "DefaultVersion", "defaultVersion"),
+            s::Field::new("LaunchTemplateData", "LaunchTemplateData", "launchTemplateData"),
+            s::Field::new("Operator", "Operator", "operator"),
+        ];
+        v.leaf(&NAMES[0], &mut self.launch_template_id);
+        v.leaf(&NAMES[1], &mut self.launch_template_name);
+        v.leaf(&NAMES[2], &mut self.version_number);
+        v.leaf(&NAMES[3], &mut self.version_description);
+        v.leaf(&NAMES[4], &mut self.create_time);
+        v.leaf(&NAMES[5], &mut self.created_by);
+        v.leaf(&NAMES[6], &mut self.default_version);
+        v.shape(&NAMES[7], &mut self.launch_template_data);
+        v.shape(&NAMES[8], &mut self.operator);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatesMonitoring {
+    pub enabled: Option<bool>,
+    pub metric_category_ids: Vec<String>,
+}
+impl s::Shape for LaunchTemplatesMonitoring {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Enabled", "Enabled", "enabled"),
+            s::Field::new("MetricCategoryIds", "MetricCategoryIdSet", "metricCategoryIdSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.enabled);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.metric_category_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchTemplatesMonitoringRequest {
+    pub enabled: Option<bool>,
+    pub metric_category_ids: Vec<String>,
+}
+impl s::Shape for LaunchTemplatesMonitoringRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Enabled", "Enabled", "Enabled"),
+            s::Field::new("MetricCategoryIds", "MetricCategoryId", "MetricCategoryId").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.enabled);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.metric_category_ids));
     }
 }
 
@@ -4500,6 +14600,273 @@ impl s::Shape for LicenseConfigurationRequest {
         static NAMES: [s::Field; 1] =
             [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "LicenseConfigurationArn")];
         v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListImagesInRecycleBinRequest {
+    pub image_ids: Vec<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ListImagesInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("ImageIds", "ImageId", "ImageId").list("ImageId"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.image_ids));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListImagesInRecycleBinResult {
+    pub images: Vec<ImageRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListImagesInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Images", "ImageSet", "imageSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.images));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListSnapshotsInRecycleBinRequest {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ListSnapshotsInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("SnapshotIds", "SnapshotId", "SnapshotId").list("SnapshotId"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_results);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.snapshot_ids));
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListSnapshotsInRecycleBinResult {
+    pub snapshots: Vec<SnapshotRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListSnapshotsInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Snapshots", "SnapshotSet", "snapshotSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.snapshots));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListVolumesInRecycleBinRequest {
+    pub volume_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListVolumesInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("VolumeIds", "VolumeId", "VolumeId").list("VolumeId"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.volume_ids));
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListVolumesInRecycleBinResult {
+    pub volumes: Vec<VolumeRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListVolumesInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Volumes", "VolumeSet", "volumeSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.volumes));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LockSnapshotRequest {
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub lock_mode: Option<String>,
+    pub cool_off_period: Option<i32>,
+    pub lock_duration: Option<i32>,
+    pub expiration_date: Option<s::Timestamp>,
+}
+impl s::Shape for LockSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("LockMode", "LockMode", "LockMode").required(),
+            s::Field::new("CoolOffPeriod", "CoolOffPeriod", "CoolOffPeriod"),
+            s::Field::new("LockDuration", "LockDuration", "LockDuration"),
+            s::Field::new("ExpirationDate", "ExpirationDate", "ExpirationDate"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.lock_mode);
+        v.leaf(&NAMES[3], &mut self.cool_off_period);
+        v.leaf(&NAMES[4], &mut self.lock_duration);
+        v.leaf(&NAMES[5], &mut self.expiration_date);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LockSnapshotResult {
+    pub snapshot_id: Option<String>,
+    pub lock_state: Option<String>,
+    pub lock_duration: Option<i32>,
+    pub cool_off_period: Option<i32>,
+    pub cool_off_period_expires_on: Option<s::Timestamp>,
+    pub lock_created_on: Option<s::Timestamp>,
+    pub lock_expires_on: Option<s::Timestamp>,
+    pub lock_duration_start_time: Option<s::Timestamp>,
+}
+impl s::Shape for LockSnapshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("LockState", "LockState", "lockState"),
+            s::Field::new("LockDuration", "LockDuration", "lockDuration"),
+            s::Field::new("CoolOffPeriod", "CoolOffPeriod", "coolOffPeriod"),
+            s::Field::new("CoolOffPeriodExpiresOn", "CoolOffPeriodExpiresOn", "coolOffPeriodExpiresOn"),
+            s::Field::new("LockCreatedOn", "LockCreatedOn", "lockCreatedOn"),
+            s::Field::new("LockExpiresOn", "LockExpiresOn", "lockExpiresOn"),
+            s::Field::new("LockDurationStartTime", "LockDurationStartTime", "lockDurationStartTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.lock_state);
+        v.leaf(&NAMES[2], &mut self.lock_duration);
+        v.leaf(&NAMES[3], &mut self.cool_off_period);
+        v.leaf(&NAMES[4], &mut self.cool_off_period_expires_on);
+        v.leaf(&NAMES[5], &mut self.lock_created_on);
+        v.leaf(&NAMES[6], &mut self.lock_expires_on);
+        v.leaf(&NAMES[7], &mut self.lock_duration_start_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LockedSnapshotsInfo {
+    pub owner_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub lock_state: Option<String>,
+    pub lock_duration: Option<i32>,
+    pub cool_off_period: Option<i32>,
+    pub cool_off_period_expires_on: Option<s::Timestamp>,
+    pub lock_created_on: Option<s::Timestamp>,
+    pub lock_duration_start_time: Option<s::Timestamp>,
+    pub lock_expires_on: Option<s::Timestamp>,
+}
+impl s::Shape for LockedSnapshotsInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("LockState", "LockState", "lockState"),
+            s::Field::new("LockDuration", "LockDuration", "lockDuration"),
+            s::Field::new("CoolOffPeriod", "CoolOffPeriod", "coolOffPeriod"),
+            s::Field::new("CoolOffPeriodExpiresOn", "CoolOffPeriodExpiresOn", "coolOffPeriodExpiresOn"),
+            s::Field::new("LockCreatedOn", "LockCreatedOn", "lockCreatedOn"),
+            s::Field::new("LockDurationStartTime", "LockDurationStartTime", "lockDurationStartTime"),
+            s::Field::new("LockExpiresOn", "LockExpiresOn", "lockExpiresOn"),
+        ];
+        v.leaf(&NAMES[0], &mut self.owner_id);
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+        v.leaf(&NAMES[2], &mut self.lock_state);
+        v.leaf(&NAMES[3], &mut self.lock_duration);
+        v.leaf(&NAMES[4], &mut self.cool_off_period);
+        v.leaf(&NAMES[5], &mut self.cool_off_period_expires_on);
+        v.leaf(&NAMES[6], &mut self.lock_created_on);
+        v.leaf(&NAMES[7], &mut self.lock_duration_start_time);
+        v.leaf(&NAMES[8], &mut self.lock_expires_on);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ManagedPrefixList {
+    pub prefix_list_id: Option<String>,
+    pub address_family: Option<String>,
+    pub state: Option<String>,
+    pub state_message: Option<String>,
+    pub prefix_list_arn: Option<String>,
+    pub prefix_list_name: Option<String>,
+    pub max_entries: Option<i32>,
+    pub version: Option<i64>,
+    pub tags: Vec<Tag>,
+    pub owner_id: Option<String>,
+    pub ipam_prefix_list_resolver_target_id: Option<String>,
+    pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
+}
+impl s::Shape for ManagedPrefixList {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 12] = [
+            s::Field::new("PrefixListId", "PrefixListId", "prefixListId"),
+            s::Field::new("AddressFamily", "AddressFamily", "addressFamily"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateMessage", "StateMessage", "stateMessage"),
+            s::Field::new("PrefixListArn", "PrefixListArn", "prefixListArn"),
+            s::Field::new("PrefixListName", "PrefixListName", "prefixListName"),
+            s::Field::new("MaxEntries", "MaxEntries", "maxEntries"),
+            s::Field::new("Version", "Version", "version"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new(
+                "IpamPrefixListResolverTargetId",
+                "IpamPrefixListResolverTargetId",
+                "ipamPrefixListResolverTargetId",
+            ),
+            s::Field::new(
+                "IpamPrefixListResolverSyncEnabled",
+                "IpamPrefixListResolverSyncEnabled",
+                "ipamPrefixListResolverSyncEnabled",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.prefix_list_id);
+        v.leaf(&NAMES[1], &mut self.address_family);
+        v.leaf(&NAMES[2], &mut self.state);
+        v.leaf(&NAMES[3], &mut self.state_message);
+        v.leaf(&NAMES[4], &mut self.prefix_list_arn);
+        v.leaf(&NAMES[5], &mut self.prefix_list_name);
+        v.leaf(&NAMES[6], &mut self.max_entries);
+        v.leaf(&NAMES[7], &mut self.version);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[9], &mut self.owner_id);
+        v.leaf(&NAMES[10], &mut self.ipam_prefix_list_resolver_target_id);
+        v.leaf(&NAMES[11], &mut self.ipam_prefix_list_resolver_sync_enabled);
     }
 }
 
@@ -4553,6 +14920,32 @@ impl s::Shape for MediaDeviceMemoryInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryGiBPerVCpu {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for MemoryGiBPerVCpu {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryGiBPerVCpuRequest {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for MemoryGiBPerVCpuRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct MemoryInfo {
     pub size_in_mi_b: Option<i64>,
 }
@@ -4560,6 +14953,321 @@ impl s::Shape for MemoryInfo {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("SizeInMiB", "SizeInMiB", "sizeInMiB")];
         v.leaf(&NAMES[0], &mut self.size_in_mi_b);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryMiB {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for MemoryMiB {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryMiBRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for MemoryMiBRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Min", "Min", "Min").required(), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyAddressAttributeRequest {
+    pub allocation_id: Option<String>,
+    pub domain_name: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyAddressAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AllocationId", "AllocationId", "AllocationId").required(),
+            s::Field::new("DomainName", "DomainName", "DomainName"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_id);
+        v.leaf(&NAMES[1], &mut self.domain_name);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyAddressAttributeResult {
+    pub address: Option<AddressAttribute>,
+}
+impl s::Shape for ModifyAddressAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Address", "Address", "address")];
+        v.shape(&NAMES[0], &mut self.address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyCapacityReservationRequest {
+    pub capacity_reservation_id: Option<String>,
+    pub instance_count: Option<i32>,
+    pub end_date: Option<s::Timestamp>,
+    pub end_date_type: Option<String>,
+    pub accept: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub additional_info: Option<String>,
+    pub instance_match_criteria: Option<String>,
+    pub accept_modification_terms: Option<bool>,
+    pub start_date: Option<s::Timestamp>,
+    pub quote_id: Option<String>,
+}
+impl s::Shape for ModifyCapacityReservationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("CapacityReservationId", "CapacityReservationId", "CapacityReservationId").required(),
+            s::Field::new("InstanceCount", "InstanceCount", "InstanceCount"),
+            s::Field::new("EndDate", "EndDate", "EndDate"),
+            s::Field::new("EndDateType", "EndDateType", "EndDateType"),
+            s::Field::new("Accept", "Accept", "Accept"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("AdditionalInfo", "AdditionalInfo", "AdditionalInfo"),
+            s::Field::new("InstanceMatchCriteria", "InstanceMatchCriteria", "InstanceMatchCriteria"),
+            s::Field::new("AcceptModificationTerms", "AcceptModificationTerms", "AcceptModificationTerms"),
+            s::Field::new("StartDate", "StartDate", "StartDate"),
+            s::Field::new("QuoteId", "QuoteId", "QuoteId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.capacity_reservation_id);
+        v.leaf(&NAMES[1], &mut self.instance_count);
+        v.leaf(&NAMES[2], &mut self.end_date);
+        v.leaf(&NAMES[3], &mut self.end_date_type);
+        v.leaf(&NAMES[4], &mut self.accept);
+        v.leaf(&NAMES[5], &mut self.dry_run);
+        v.leaf(&NAMES[6], &mut self.additional_info);
+        v.leaf(&NAMES[7], &mut self.instance_match_criteria);
+        v.leaf(&NAMES[8], &mut self.accept_modification_terms);
+        v.leaf(&NAMES[9], &mut self.start_date);
+        v.leaf(&NAMES[10], &mut self.quote_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyCapacityReservationResult {
+    pub r#return: Option<bool>,
+    pub adjustment_status: Option<String>,
+    pub adjustment_details: Option<CapacityReservationAdjustmentDetails>,
+}
+impl s::Shape for ModifyCapacityReservationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Return", "Return", "return"),
+            s::Field::new("AdjustmentStatus", "AdjustmentStatus", "adjustmentStatus"),
+            s::Field::new("AdjustmentDetails", "AdjustmentDetails", "adjustmentDetails"),
+        ];
+        v.leaf(&NAMES[0], &mut self.r#return);
+        v.leaf(&NAMES[1], &mut self.adjustment_status);
+        v.shape(&NAMES[2], &mut self.adjustment_details);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyDefaultCreditSpecificationRequest {
+    pub dry_run: Option<bool>,
+    pub instance_family: Option<String>,
+    pub cpu_credits: Option<String>,
+}
+impl s::Shape for ModifyDefaultCreditSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceFamily", "InstanceFamily", "InstanceFamily").required(),
+            s::Field::new("CpuCredits", "CpuCredits", "CpuCredits").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_family);
+        v.leaf(&NAMES[2], &mut self.cpu_credits);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyDefaultCreditSpecificationResult {
+    pub instance_family_credit_specification: Option<InstanceFamilyCreditSpecification>,
+}
+impl s::Shape for ModifyDefaultCreditSpecificationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "InstanceFamilyCreditSpecification",
+            "InstanceFamilyCreditSpecification",
+            "instanceFamilyCreditSpecification",
+        )];
+        v.shape(&NAMES[0], &mut self.instance_family_credit_specification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyEbsDefaultKmsKeyIdRequest {
+    pub kms_key_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyEbsDefaultKmsKeyIdRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.kms_key_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyEbsDefaultKmsKeyIdResult {
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for ModifyEbsDefaultKmsKeyIdResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId")];
+        v.leaf(&NAMES[0], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyFleetRequest {
+    pub dry_run: Option<bool>,
+    pub excess_capacity_termination_policy: Option<String>,
+    pub launch_template_configs: Vec<FleetLaunchTemplateConfigRequest>,
+    pub fleet_id: Option<String>,
+    pub target_capacity_specification: Option<TargetCapacitySpecificationRequest>,
+    pub context: Option<String>,
+}
+impl s::Shape for ModifyFleetRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new(
+                "ExcessCapacityTerminationPolicy",
+                "ExcessCapacityTerminationPolicy",
+                "ExcessCapacityTerminationPolicy",
+            ),
+            s::Field::new("LaunchTemplateConfigs", "LaunchTemplateConfig", "LaunchTemplateConfig").list("item"),
+            s::Field::new("FleetId", "FleetId", "FleetId").required(),
+            s::Field::new("TargetCapacitySpecification", "TargetCapacitySpecification", "TargetCapacitySpecification"),
+            s::Field::new("Context", "Context", "Context"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.excess_capacity_termination_policy);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.launch_template_configs));
+        v.leaf(&NAMES[3], &mut self.fleet_id);
+        v.shape(&NAMES[4], &mut self.target_capacity_specification);
+        v.leaf(&NAMES[5], &mut self.context);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyFleetResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifyFleetResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyHostsRequest {
+    pub host_recovery: Option<String>,
+    pub instance_type: Option<String>,
+    pub instance_family: Option<String>,
+    pub host_maintenance: Option<String>,
+    pub host_ids: Vec<String>,
+    pub auto_placement: Option<String>,
+}
+impl s::Shape for ModifyHostsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("HostRecovery", "HostRecovery", "HostRecovery"),
+            s::Field::new("InstanceType", "InstanceType", "InstanceType"),
+            s::Field::new("InstanceFamily", "InstanceFamily", "InstanceFamily"),
+            s::Field::new("HostMaintenance", "HostMaintenance", "HostMaintenance"),
+            s::Field::new("HostIds", "HostId", "hostId").list("item").required(),
+            s::Field::new("AutoPlacement", "AutoPlacement", "autoPlacement"),
+        ];
+        v.leaf(&NAMES[0], &mut self.host_recovery);
+        v.leaf(&NAMES[1], &mut self.instance_type);
+        v.leaf(&NAMES[2], &mut self.instance_family);
+        v.leaf(&NAMES[3], &mut self.host_maintenance);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.host_ids));
+        v.leaf(&NAMES[5], &mut self.auto_placement);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyHostsResult {
+    pub successful: Vec<String>,
+    pub unsuccessful: Vec<UnsuccessfulItem>,
+}
+impl s::Shape for ModifyHostsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Successful", "Successful", "successful").list("item"),
+            s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.successful));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub description: Option<AttributeValue>,
+    pub image_id: Option<String>,
+    pub launch_permission: Option<LaunchPermissionModifications>,
+    pub operation_type: Option<String>,
+    pub product_codes: Vec<String>,
+    pub user_groups: Vec<String>,
+    pub user_ids: Vec<String>,
+    pub value: Option<String>,
+    pub organization_arns: Vec<String>,
+    pub organizational_unit_arns: Vec<String>,
+    pub imds_support: Option<AttributeValue>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyImageAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("Attribute", "Attribute", "Attribute"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("LaunchPermission", "LaunchPermission", "LaunchPermission"),
+            s::Field::new("OperationType", "OperationType", "OperationType"),
+            s::Field::new("ProductCodes", "ProductCode", "ProductCode").list("ProductCode"),
+            s::Field::new("UserGroups", "UserGroup", "UserGroup").list("UserGroup"),
+            s::Field::new("UserIds", "UserId", "UserId").list("UserId"),
+            s::Field::new("Value", "Value", "Value"),
+            s::Field::new("OrganizationArns", "OrganizationArn", "OrganizationArn").list("OrganizationArn"),
+            s::Field::new("OrganizationalUnitArns", "OrganizationalUnitArn", "OrganizationalUnitArn")
+                .list("OrganizationalUnitArn"),
+            s::Field::new("ImdsSupport", "ImdsSupport", "ImdsSupport"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.shape(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.image_id);
+        v.shape(&NAMES[3], &mut self.launch_permission);
+        v.leaf(&NAMES[4], &mut self.operation_type);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.product_codes));
+        v.list(&NAMES[6], &mut s::Leaves(&mut self.user_groups));
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.user_ids));
+        v.leaf(&NAMES[8], &mut self.value);
+        v.list(&NAMES[9], &mut s::Leaves(&mut self.organization_arns));
+        v.list(&NAMES[10], &mut s::Leaves(&mut self.organizational_unit_arns));
+        v.shape(&NAMES[11], &mut self.imds_support);
+        v.leaf(&NAMES[12], &mut self.dry_run);
     }
 }
 
@@ -4632,6 +15340,465 @@ impl s::Shape for ModifyInstanceAttributeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCpuOptionsRequest {
+    pub instance_id: Option<String>,
+    pub core_count: Option<i32>,
+    pub threads_per_core: Option<i32>,
+    pub nested_virtualization: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyInstanceCpuOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("CoreCount", "CoreCount", "CoreCount"),
+            s::Field::new("ThreadsPerCore", "ThreadsPerCore", "ThreadsPerCore"),
+            s::Field::new("NestedVirtualization", "NestedVirtualization", "NestedVirtualization"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.core_count);
+        v.leaf(&NAMES[2], &mut self.threads_per_core);
+        v.leaf(&NAMES[3], &mut self.nested_virtualization);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCpuOptionsResult {
+    pub instance_id: Option<String>,
+    pub core_count: Option<i32>,
+    pub threads_per_core: Option<i32>,
+    pub nested_virtualization: Option<String>,
+}
+impl s::Shape for ModifyInstanceCpuOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("CoreCount", "CoreCount", "coreCount"),
+            s::Field::new("ThreadsPerCore", "ThreadsPerCore", "threadsPerCore"),
+            s::Field::new("NestedVirtualization", "NestedVirtualization", "nestedVirtualization"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.core_count);
+        v.leaf(&NAMES[2], &mut self.threads_per_core);
+        v.leaf(&NAMES[3], &mut self.nested_virtualization);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub instance_credit_specifications: Vec<InstanceCreditSpecificationRequest>,
+}
+impl s::Shape for ModifyInstanceCreditSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("InstanceCreditSpecifications", "InstanceCreditSpecification", "InstanceCreditSpecification")
+                .list("item")
+                .required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.instance_credit_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationResult {
+    pub successful_instance_credit_specifications: Vec<SuccessfulInstanceCreditSpecificationItem>,
+    pub unsuccessful_instance_credit_specifications: Vec<UnsuccessfulInstanceCreditSpecificationItem>,
+}
+impl s::Shape for ModifyInstanceCreditSpecificationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "SuccessfulInstanceCreditSpecifications",
+                "SuccessfulInstanceCreditSpecificationSet",
+                "successfulInstanceCreditSpecificationSet",
+            )
+            .list("item"),
+            s::Field::new(
+                "UnsuccessfulInstanceCreditSpecifications",
+                "UnsuccessfulInstanceCreditSpecificationSet",
+                "unsuccessfulInstanceCreditSpecificationSet",
+            )
+            .list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.successful_instance_credit_specifications));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful_instance_credit_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMaintenanceOptionsRequest {
+    pub instance_id: Option<String>,
+    pub auto_recovery: Option<String>,
+    pub reboot_migration: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyInstanceMaintenanceOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("AutoRecovery", "AutoRecovery", "AutoRecovery"),
+            s::Field::new("RebootMigration", "RebootMigration", "RebootMigration"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.auto_recovery);
+        v.leaf(&NAMES[2], &mut self.reboot_migration);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMaintenanceOptionsResult {
+    pub instance_id: Option<String>,
+    pub auto_recovery: Option<String>,
+    pub reboot_migration: Option<String>,
+}
+impl s::Shape for ModifyInstanceMaintenanceOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("AutoRecovery", "AutoRecovery", "autoRecovery"),
+            s::Field::new("RebootMigration", "RebootMigration", "rebootMigration"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.auto_recovery);
+        v.leaf(&NAMES[2], &mut self.reboot_migration);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMetadataDefaultsRequest {
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+    pub instance_metadata_tags: Option<String>,
+    pub dry_run: Option<bool>,
+    pub http_tokens_enforced: Option<String>,
+}
+impl s::Shape for ModifyInstanceMetadataDefaultsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("HttpTokens", "HttpTokens", "HttpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "HttpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "HttpEndpoint"),
+            s::Field::new("InstanceMetadataTags", "InstanceMetadataTags", "InstanceMetadataTags"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("HttpTokensEnforced", "HttpTokensEnforced", "HttpTokensEnforced"),
+        ];
+        v.leaf(&NAMES[0], &mut self.http_tokens);
+        v.leaf(&NAMES[1], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[2], &mut self.http_endpoint);
+        v.leaf(&NAMES[3], &mut self.instance_metadata_tags);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.leaf(&NAMES[5], &mut self.http_tokens_enforced);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMetadataDefaultsResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifyInstanceMetadataDefaultsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMetadataOptionsRequest {
+    pub instance_id: Option<String>,
+    pub http_tokens: Option<String>,
+    pub http_put_response_hop_limit: Option<i32>,
+    pub http_endpoint: Option<String>,
+    pub dry_run: Option<bool>,
+    pub http_protocol_ipv6: Option<String>,
+    pub instance_metadata_tags: Option<String>,
+}
+impl s::Shape for ModifyInstanceMetadataOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("HttpTokens", "HttpTokens", "HttpTokens"),
+            s::Field::new("HttpPutResponseHopLimit", "HttpPutResponseHopLimit", "HttpPutResponseHopLimit"),
+            s::Field::new("HttpEndpoint", "HttpEndpoint", "HttpEndpoint"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("HttpProtocolIpv6", "HttpProtocolIpv6", "HttpProtocolIpv6"),
+            s::Field::new("InstanceMetadataTags", "InstanceMetadataTags", "InstanceMetadataTags"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.http_tokens);
+        v.leaf(&NAMES[2], &mut self.http_put_response_hop_limit);
+        v.leaf(&NAMES[3], &mut self.http_endpoint);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.leaf(&NAMES[5], &mut self.http_protocol_ipv6);
+        v.leaf(&NAMES[6], &mut self.instance_metadata_tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceMetadataOptionsResult {
+    pub instance_id: Option<String>,
+    pub instance_metadata_options: Option<InstanceMetadataOptionsResponse>,
+}
+impl s::Shape for ModifyInstanceMetadataOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("InstanceMetadataOptions", "InstanceMetadataOptions", "instanceMetadataOptions"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.shape(&NAMES[1], &mut self.instance_metadata_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstancePlacementRequest {
+    pub group_name: Option<String>,
+    pub partition_number: Option<i32>,
+    pub host_resource_group_arn: Option<String>,
+    pub group_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub tenancy: Option<String>,
+    pub affinity: Option<String>,
+    pub host_id: Option<String>,
+}
+impl s::Shape for ModifyInstancePlacementRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("GroupName", "GroupName", "GroupName"),
+            s::Field::new("PartitionNumber", "PartitionNumber", "PartitionNumber"),
+            s::Field::new("HostResourceGroupArn", "HostResourceGroupArn", "HostResourceGroupArn"),
+            s::Field::new("GroupId", "GroupId", "GroupId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId").required(),
+            s::Field::new("Tenancy", "Tenancy", "tenancy"),
+            s::Field::new("Affinity", "Affinity", "affinity"),
+            s::Field::new("HostId", "HostId", "hostId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.group_name);
+        v.leaf(&NAMES[1], &mut self.partition_number);
+        v.leaf(&NAMES[2], &mut self.host_resource_group_arn);
+        v.leaf(&NAMES[3], &mut self.group_id);
+        v.leaf(&NAMES[4], &mut self.instance_id);
+        v.leaf(&NAMES[5], &mut self.tenancy);
+        v.leaf(&NAMES[6], &mut self.affinity);
+        v.leaf(&NAMES[7], &mut self.host_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstancePlacementResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifyInstancePlacementResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyLaunchTemplateRequest {
+    pub dry_run: Option<bool>,
+    pub client_token: Option<String>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub default_version: Option<String>,
+}
+impl s::Shape for ModifyLaunchTemplateRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("LaunchTemplateId", "LaunchTemplateId", "LaunchTemplateId"),
+            s::Field::new("LaunchTemplateName", "LaunchTemplateName", "LaunchTemplateName"),
+            s::Field::new("DefaultVersion", "SetDefaultVersion", "SetDefaultVersion"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.launch_template_id);
+        v.leaf(&NAMES[3], &mut self.launch_template_name);
+        v.leaf(&NAMES[4], &mut self.default_version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyLaunchTemplateResult {
+    pub launch_template: Option<LaunchTemplate>,
+}
+impl s::Shape for ModifyLaunchTemplateResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("LaunchTemplate", "LaunchTemplate", "launchTemplate")];
+        v.shape(&NAMES[0], &mut self.launch_template);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyManagedPrefixListRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub current_version: Option<i64>,
+    pub prefix_list_name: Option<String>,
+    pub add_entries: Vec<AddPrefixListEntry>,
+    pub remove_entries: Vec<RemovePrefixListEntry>,
+    pub max_entries: Option<i32>,
+    pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
+}
+impl s::Shape for ModifyManagedPrefixListRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId").required(),
+            s::Field::new("CurrentVersion", "CurrentVersion", "CurrentVersion"),
+            s::Field::new("PrefixListName", "PrefixListName", "PrefixListName"),
+            s::Field::new("AddEntries", "AddEntry", "AddEntry").list("item"),
+            s::Field::new("RemoveEntries", "RemoveEntry", "RemoveEntry").list("item"),
+            s::Field::new("MaxEntries", "MaxEntries", "MaxEntries"),
+            s::Field::new(
+                "IpamPrefixListResolverSyncEnabled",
+                "IpamPrefixListResolverSyncEnabled",
+                "IpamPrefixListResolverSyncEnabled",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+        v.leaf(&NAMES[2], &mut self.current_version);
+        v.leaf(&NAMES[3], &mut self.prefix_list_name);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.add_entries));
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.remove_entries));
+        v.leaf(&NAMES[6], &mut self.max_entries);
+        v.leaf(&NAMES[7], &mut self.ipam_prefix_list_resolver_sync_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyManagedPrefixListResult {
+    pub prefix_list: Option<ManagedPrefixList>,
+}
+impl s::Shape for ModifyManagedPrefixListResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrefixList", "PrefixList", "prefixList")];
+        v.shape(&NAMES[0], &mut self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyNetworkInterfaceAttributeRequest {
+    pub ena_srd_specification: Option<EnaSrdSpecification>,
+    pub enable_primary_ipv6: Option<bool>,
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    pub associate_public_ip_address: Option<bool>,
+    pub associated_subnet_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+    pub network_interface_id: Option<String>,
+    pub description: Option<AttributeValue>,
+    pub source_dest_check: Option<AttributeBooleanValue>,
+    pub groups: Vec<String>,
+    pub attachment: Option<NetworkInterfaceAttachmentChanges>,
+}
+impl s::Shape for ModifyNetworkInterfaceAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("EnaSrdSpecification", "EnaSrdSpecification", "EnaSrdSpecification"),
+            s::Field::new("EnablePrimaryIpv6", "EnablePrimaryIpv6", "EnablePrimaryIpv6"),
+            s::Field::new(
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+                "ConnectionTrackingSpecification",
+            ),
+            s::Field::new("AssociatePublicIpAddress", "AssociatePublicIpAddress", "AssociatePublicIpAddress"),
+            s::Field::new("AssociatedSubnetIds", "AssociatedSubnetId", "AssociatedSubnetId").list("AssociatedSubnetId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("SourceDestCheck", "SourceDestCheck", "sourceDestCheck"),
+            s::Field::new("Groups", "SecurityGroupId", "SecurityGroupId").list("SecurityGroupId"),
+            s::Field::new("Attachment", "Attachment", "attachment"),
+        ];
+        v.shape(&NAMES[0], &mut self.ena_srd_specification);
+        v.leaf(&NAMES[1], &mut self.enable_primary_ipv6);
+        v.shape(&NAMES[2], &mut self.connection_tracking_specification);
+        v.leaf(&NAMES[3], &mut self.associate_public_ip_address);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.associated_subnet_ids));
+        v.leaf(&NAMES[5], &mut self.dry_run);
+        v.leaf(&NAMES[6], &mut self.network_interface_id);
+        v.shape(&NAMES[7], &mut self.description);
+        v.shape(&NAMES[8], &mut self.source_dest_check);
+        v.list(&NAMES[9], &mut s::Leaves(&mut self.groups));
+        v.shape(&NAMES[10], &mut self.attachment);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesRequest {
+    pub group_id: Option<String>,
+    pub security_group_rules: Vec<SecurityGroupRuleUpdate>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifySecurityGroupRulesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("GroupId", "GroupId", "GroupId").required(),
+            s::Field::new("SecurityGroupRules", "SecurityGroupRule", "SecurityGroupRule").list("item").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.group_id);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.security_group_rules));
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifySecurityGroupRulesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySnapshotAttributeRequest {
+    pub attribute: Option<String>,
+    pub create_volume_permission: Option<CreateVolumePermissionModifications>,
+    pub group_names: Vec<String>,
+    pub operation_type: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub user_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifySnapshotAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Attribute", "Attribute", "Attribute"),
+            s::Field::new("CreateVolumePermission", "CreateVolumePermission", "CreateVolumePermission"),
+            s::Field::new("GroupNames", "UserGroup", "UserGroup").list("GroupName"),
+            s::Field::new("OperationType", "OperationType", "OperationType"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("UserIds", "UserId", "UserId").list("UserId"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.shape(&NAMES[1], &mut self.create_volume_permission);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.group_names));
+        v.leaf(&NAMES[3], &mut self.operation_type);
+        v.leaf(&NAMES[4], &mut self.snapshot_id);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.user_ids));
+        v.leaf(&NAMES[6], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifySubnetAttributeRequest {
     pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
     pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
@@ -4687,6 +15854,67 @@ impl s::Shape for ModifySubnetAttributeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVolumeAttributeRequest {
+    pub auto_enable_io: Option<AttributeBooleanValue>,
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyVolumeAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AutoEnableIO", "AutoEnableIO", "AutoEnableIO"),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.shape(&NAMES[0], &mut self.auto_enable_io);
+        v.leaf(&NAMES[1], &mut self.volume_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVolumeRequest {
+    pub dry_run: Option<bool>,
+    pub volume_id: Option<String>,
+    pub size: Option<i32>,
+    pub volume_type: Option<String>,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub multi_attach_enabled: Option<bool>,
+}
+impl s::Shape for ModifyVolumeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VolumeId", "VolumeId", "VolumeId").required(),
+            s::Field::new("Size", "Size", "Size"),
+            s::Field::new("VolumeType", "VolumeType", "VolumeType"),
+            s::Field::new("Iops", "Iops", "Iops"),
+            s::Field::new("Throughput", "Throughput", "Throughput"),
+            s::Field::new("MultiAttachEnabled", "MultiAttachEnabled", "MultiAttachEnabled"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.volume_id);
+        v.leaf(&NAMES[2], &mut self.size);
+        v.leaf(&NAMES[3], &mut self.volume_type);
+        v.leaf(&NAMES[4], &mut self.iops);
+        v.leaf(&NAMES[5], &mut self.throughput);
+        v.leaf(&NAMES[6], &mut self.multi_attach_enabled);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVolumeResult {
+    pub volume_modification: Option<VolumeModification>,
+}
+impl s::Shape for ModifyVolumeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("VolumeModification", "VolumeModification", "volumeModification")];
+        v.shape(&NAMES[0], &mut self.volume_modification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifyVpcAttributeRequest {
     pub enable_dns_hostnames: Option<AttributeBooleanValue>,
     pub enable_dns_support: Option<AttributeBooleanValue>,
@@ -4713,6 +15941,154 @@ impl s::Shape for ModifyVpcAttributeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcEndpointRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_endpoint_id: Option<String>,
+    pub reset_policy: Option<bool>,
+    pub policy_document: Option<String>,
+    pub add_route_table_ids: Vec<String>,
+    pub remove_route_table_ids: Vec<String>,
+    pub add_subnet_ids: Vec<String>,
+    pub remove_subnet_ids: Vec<String>,
+    pub add_security_group_ids: Vec<String>,
+    pub remove_security_group_ids: Vec<String>,
+    pub ip_address_type: Option<String>,
+    pub dns_options: Option<DnsOptionsSpecification>,
+    pub private_dns_enabled: Option<bool>,
+    pub subnet_configurations: Vec<SubnetConfiguration>,
+}
+impl s::Shape for ModifyVpcEndpointRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 14] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("VpcEndpointId", "VpcEndpointId", "VpcEndpointId").required(),
+            s::Field::new("ResetPolicy", "ResetPolicy", "ResetPolicy"),
+            s::Field::new("PolicyDocument", "PolicyDocument", "PolicyDocument"),
+            s::Field::new("AddRouteTableIds", "AddRouteTableId", "AddRouteTableId").list("item"),
+            s::Field::new("RemoveRouteTableIds", "RemoveRouteTableId", "RemoveRouteTableId").list("item"),
+            s::Field::new("AddSubnetIds", "AddSubnetId", "AddSubnetId").list("item"),
+            s::Field::new("RemoveSubnetIds", "RemoveSubnetId", "RemoveSubnetId").list("item"),
+            s::Field::new("AddSecurityGroupIds", "AddSecurityGroupId", "AddSecurityGroupId").list("item"),
+            s::Field::new("RemoveSecurityGroupIds", "RemoveSecurityGroupId", "RemoveSecurityGroupId").list("item"),
+            s::Field::new("IpAddressType", "IpAddressType", "IpAddressType"),
+            s::Field::new("DnsOptions", "DnsOptions", "DnsOptions"),
+            s::Field::new("PrivateDnsEnabled", "PrivateDnsEnabled", "PrivateDnsEnabled"),
+            s::Field::new("SubnetConfigurations", "SubnetConfiguration", "SubnetConfiguration").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.vpc_endpoint_id);
+        v.leaf(&NAMES[2], &mut self.reset_policy);
+        v.leaf(&NAMES[3], &mut self.policy_document);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.add_route_table_ids));
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.remove_route_table_ids));
+        v.list(&NAMES[6], &mut s::Leaves(&mut self.add_subnet_ids));
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.remove_subnet_ids));
+        v.list(&NAMES[8], &mut s::Leaves(&mut self.add_security_group_ids));
+        v.list(&NAMES[9], &mut s::Leaves(&mut self.remove_security_group_ids));
+        v.leaf(&NAMES[10], &mut self.ip_address_type);
+        v.shape(&NAMES[11], &mut self.dns_options);
+        v.leaf(&NAMES[12], &mut self.private_dns_enabled);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.subnet_configurations));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcEndpointResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifyVpcEndpointResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcPeeringConnectionOptionsRequest {
+    pub accepter_peering_connection_options: Option<PeeringConnectionOptionsRequest>,
+    pub dry_run: Option<bool>,
+    pub requester_peering_connection_options: Option<PeeringConnectionOptionsRequest>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+impl s::Shape for ModifyVpcPeeringConnectionOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new(
+                "AccepterPeeringConnectionOptions",
+                "AccepterPeeringConnectionOptions",
+                "AccepterPeeringConnectionOptions",
+            ),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new(
+                "RequesterPeeringConnectionOptions",
+                "RequesterPeeringConnectionOptions",
+                "RequesterPeeringConnectionOptions",
+            ),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "VpcPeeringConnectionId").required(),
+        ];
+        v.shape(&NAMES[0], &mut self.accepter_peering_connection_options);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.shape(&NAMES[2], &mut self.requester_peering_connection_options);
+        v.leaf(&NAMES[3], &mut self.vpc_peering_connection_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcPeeringConnectionOptionsResult {
+    pub accepter_peering_connection_options: Option<PeeringConnectionOptions>,
+    pub requester_peering_connection_options: Option<PeeringConnectionOptions>,
+}
+impl s::Shape for ModifyVpcPeeringConnectionOptionsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new(
+                "AccepterPeeringConnectionOptions",
+                "AccepterPeeringConnectionOptions",
+                "accepterPeeringConnectionOptions",
+            ),
+            s::Field::new(
+                "RequesterPeeringConnectionOptions",
+                "RequesterPeeringConnectionOptions",
+                "requesterPeeringConnectionOptions",
+            ),
+        ];
+        v.shape(&NAMES[0], &mut self.accepter_peering_connection_options);
+        v.shape(&NAMES[1], &mut self.requester_peering_connection_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MonitorInstancesRequest {
+    pub instance_ids: Vec<String>,
+    pub metric_category_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for MonitorInstancesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceIds", "InstanceId", "InstanceId").list("InstanceId").required(),
+            s::Field::new("MetricCategoryIds", "MetricCategoryId", "MetricCategoryId").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.instance_ids));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.metric_category_ids));
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MonitorInstancesResult {
+    pub instance_monitorings: Vec<InstanceMonitoring>,
+}
+impl s::Shape for MonitorInstancesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("InstanceMonitorings", "InstancesSet", "instancesSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_monitorings));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Monitoring {
     pub metric_category_ids: Vec<String>,
     pub state: Option<String>,
@@ -4725,6 +16101,248 @@ impl s::Shape for Monitoring {
         ];
         v.list(&NAMES[0], &mut s::Leaves(&mut self.metric_category_ids));
         v.leaf(&NAMES[1], &mut self.state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NatGateway {
+    pub create_time: Option<s::Timestamp>,
+    pub delete_time: Option<s::Timestamp>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub nat_gateway_addresses: Vec<NatGatewayAddress>,
+    pub nat_gateway_id: Option<String>,
+    pub provisioned_bandwidth: Option<ProvisionedBandwidth>,
+    pub state: Option<String>,
+    pub subnet_id: Option<String>,
+    pub vpc_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub connectivity_type: Option<String>,
+    pub availability_mode: Option<String>,
+    pub auto_scaling_ips: Option<String>,
+    pub auto_provision_zones: Option<String>,
+    pub attached_appliances: Vec<NatGatewayAttachedAppliance>,
+    pub route_table_id: Option<String>,
+}
+impl s::Shape for NatGateway {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("DeleteTime", "DeleteTime", "deleteTime"),
+            s::Field::new("FailureCode", "FailureCode", "failureCode"),
+            s::Field::new("FailureMessage", "FailureMessage", "failureMessage"),
+            s::Field::new("NatGatewayAddresses", "NatGatewayAddressSet", "natGatewayAddressSet").list("item"),
+            s::Field::new("NatGatewayId", "NatGatewayId", "natGatewayId"),
+            s::Field::new("ProvisionedBandwidth", "ProvisionedBandwidth", "provisionedBandwidth"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("ConnectivityType", "ConnectivityType", "connectivityType"),
+            s::Field::new("AvailabilityMode", "AvailabilityMode", "availabilityMode"),
+            s::Field::new("AutoScalingIps", "AutoScalingIps", "autoScalingIps"),
+            s::Field::new("AutoProvisionZones", "AutoProvisionZones", "autoProvisionZones"),
+            s::Field::new("AttachedAppliances", "AttachedApplianceSet", "attachedApplianceSet").list("item"),
+            s::Field::new("RouteTableId", "RouteTableId", "routeTableId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.create_time);
+        v.leaf(&NAMES[1], &mut self.delete_time);
+        v.leaf(&NAMES[2], &mut self.failure_code);
+        v.leaf(&NAMES[3], &mut self.failure_message);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.nat_gateway_addresses));
+        v.leaf(&NAMES[5], &mut self.nat_gateway_id);
+        v.shape(&NAMES[6], &mut self.provisioned_bandwidth);
+        v.leaf(&NAMES[7], &mut self.state);
+        v.leaf(&NAMES[8], &mut self.subnet_id);
+        v.leaf(&NAMES[9], &mut self.vpc_id);
+        v.list(&NAMES[10], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[11], &mut self.connectivity_type);
+        v.leaf(&NAMES[12], &mut self.availability_mode);
+        v.leaf(&NAMES[13], &mut self.auto_scaling_ips);
+        v.leaf(&NAMES[14], &mut self.auto_provision_zones);
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.attached_appliances));
+        v.leaf(&NAMES[16], &mut self.route_table_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NatGatewayAddress {
+    pub allocation_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub private_ip: Option<String>,
+    pub public_ip: Option<String>,
+    pub association_id: Option<String>,
+    pub is_primary: Option<bool>,
+    pub failure_message: Option<String>,
+    pub status: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for NatGatewayAddress {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("AllocationId", "AllocationId", "allocationId"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("PrivateIp", "PrivateIp", "privateIp"),
+            s::Field::new("PublicIp", "PublicIp", "publicIp"),
+            s::Field::new("AssociationId", "AssociationId", "associationId"),
+            s::Field::new("IsPrimary", "IsPrimary", "isPrimary"),
+            s::Field::new("FailureMessage", "FailureMessage", "failureMessage"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_id);
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.leaf(&NAMES[2], &mut self.private_ip);
+        v.leaf(&NAMES[3], &mut self.public_ip);
+        v.leaf(&NAMES[4], &mut self.association_id);
+        v.leaf(&NAMES[5], &mut self.is_primary);
+        v.leaf(&NAMES[6], &mut self.failure_message);
+        v.leaf(&NAMES[7], &mut self.status);
+        v.leaf(&NAMES[8], &mut self.availability_zone);
+        v.leaf(&NAMES[9], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NatGatewayAttachedAppliance {
+    pub r#type: Option<String>,
+    pub appliance_arn: Option<String>,
+    pub vpc_endpoint_id: Option<String>,
+    pub attachment_state: Option<String>,
+    pub modification_state: Option<String>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+}
+impl s::Shape for NatGatewayAttachedAppliance {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Type", "Type", "type"),
+            s::Field::new("ApplianceArn", "ApplianceArn", "applianceArn"),
+            s::Field::new("VpcEndpointId", "VpcEndpointId", "vpcEndpointId"),
+            s::Field::new("AttachmentState", "AttachmentState", "attachmentState"),
+            s::Field::new("ModificationState", "ModificationState", "modificationState"),
+            s::Field::new("FailureCode", "FailureCode", "failureCode"),
+            s::Field::new("FailureMessage", "FailureMessage", "failureMessage"),
+        ];
+        v.leaf(&NAMES[0], &mut self.r#type);
+        v.leaf(&NAMES[1], &mut self.appliance_arn);
+        v.leaf(&NAMES[2], &mut self.vpc_endpoint_id);
+        v.leaf(&NAMES[3], &mut self.attachment_state);
+        v.leaf(&NAMES[4], &mut self.modification_state);
+        v.leaf(&NAMES[5], &mut self.failure_code);
+        v.leaf(&NAMES[6], &mut self.failure_message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkAcl {
+    pub associations: Vec<NetworkAclAssociation>,
+    pub entries: Vec<NetworkAclEntry>,
+    pub is_default: Option<bool>,
+    pub network_acl_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub vpc_id: Option<String>,
+    pub owner_id: Option<String>,
+}
+impl s::Shape for NetworkAcl {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("Associations", "AssociationSet", "associationSet").list("item"),
+            s::Field::new("Entries", "EntrySet", "entrySet").list("item"),
+            s::Field::new("IsDefault", "Default", "default"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.associations));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.entries));
+        v.leaf(&NAMES[2], &mut self.is_default);
+        v.leaf(&NAMES[3], &mut self.network_acl_id);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[5], &mut self.vpc_id);
+        v.leaf(&NAMES[6], &mut self.owner_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkAclAssociation {
+    pub network_acl_association_id: Option<String>,
+    pub network_acl_id: Option<String>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for NetworkAclAssociation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("NetworkAclAssociationId", "NetworkAclAssociationId", "networkAclAssociationId"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.network_acl_association_id);
+        v.leaf(&NAMES[1], &mut self.network_acl_id);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkAclEntry {
+    pub cidr_block: Option<String>,
+    pub egress: Option<bool>,
+    pub icmp_type_code: Option<IcmpTypeCode>,
+    pub ipv6_cidr_block: Option<String>,
+    pub port_range: Option<PortRange>,
+    pub protocol: Option<String>,
+    pub rule_action: Option<String>,
+    pub rule_number: Option<i32>,
+}
+impl s::Shape for NetworkAclEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("CidrBlock", "CidrBlock", "cidrBlock"),
+            s::Field::new("Egress", "Egress", "egress"),
+            s::Field::new("IcmpTypeCode", "IcmpTypeCode", "icmpTypeCode"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock"),
+            s::Field::new("PortRange", "PortRange", "portRange"),
+            s::Field::new("Protocol", "Protocol", "protocol"),
+            s::Field::new("RuleAction", "RuleAction", "ruleAction"),
+            s::Field::new("RuleNumber", "RuleNumber", "ruleNumber"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cidr_block);
+        v.leaf(&NAMES[1], &mut self.egress);
+        v.shape(&NAMES[2], &mut self.icmp_type_code);
+        v.leaf(&NAMES[3], &mut self.ipv6_cidr_block);
+        v.shape(&NAMES[4], &mut self.port_range);
+        v.leaf(&NAMES[5], &mut self.protocol);
+        v.leaf(&NAMES[6], &mut self.rule_action);
+        v.leaf(&NAMES[7], &mut self.rule_number);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkBandwidthGbps {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for NetworkBandwidthGbps {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkBandwidthGbpsRequest {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for NetworkBandwidthGbpsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
     }
 }
 
@@ -5064,6 +16682,54 @@ impl s::Shape for NetworkInterfaceAttachment {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkInterfaceAttachmentChanges {
+    pub default_ena_queue_count: Option<bool>,
+    pub ena_queue_count: Option<i32>,
+    pub attachment_id: Option<String>,
+    pub delete_on_termination: Option<bool>,
+}
+impl s::Shape for NetworkInterfaceAttachmentChanges {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DefaultEnaQueueCount", "DefaultEnaQueueCount", "DefaultEnaQueueCount"),
+            s::Field::new("EnaQueueCount", "EnaQueueCount", "EnaQueueCount"),
+            s::Field::new("AttachmentId", "AttachmentId", "attachmentId"),
+            s::Field::new("DeleteOnTermination", "DeleteOnTermination", "deleteOnTermination"),
+        ];
+        v.leaf(&NAMES[0], &mut self.default_ena_queue_count);
+        v.leaf(&NAMES[1], &mut self.ena_queue_count);
+        v.leaf(&NAMES[2], &mut self.attachment_id);
+        v.leaf(&NAMES[3], &mut self.delete_on_termination);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkInterfaceCount {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for NetworkInterfaceCount {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkInterfaceCountRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for NetworkInterfaceCountRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetworkInterfaceIpv6Address {
     pub ipv6_address: Option<String>,
     pub public_ipv6_dns_name: Option<String>,
@@ -5172,6 +16838,20 @@ impl s::Shape for NeuronInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewDhcpConfiguration {
+    pub key: Option<String>,
+    pub values: Vec<String>,
+}
+impl s::Shape for NewDhcpConfiguration {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Key", "Key", "Key"), s::Field::new("Values", "Value", "Value").list("item")];
+        v.leaf(&NAMES[0], &mut self.key);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.values));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NitroTpmInfo {
     pub supported_versions: Vec<String>,
 }
@@ -5180,6 +16860,62 @@ impl s::Shape for NitroTpmInfo {
         static NAMES: [s::Field; 1] =
             [s::Field::new("SupportedVersions", "SupportedVersions", "supportedVersions").list("item")];
         v.list(&NAMES[0], &mut s::Leaves(&mut self.supported_versions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OnDemandOptions {
+    pub allocation_strategy: Option<String>,
+    pub capacity_reservation_options: Option<CapacityReservationOptions>,
+    pub single_instance_type: Option<bool>,
+    pub single_availability_zone: Option<bool>,
+    pub min_target_capacity: Option<i32>,
+    pub max_total_price: Option<String>,
+}
+impl s::Shape for OnDemandOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "allocationStrategy"),
+            s::Field::new("CapacityReservationOptions", "CapacityReservationOptions", "capacityReservationOptions"),
+            s::Field::new("SingleInstanceType", "SingleInstanceType", "singleInstanceType"),
+            s::Field::new("SingleAvailabilityZone", "SingleAvailabilityZone", "singleAvailabilityZone"),
+            s::Field::new("MinTargetCapacity", "MinTargetCapacity", "minTargetCapacity"),
+            s::Field::new("MaxTotalPrice", "MaxTotalPrice", "maxTotalPrice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.shape(&NAMES[1], &mut self.capacity_reservation_options);
+        v.leaf(&NAMES[2], &mut self.single_instance_type);
+        v.leaf(&NAMES[3], &mut self.single_availability_zone);
+        v.leaf(&NAMES[4], &mut self.min_target_capacity);
+        v.leaf(&NAMES[5], &mut self.max_total_price);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OnDemandOptionsRequest {
+    pub allocation_strategy: Option<String>,
+    pub capacity_reservation_options: Option<CapacityReservationOptionsRequest>,
+    pub single_instance_type: Option<bool>,
+    pub single_availability_zone: Option<bool>,
+    pub min_target_capacity: Option<i32>,
+    pub max_total_price: Option<String>,
+}
+impl s::Shape for OnDemandOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "AllocationStrategy"),
+            s::Field::new("CapacityReservationOptions", "CapacityReservationOptions", "CapacityReservationOptions"),
+            s::Field::new("SingleInstanceType", "SingleInstanceType", "SingleInstanceType"),
+            s::Field::new("SingleAvailabilityZone", "SingleAvailabilityZone", "SingleAvailabilityZone"),
+            s::Field::new("MinTargetCapacity", "MinTargetCapacity", "MinTargetCapacity"),
+            s::Field::new("MaxTotalPrice", "MaxTotalPrice", "MaxTotalPrice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.shape(&NAMES[1], &mut self.capacity_reservation_options);
+        v.leaf(&NAMES[2], &mut self.single_instance_type);
+        v.leaf(&NAMES[3], &mut self.single_availability_zone);
+        v.leaf(&NAMES[4], &mut self.min_target_capacity);
+        v.leaf(&NAMES[5], &mut self.max_total_price);
     }
 }
 
@@ -5210,6 +16946,118 @@ impl s::Shape for OperatorResponse {
         v.leaf(&NAMES[0], &mut self.managed);
         v.leaf(&NAMES[1], &mut self.principal);
         v.leaf(&NAMES[2], &mut self.hidden_by_default);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PayerResponsibilityEntry {
+    pub scope: Option<String>,
+    pub payer_responsibility_type: Option<String>,
+}
+impl s::Shape for PayerResponsibilityEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Scope", "Scope", "scope"),
+            s::Field::new("PayerResponsibilityType", "PayerResponsibilityType", "payerResponsibilityType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.scope);
+        v.leaf(&NAMES[1], &mut self.payer_responsibility_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PeeringConnectionOptions {
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
+    pub allow_multipath_resilience: Option<bool>,
+    pub multipath_resilience_mode: Option<String>,
+}
+impl s::Shape for PeeringConnectionOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new(
+                "AllowDnsResolutionFromRemoteVpc",
+                "AllowDnsResolutionFromRemoteVpc",
+                "allowDnsResolutionFromRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "allowEgressFromLocalClassicLinkToRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "allowEgressFromLocalVpcToRemoteClassicLink",
+            ),
+            s::Field::new("AllowMultipathResilience", "AllowMultipathResilience", "allowMultipathResilience"),
+            s::Field::new("MultipathResilienceMode", "MultipathResilienceMode", "multipathResilienceMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allow_dns_resolution_from_remote_vpc);
+        v.leaf(&NAMES[1], &mut self.allow_egress_from_local_classic_link_to_remote_vpc);
+        v.leaf(&NAMES[2], &mut self.allow_egress_from_local_vpc_to_remote_classic_link);
+        v.leaf(&NAMES[3], &mut self.allow_multipath_resilience);
+        v.leaf(&NAMES[4], &mut self.multipath_resilience_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PeeringConnectionOptionsRequest {
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
+    pub allow_multipath_resilience: Option<bool>,
+    pub multipath_resilience_mode: Option<String>,
+}
+impl s::Shape for PeeringConnectionOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new(
+                "AllowDnsResolutionFromRemoteVpc",
+                "AllowDnsResolutionFromRemoteVpc",
+                "AllowDnsResolutionFromRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+            ),
+            s::Field::new("AllowMultipathResilience", "AllowMultipathResilience", "AllowMultipathResilience"),
+            s::Field::new("MultipathResilienceMode", "MultipathResilienceMode", "MultipathResilienceMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allow_dns_resolution_from_remote_vpc);
+        v.leaf(&NAMES[1], &mut self.allow_egress_from_local_classic_link_to_remote_vpc);
+        v.leaf(&NAMES[2], &mut self.allow_egress_from_local_vpc_to_remote_classic_link);
+        v.leaf(&NAMES[3], &mut self.allow_multipath_resilience);
+        v.leaf(&NAMES[4], &mut self.multipath_resilience_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PerformanceFactorReference {
+    pub instance_family: Option<String>,
+}
+impl s::Shape for PerformanceFactorReference {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("InstanceFamily", "InstanceFamily", "instanceFamily")];
+        v.leaf(&NAMES[0], &mut self.instance_family);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PerformanceFactorReferenceRequest {
+    pub instance_family: Option<String>,
+}
+impl s::Shape for PerformanceFactorReferenceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("InstanceFamily", "InstanceFamily", "InstanceFamily")];
+        v.leaf(&NAMES[0], &mut self.instance_family);
     }
 }
 
@@ -5273,6 +17121,49 @@ impl s::Shape for Placement {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlacementGroup {
+    pub group_name: Option<String>,
+    pub state: Option<String>,
+    pub strategy: Option<String>,
+    pub partition_count: Option<i32>,
+    pub group_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub group_arn: Option<String>,
+    pub spread_level: Option<String>,
+    pub linked_group_id: Option<String>,
+    pub operator: Option<OperatorResponse>,
+    pub parent_group_id: Option<String>,
+}
+impl s::Shape for PlacementGroup {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("Strategy", "Strategy", "strategy"),
+            s::Field::new("PartitionCount", "PartitionCount", "partitionCount"),
+            s::Field::new("GroupId", "GroupId", "groupId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("GroupArn", "GroupArn", "groupArn"),
+            s::Field::new("SpreadLevel", "SpreadLevel", "spreadLevel"),
+            s::Field::new("LinkedGroupId", "LinkedGroupId", "linkedGroupId"),
+            s::Field::new("Operator", "Operator", "operator"),
+            s::Field::new("ParentGroupId", "ParentGroupId", "parentGroupId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.group_name);
+        v.leaf(&NAMES[1], &mut self.state);
+        v.leaf(&NAMES[2], &mut self.strategy);
+        v.leaf(&NAMES[3], &mut self.partition_count);
+        v.leaf(&NAMES[4], &mut self.group_id);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[6], &mut self.group_arn);
+        v.leaf(&NAMES[7], &mut self.spread_level);
+        v.leaf(&NAMES[8], &mut self.linked_group_id);
+        v.shape(&NAMES[9], &mut self.operator);
+        v.leaf(&NAMES[10], &mut self.parent_group_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PlacementGroupInfo {
     pub supported_strategies: Vec<String>,
 }
@@ -5281,6 +17172,79 @@ impl s::Shape for PlacementGroupInfo {
         static NAMES: [s::Field; 1] =
             [s::Field::new("SupportedStrategies", "SupportedStrategies", "supportedStrategies").list("item")];
         v.list(&NAMES[0], &mut s::Leaves(&mut self.supported_strategies));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlacementResponse {
+    pub group_name: Option<String>,
+}
+impl s::Shape for PlacementResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("GroupName", "GroupName", "groupName")];
+        v.leaf(&NAMES[0], &mut self.group_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PortRange {
+    pub from: Option<i32>,
+    pub to: Option<i32>,
+}
+impl s::Shape for PortRange {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("From", "From", "from"), s::Field::new("To", "To", "to")];
+        v.leaf(&NAMES[0], &mut self.from);
+        v.leaf(&NAMES[1], &mut self.to);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrefixList {
+    pub cidrs: Vec<String>,
+    pub prefix_list_id: Option<String>,
+    pub prefix_list_name: Option<String>,
+}
+impl s::Shape for PrefixList {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Cidrs", "CidrSet", "cidrSet").list("item"),
+            s::Field::new("PrefixListId", "PrefixListId", "prefixListId"),
+            s::Field::new("PrefixListName", "PrefixListName", "prefixListName"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.cidrs));
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+        v.leaf(&NAMES[2], &mut self.prefix_list_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrefixListAssociation {
+    pub resource_id: Option<String>,
+    pub resource_owner: Option<String>,
+}
+impl s::Shape for PrefixListAssociation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ResourceId", "ResourceId", "resourceId"),
+            s::Field::new("ResourceOwner", "ResourceOwner", "resourceOwner"),
+        ];
+        v.leaf(&NAMES[0], &mut self.resource_id);
+        v.leaf(&NAMES[1], &mut self.resource_owner);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrefixListEntry {
+    pub cidr: Option<String>,
+    pub description: Option<String>,
+}
+impl s::Shape for PrefixListEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Cidr", "Cidr", "cidr"), s::Field::new("Description", "Description", "description")];
+        v.leaf(&NAMES[0], &mut self.cidr);
+        v.leaf(&NAMES[1], &mut self.description);
     }
 }
 
@@ -5297,6 +17261,17 @@ impl s::Shape for PrefixListId {
         ];
         v.leaf(&NAMES[0], &mut self.description);
         v.leaf(&NAMES[1], &mut self.prefix_list_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrivateDnsDetails {
+    pub private_dns_name: Option<String>,
+}
+impl s::Shape for PrivateDnsDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrivateDnsName", "PrivateDnsName", "privateDnsName")];
+        v.leaf(&NAMES[0], &mut self.private_dns_name);
     }
 }
 
@@ -5447,6 +17422,50 @@ impl s::Shape for PropagatingVgw {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProvisionedBandwidth {
+    pub provision_time: Option<s::Timestamp>,
+    pub provisioned: Option<String>,
+    pub request_time: Option<s::Timestamp>,
+    pub requested: Option<String>,
+    pub status: Option<String>,
+}
+impl s::Shape for ProvisionedBandwidth {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("ProvisionTime", "ProvisionTime", "provisionTime"),
+            s::Field::new("Provisioned", "Provisioned", "provisioned"),
+            s::Field::new("RequestTime", "RequestTime", "requestTime"),
+            s::Field::new("Requested", "Requested", "requested"),
+            s::Field::new("Status", "Status", "status"),
+        ];
+        v.leaf(&NAMES[0], &mut self.provision_time);
+        v.leaf(&NAMES[1], &mut self.provisioned);
+        v.leaf(&NAMES[2], &mut self.request_time);
+        v.leaf(&NAMES[3], &mut self.requested);
+        v.leaf(&NAMES[4], &mut self.status);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PtrUpdateStatus {
+    pub value: Option<String>,
+    pub status: Option<String>,
+    pub reason: Option<String>,
+}
+impl s::Shape for PtrUpdateStatus {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Value", "Value", "value"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("Reason", "Reason", "reason"),
+        ];
+        v.leaf(&NAMES[0], &mut self.value);
+        v.leaf(&NAMES[1], &mut self.status);
+        v.leaf(&NAMES[2], &mut self.reason);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PublicIpDnsNameOptions {
     pub dns_hostname_type: Option<String>,
     pub public_ipv4_dns_name: Option<String>,
@@ -5543,6 +17562,108 @@ impl s::Shape for RegionGeography {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct RegisterImageRequest {
+    pub image_location: Option<String>,
+    pub billing_products: Vec<String>,
+    pub boot_mode: Option<String>,
+    pub tpm_support: Option<String>,
+    pub uefi_data: Option<String>,
+    pub imds_support: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub dry_run: Option<bool>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub architecture: Option<String>,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub root_device_name: Option<String>,
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+    pub virtualization_type: Option<String>,
+    pub sriov_net_support: Option<String>,
+    pub ena_support: Option<bool>,
+}
+impl s::Shape for RegisterImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 18] = [
+            s::Field::new("ImageLocation", "ImageLocation", "ImageLocation"),
+            s::Field::new("BillingProducts", "BillingProduct", "BillingProduct").list("item"),
+            s::Field::new("BootMode", "BootMode", "BootMode"),
+            s::Field::new("TpmSupport", "TpmSupport", "TpmSupport"),
+            s::Field::new("UefiData", "UefiData", "UefiData"),
+            s::Field::new("ImdsSupport", "ImdsSupport", "ImdsSupport"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Name", "Name", "name").required(),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Architecture", "Architecture", "architecture"),
+            s::Field::new("KernelId", "KernelId", "kernelId"),
+            s::Field::new("RamdiskId", "RamdiskId", "ramdiskId"),
+            s::Field::new("RootDeviceName", "RootDeviceName", "rootDeviceName"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "BlockDeviceMapping").list("BlockDeviceMapping"),
+            s::Field::new("VirtualizationType", "VirtualizationType", "virtualizationType"),
+            s::Field::new("SriovNetSupport", "SriovNetSupport", "sriovNetSupport"),
+            s::Field::new("EnaSupport", "EnaSupport", "enaSupport"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_location);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.billing_products));
+        v.leaf(&NAMES[2], &mut self.boot_mode);
+        v.leaf(&NAMES[3], &mut self.tpm_support);
+        v.leaf(&NAMES[4], &mut self.uefi_data);
+        v.leaf(&NAMES[5], &mut self.imds_support);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[7], &mut self.dry_run);
+        v.leaf(&NAMES[8], &mut self.name);
+        v.leaf(&NAMES[9], &mut self.description);
+        v.leaf(&NAMES[10], &mut self.architecture);
+        v.leaf(&NAMES[11], &mut self.kernel_id);
+        v.leaf(&NAMES[12], &mut self.ramdisk_id);
+        v.leaf(&NAMES[13], &mut self.root_device_name);
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.block_device_mappings));
+        v.leaf(&NAMES[15], &mut self.virtualization_type);
+        v.leaf(&NAMES[16], &mut self.sriov_net_support);
+        v.leaf(&NAMES[17], &mut self.ena_support);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RegisterImageResult {
+    pub image_id: Option<String>,
+}
+impl s::Shape for RegisterImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ImageId", "ImageId", "imageId")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RejectVpcPeeringConnectionRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+impl s::Shape for RejectVpcPeeringConnectionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.vpc_peering_connection_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RejectVpcPeeringConnectionResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for RejectVpcPeeringConnectionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReleaseAddressRequest {
     pub allocation_id: Option<String>,
     pub public_ip: Option<String>,
@@ -5561,6 +17682,182 @@ impl s::Shape for ReleaseAddressRequest {
         v.leaf(&NAMES[1], &mut self.public_ip);
         v.leaf(&NAMES[2], &mut self.network_border_group);
         v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReleaseHostsRequest {
+    pub host_ids: Vec<String>,
+}
+impl s::Shape for ReleaseHostsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("HostIds", "HostId", "hostId").list("item").required()];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.host_ids));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReleaseHostsResult {
+    pub successful: Vec<String>,
+    pub unsuccessful: Vec<UnsuccessfulItem>,
+}
+impl s::Shape for ReleaseHostsResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Successful", "Successful", "successful").list("item"),
+            s::Field::new("Unsuccessful", "Unsuccessful", "unsuccessful").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.successful));
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.unsuccessful));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RemovePrefixListEntry {
+    pub cidr: Option<String>,
+}
+impl s::Shape for RemovePrefixListEntry {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Cidr", "Cidr", "Cidr").required()];
+        v.leaf(&NAMES[0], &mut self.cidr);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceIamInstanceProfileAssociationRequest {
+    pub iam_instance_profile: Option<IamInstanceProfileSpecification>,
+    pub association_id: Option<String>,
+}
+impl s::Shape for ReplaceIamInstanceProfileAssociationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "IamInstanceProfile").required(),
+            s::Field::new("AssociationId", "AssociationId", "AssociationId").required(),
+        ];
+        v.shape(&NAMES[0], &mut self.iam_instance_profile);
+        v.leaf(&NAMES[1], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceIamInstanceProfileAssociationResult {
+    pub iam_instance_profile_association: Option<IamInstanceProfileAssociation>,
+}
+impl s::Shape for ReplaceIamInstanceProfileAssociationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new(
+            "IamInstanceProfileAssociation",
+            "IamInstanceProfileAssociation",
+            "iamInstanceProfileAssociation",
+        )];
+        v.shape(&NAMES[0], &mut self.iam_instance_profile_association);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceNetworkAclAssociationRequest {
+    pub dry_run: Option<bool>,
+    pub association_id: Option<String>,
+    pub network_acl_id: Option<String>,
+}
+impl s::Shape for ReplaceNetworkAclAssociationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("AssociationId", "AssociationId", "associationId").required(),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.association_id);
+        v.leaf(&NAMES[2], &mut self.network_acl_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceNetworkAclAssociationResult {
+    pub new_association_id: Option<String>,
+}
+impl s::Shape for ReplaceNetworkAclAssociationResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("NewAssociationId", "NewAssociationId", "newAssociationId")];
+        v.leaf(&NAMES[0], &mut self.new_association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceNetworkAclEntryRequest {
+    pub dry_run: Option<bool>,
+    pub network_acl_id: Option<String>,
+    pub rule_number: Option<i32>,
+    pub protocol: Option<String>,
+    pub rule_action: Option<String>,
+    pub egress: Option<bool>,
+    pub cidr_block: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+    pub icmp_type_code: Option<IcmpTypeCode>,
+    pub port_range: Option<PortRange>,
+}
+impl s::Shape for ReplaceNetworkAclEntryRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkAclId", "NetworkAclId", "networkAclId").required(),
+            s::Field::new("RuleNumber", "RuleNumber", "ruleNumber").required(),
+            s::Field::new("Protocol", "Protocol", "protocol").required(),
+            s::Field::new("RuleAction", "RuleAction", "ruleAction").required(),
+            s::Field::new("Egress", "Egress", "egress").required(),
+            s::Field::new("CidrBlock", "CidrBlock", "cidrBlock"),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock"),
+            s::Field::new("IcmpTypeCode", "Icmp", "Icmp"),
+            s::Field::new("PortRange", "PortRange", "portRange"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_acl_id);
+        v.leaf(&NAMES[2], &mut self.rule_number);
+        v.leaf(&NAMES[3], &mut self.protocol);
+        v.leaf(&NAMES[4], &mut self.rule_action);
+        v.leaf(&NAMES[5], &mut self.egress);
+        v.leaf(&NAMES[6], &mut self.cidr_block);
+        v.leaf(&NAMES[7], &mut self.ipv6_cidr_block);
+        v.shape(&NAMES[8], &mut self.icmp_type_code);
+        v.shape(&NAMES[9], &mut self.port_range);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplaceRootVolumeTask {
+    pub replace_root_volume_task_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub task_state: Option<String>,
+    pub start_time: Option<String>,
+    pub complete_time: Option<String>,
+    pub tags: Vec<Tag>,
+    pub image_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub delete_replaced_root_volume: Option<bool>,
+}
+impl s::Shape for ReplaceRootVolumeTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("ReplaceRootVolumeTaskId", "ReplaceRootVolumeTaskId", "replaceRootVolumeTaskId"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("TaskState", "TaskState", "taskState"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("CompleteTime", "CompleteTime", "completeTime"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("DeleteReplacedRootVolume", "DeleteReplacedRootVolume", "deleteReplacedRootVolume"),
+        ];
+        v.leaf(&NAMES[0], &mut self.replace_root_volume_task_id);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.leaf(&NAMES[2], &mut self.task_state);
+        v.leaf(&NAMES[3], &mut self.start_time);
+        v.leaf(&NAMES[4], &mut self.complete_time);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[6], &mut self.image_id);
+        v.leaf(&NAMES[7], &mut self.snapshot_id);
+        v.leaf(&NAMES[8], &mut self.delete_replaced_root_volume);
     }
 }
 
@@ -5664,6 +17961,285 @@ impl s::Shape for ReplaceRouteTableAssociationResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReportInstanceStatusRequest {
+    pub dry_run: Option<bool>,
+    pub instances: Vec<String>,
+    pub status: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+    pub end_time: Option<s::Timestamp>,
+    pub reason_codes: Vec<String>,
+    pub description: Option<String>,
+}
+impl s::Shape for ReportInstanceStatusRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("Instances", "InstanceId", "instanceId").list("InstanceId").required(),
+            s::Field::new("Status", "Status", "status").required(),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("EndTime", "EndTime", "endTime"),
+            s::Field::new("ReasonCodes", "ReasonCode", "reasonCode").list("item").required(),
+            s::Field::new("Description", "Description", "description"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.instances));
+        v.leaf(&NAMES[2], &mut self.status);
+        v.leaf(&NAMES[3], &mut self.start_time);
+        v.leaf(&NAMES[4], &mut self.end_time);
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.reason_codes));
+        v.leaf(&NAMES[6], &mut self.description);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestLaunchTemplateData {
+    pub kernel_id: Option<String>,
+    pub ebs_optimized: Option<bool>,
+    pub iam_instance_profile: Option<LaunchTemplateIamInstanceProfileSpecificationRequest>,
+    pub block_device_mappings: Vec<LaunchTemplateBlockDeviceMappingRequest>,
+    pub network_interfaces: Vec<LaunchTemplateInstanceNetworkInterfaceSpecificationRequest>,
+    pub image_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub key_name: Option<String>,
+    pub monitoring: Option<LaunchTemplatesMonitoringRequest>,
+    pub placement: Option<LaunchTemplatePlacementRequest>,
+    pub ram_disk_id: Option<String>,
+    pub disable_api_termination: Option<bool>,
+    pub instance_initiated_shutdown_behavior: Option<String>,
+    pub user_data: Option<String>,
+    pub tag_specifications: Vec<LaunchTemplateTagSpecificationRequest>,
+    pub elastic_gpu_specifications: Vec<ElasticGpuSpecification>,
+    pub elastic_inference_accelerators: Vec<LaunchTemplateElasticInferenceAccelerator>,
+    pub security_group_ids: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub instance_market_options: Option<LaunchTemplateInstanceMarketOptionsRequest>,
+    pub credit_specification: Option<CreditSpecificationRequest>,
+    pub cpu_options: Option<LaunchTemplateCpuOptionsRequest>,
+    pub capacity_reservation_specification: Option<LaunchTemplateCapacityReservationSpecificationRequest>,
+    pub license_specifications: Vec<LaunchTemplateLicenseConfigurationRequest>,
+    pub hibernation_options: Option<LaunchTemplateHibernationOptionsRequest>,
+    pub metadata_options: Option<LaunchTemplateInstanceMetadataOptionsRequest>,
+    pub enclave_options: Option<LaunchTemplateEnclaveOptionsRequest>,
+    pub instance_requirements: Option<InstanceRequirementsRequest>,
+    pub private_dns_name_options: Option<LaunchTemplatePrivateDnsNameOptionsRequest>,
+    pub maintenance_options: Option<LaunchTemplateInstanceMaintenanceOptionsRequest>,
+    pub disable_api_stop: Option<bool>,
+    pub operator: Option<OperatorRequest>,
+    pub network_performance_options: Option<LaunchTemplateNetworkPerformanceOptionsRequest>,
+    pub secondary_interfaces: Vec<LaunchTemplateInstanceSecondaryInterfaceSpecificationRequest>,
+}
+impl s::Shape for RequestLaunchTemplateData {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 34] = [
+            s::Field::new("KernelId", "KernelId", "KernelId"),
+            s::Field::new("EbsOptimized", "EbsOptimized", "EbsOptimized"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "IamInstanceProfile"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "BlockDeviceMapping").list("BlockDeviceMapping"),
+            s::Field::new("NetworkInterfaces", "NetworkInterface", "NetworkInterface")
+                .list("InstanceNetworkInterfaceSpecification"),
+            s::Field::new("ImageId", "ImageId", "ImageId"),
+            s::Field::new("InstanceType", "InstanceType", "InstanceType"),
+            s::Field::new("KeyName", "KeyName", "KeyName"),
+            s::Field::new("Monitoring", "Monitoring", "Monitoring"),
+            s::Field::new("Placement", "Placement", "Placement"),
+            s::Field::new("RamDiskId", "RamDiskId", "RamDiskId"),
+            s::Field::new("DisableApiTermination", "DisableApiTermination", "DisableApiTermination"),
+            s::Field::new(
+                "InstanceInitiatedShutdownBehavior",
+                "InstanceInitiatedShutdownBehavior",
+                "InstanceInitiatedShutdownBehavior",
+            ),
+            s::Field::new("UserData", "UserData", "UserData"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification")
+                .list("LaunchTemplateTagSpecificationRequest"),
+            s::Field::new("ElasticGpuSpecifications", "ElasticGpuSpecification", "ElasticGpuSpecification")
+                .list("ElasticGpuSpecification"),
+            s::Field::new("ElasticInferenceAccelerators", "ElasticInferenceAccelerator", "ElasticInferenceAccelerator")
+                .list("item"),
+            s::Field::new("SecurityGroupIds", "SecurityGroupId", "SecurityGroupId").list("SecurityGroupId"),
+            s::Field::new("SecurityGroups", "SecurityGroup", "SecurityGroup").list("SecurityGroup"),
+            s::Field::new("InstanceMarketOptions", "InstanceMarketOptions", "InstanceMarketOptions"),
+            s::Field::new("CreditSpecification", "CreditSpecification", "CreditSpecification"),
+            s::Field::new("CpuOptions", "CpuOptions", "CpuOptions"),
+            s::Field::new(
+                "CapacityReservationSpecification",
+                "CapacityReservationSpecification",
+                "CapacityReservationSpecification",
+            ),
+            s::Field::new("LicenseSpecifications", "LicenseSpecification", "LicenseSpecification").list("item"),
+            s::Field::new("HibernationOptions", "HibernationOptions", "HibernationOptions"),
+            s::Field::new("MetadataOptions", "MetadataOptions", "MetadataOptions"),
+            s::Field::new("EnclaveOptions", "EnclaveOptions", "EnclaveOptions"),
+            s::Field::new("InstanceRequirements", "InstanceRequirements", "InstanceRequirements"),
+            s::Field::new("PrivateDnsNameOptions", "PrivateDnsNameOptions", "PrivateDnsNameOptions"),
+            s::Field::new("MaintenanceOptions", "MaintenanceOptions", "MaintenanceOptions"),
+            s::Field::new("DisableApiStop", "DisableApiStop", "DisableApiStop"),
+            s::Field::new("Operator", "Operator", "Operator"),
+            s::Field::new("NetworkPerformanceOptions", "NetworkPerformanceOptions", "NetworkPerformanceOptions"),
+            s::Field::new("SecondaryInterfaces", "SecondaryInterface", "SecondaryInterface")
+                .list("InstanceSecondaryInterfaceSpecification"),
+        ];
+        v.leaf(&NAMES[0], &mut self.kernel_id);
+        v.leaf(&NAMES[1], &mut self.ebs_optimized);
+        v.shape(&NAMES[2], &mut self.iam_instance_profile);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.block_device_mappings));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.network_interfaces));
+        v.leaf(&NAMES[5], &mut self.image_id);
+        v.leaf(&NAMES[6], &mut self.instance_type);
+        v.leaf(&NAMES[7], &mut self.key_name);
+        v.shape(&NAMES[8], &mut self.monitoring);
+        v.shape(&NAMES[9], &mut self.placement);
+        v.leaf(&NAMES[10], &mut self.ram_disk_id);
+        v.leaf(&NAMES[11], &mut self.disable_api_termination);
+        v.leaf(&NAMES[12], &mut self.instance_initiated_shutdown_behavior);
+        v.leaf(&NAMES[13], &mut self.user_data);
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tag_specifications));
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.elastic_gpu_specifications));
+        v.list(&NAMES[16], &mut s::Shapes(&mut self.elastic_inference_accelerators));
+        v.list(&NAMES[17], &mut s::Leaves(&mut self.security_group_ids));
+        v.list(&NAMES[18], &mut s::Leaves(&mut self.security_groups));
+        v.shape(&NAMES[19], &mut self.instance_market_options);
+        v.shape(&NAMES[20], &mut self.credit_specification);
+        v.shape(&NAMES[21], &mut self.cpu_options);
+        v.shape(&NAMES[22], &mut self.capacity_reservation_specification);
+        v.list(&NAMES[23], &mut s::Shapes(&mut self.license_specifications));
+        v.shape(&NAMES[24], &mut self.hibernation_options);
+        v.shape(&NAMES[25], &mut self.metadata_options);
+        v.shape(&NAMES[26], &mut self.enclave_options);
+        v.shape(&NAMES[27], &mut self.instance_requirements);
+        v.shape(&NAMES[28], &mut self.private_dns_name_options);
+        v.shape(&NAMES[29], &mut self.maintenance_options);
+        v.leaf(&NAMES[30], &mut self.disable_api_stop);
+        v.shape(&NAMES[31], &mut self.operator);
+        v.shape(&NAMES[32], &mut self.network_performance_options);
+        v.list(&NAMES[33], &mut s::Shapes(&mut self.secondary_interfaces));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestSpotInstancesRequest {
+    pub launch_specification: Option<RequestSpotLaunchSpecification>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub instance_interruption_behavior: Option<String>,
+    pub dry_run: Option<bool>,
+    pub spot_price: Option<String>,
+    pub client_token: Option<String>,
+    pub instance_count: Option<i32>,
+    pub r#type: Option<String>,
+    pub valid_from: Option<s::Timestamp>,
+    pub valid_until: Option<s::Timestamp>,
+    pub launch_group: Option<String>,
+    pub availability_zone_group: Option<String>,
+    pub block_duration_minutes: Option<i32>,
+}
+impl s::Shape for RequestSpotInstancesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("LaunchSpecification", "LaunchSpecification", "LaunchSpecification"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+            ),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("SpotPrice", "SpotPrice", "spotPrice"),
+            s::Field::new("ClientToken", "ClientToken", "clientToken"),
+            s::Field::new("InstanceCount", "InstanceCount", "instanceCount"),
+            s::Field::new("Type", "Type", "type"),
+            s::Field::new("ValidFrom", "ValidFrom", "validFrom"),
+            s::Field::new("ValidUntil", "ValidUntil", "validUntil"),
+            s::Field::new("LaunchGroup", "LaunchGroup", "launchGroup"),
+            s::Field::new("AvailabilityZoneGroup", "AvailabilityZoneGroup", "availabilityZoneGroup"),
+            s::Field::new("BlockDurationMinutes", "BlockDurationMinutes", "blockDurationMinutes"),
+        ];
+        v.shape(&NAMES[0], &mut self.launch_specification);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[2], &mut self.instance_interruption_behavior);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.spot_price);
+        v.leaf(&NAMES[5], &mut self.client_token);
+        v.leaf(&NAMES[6], &mut self.instance_count);
+        v.leaf(&NAMES[7], &mut self.r#type);
+        v.leaf(&NAMES[8], &mut self.valid_from);
+        v.leaf(&NAMES[9], &mut self.valid_until);
+        v.leaf(&NAMES[10], &mut self.launch_group);
+        v.leaf(&NAMES[11], &mut self.availability_zone_group);
+        v.leaf(&NAMES[12], &mut self.block_duration_minutes);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestSpotInstancesResult {
+    pub spot_instance_requests: Vec<SpotInstanceRequest>,
+}
+impl s::Shape for RequestSpotInstancesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("SpotInstanceRequests", "SpotInstanceRequestSet", "spotInstanceRequestSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.spot_instance_requests));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestSpotLaunchSpecification {
+    pub security_group_ids: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub addressing_type: Option<String>,
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+    pub ebs_optimized: Option<bool>,
+    pub iam_instance_profile: Option<IamInstanceProfileSpecification>,
+    pub image_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub kernel_id: Option<String>,
+    pub key_name: Option<String>,
+    pub monitoring: Option<RunInstancesMonitoringEnabled>,
+    pub network_interfaces: Vec<InstanceNetworkInterfaceSpecification>,
+    pub placement: Option<SpotPlacement>,
+    pub ramdisk_id: Option<String>,
+    pub subnet_id: Option<String>,
+    pub user_data: Option<String>,
+}
+impl s::Shape for RequestSpotLaunchSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("SecurityGroupIds", "SecurityGroupId", "SecurityGroupId").list("item"),
+            s::Field::new("SecurityGroups", "SecurityGroup", "SecurityGroup").list("item"),
+            s::Field::new("AddressingType", "AddressingType", "addressingType"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMapping", "blockDeviceMapping").list("item"),
+            s::Field::new("EbsOptimized", "EbsOptimized", "ebsOptimized"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "iamInstanceProfile"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("KernelId", "KernelId", "kernelId"),
+            s::Field::new("KeyName", "KeyName", "keyName"),
+            s::Field::new("Monitoring", "Monitoring", "monitoring"),
+            s::Field::new("NetworkInterfaces", "NetworkInterface", "NetworkInterface").list("item"),
+            s::Field::new("Placement", "Placement", "placement"),
+            s::Field::new("RamdiskId", "RamdiskId", "ramdiskId"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("UserData", "UserData", "userData"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.security_group_ids));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.security_groups));
+        v.leaf(&NAMES[2], &mut self.addressing_type);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.block_device_mappings));
+        v.leaf(&NAMES[4], &mut self.ebs_optimized);
+        v.shape(&NAMES[5], &mut self.iam_instance_profile);
+        v.leaf(&NAMES[6], &mut self.image_id);
+        v.leaf(&NAMES[7], &mut self.instance_type);
+        v.leaf(&NAMES[8], &mut self.kernel_id);
+        v.leaf(&NAMES[9], &mut self.key_name);
+        v.shape(&NAMES[10], &mut self.monitoring);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.network_interfaces));
+        v.shape(&NAMES[12], &mut self.placement);
+        v.leaf(&NAMES[13], &mut self.ramdisk_id);
+        v.leaf(&NAMES[14], &mut self.subnet_id);
+        v.leaf(&NAMES[15], &mut self.user_data);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reservation {
     pub reservation_id: Option<String>,
     pub owner_id: Option<String>,
@@ -5685,6 +18261,487 @@ impl s::Shape for Reservation {
         v.leaf(&NAMES[2], &mut self.requester_id);
         v.list(&NAMES[3], &mut s::Shapes(&mut self.groups));
         v.list(&NAMES[4], &mut s::Shapes(&mut self.instances));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReservedCapacityFallbackOptions {
+    pub market_types: Vec<String>,
+}
+impl s::Shape for ReservedCapacityFallbackOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("MarketTypes", "MarketTypeSet", "marketTypeSet").list("item")];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.market_types));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReservedCapacityFallbackOptionsRequest {
+    pub market_types: Vec<String>,
+}
+impl s::Shape for ReservedCapacityFallbackOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("MarketTypes", "MarketType", "MarketType").list("item")];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.market_types));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReservedCapacityOptions {
+    pub allocation_strategy: Option<String>,
+    pub reservation_types: Vec<String>,
+    pub reserved_capacity_fallback_options: Option<ReservedCapacityFallbackOptions>,
+}
+impl s::Shape for ReservedCapacityOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "allocationStrategy"),
+            s::Field::new("ReservationTypes", "ReservationTypeSet", "reservationTypeSet").list("item"),
+            s::Field::new(
+                "ReservedCapacityFallbackOptions",
+                "ReservedCapacityFallbackOptions",
+                "reservedCapacityFallbackOptions",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.reservation_types));
+        v.shape(&NAMES[2], &mut self.reserved_capacity_fallback_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReservedCapacityOptionsRequest {
+    pub allocation_strategy: Option<String>,
+    pub reservation_types: Vec<String>,
+    pub capacity_reservation_target: Option<FleetCapacityReservationTargetRequest>,
+    pub reserved_capacity_fallback_options: Option<ReservedCapacityFallbackOptionsRequest>,
+}
+impl s::Shape for ReservedCapacityOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "AllocationStrategy"),
+            s::Field::new("ReservationTypes", "ReservationType", "ReservationType").list("ReservationType"),
+            s::Field::new("CapacityReservationTarget", "CapacityReservationTarget", "CapacityReservationTarget"),
+            s::Field::new(
+                "ReservedCapacityFallbackOptions",
+                "ReservedCapacityFallbackOptions",
+                "ReservedCapacityFallbackOptions",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.reservation_types));
+        v.shape(&NAMES[2], &mut self.capacity_reservation_target);
+        v.shape(&NAMES[3], &mut self.reserved_capacity_fallback_options);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetAddressAttributeRequest {
+    pub allocation_id: Option<String>,
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ResetAddressAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AllocationId", "AllocationId", "AllocationId").required(),
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_id);
+        v.leaf(&NAMES[1], &mut self.attribute);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetAddressAttributeResult {
+    pub address: Option<AddressAttribute>,
+}
+impl s::Shape for ResetAddressAttributeResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Address", "Address", "address")];
+        v.shape(&NAMES[0], &mut self.address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetEbsDefaultKmsKeyIdRequest {
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ResetEbsDefaultKmsKeyIdRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetEbsDefaultKmsKeyIdResult {
+    pub kms_key_id: Option<String>,
+}
+impl s::Shape for ResetEbsDefaultKmsKeyIdResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId")];
+        v.leaf(&NAMES[0], &mut self.kms_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ResetImageAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.image_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetInstanceAttributeRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+    pub attribute: Option<String>,
+}
+impl s::Shape for ResetInstanceAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId").required(),
+            s::Field::new("Attribute", "Attribute", "attribute").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.leaf(&NAMES[2], &mut self.attribute);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetNetworkInterfaceAttributeRequest {
+    pub dry_run: Option<bool>,
+    pub network_interface_id: Option<String>,
+    pub source_dest_check: Option<String>,
+}
+impl s::Shape for ResetNetworkInterfaceAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("SourceDestCheck", "SourceDestCheck", "sourceDestCheck"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.leaf(&NAMES[2], &mut self.source_dest_check);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetSnapshotAttributeRequest {
+    pub attribute: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ResetSnapshotAttributeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Attribute", "Attribute", "Attribute").required(),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.attribute);
+        v.leaf(&NAMES[1], &mut self.snapshot_id);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResponseError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for ResponseError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResponseLaunchTemplateData {
+    pub kernel_id: Option<String>,
+    pub ebs_optimized: Option<bool>,
+    pub iam_instance_profile: Option<LaunchTemplateIamInstanceProfileSpecification>,
+    pub block_device_mappings: Vec<LaunchTemplateBlockDeviceMapping>,
+    pub network_interfaces: Vec<LaunchTemplateInstanceNetworkInterfaceSpecification>,
+    pub image_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub key_name: Option<String>,
+    pub monitoring: Option<LaunchTemplatesMonitoring>,
+    pub placement: Option<LaunchTemplatePlacement>,
+    pub ram_disk_id: Option<String>,
+    pub disable_api_termination: Option<bool>,
+    pub instance_initiated_shutdown_behavior: Option<String>,
+    pub user_data: Option<String>,
+    pub tag_specifications: Vec<LaunchTemplateTagSpecification>,
+    pub elastic_gpu_specifications: Vec<ElasticGpuSpecificationResponse>,
+    pub elastic_inference_accelerators: Vec<LaunchTemplateElasticInferenceAcceleratorResponse>,
+    pub security_group_ids: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub instance_market_options: Option<LaunchTemplateInstanceMarketOptions>,
+    pub credit_specification: Option<CreditSpecification>,
+    pub cpu_options: Option<LaunchTemplateCpuOptions>,
+    pub capacity_reservation_specification: Option<LaunchTemplateCapacityReservationSpecificationResponse>,
+    pub license_specifications: Vec<LaunchTemplateLicenseConfiguration>,
+    pub hibernation_options: Option<LaunchTemplateHibernationOptions>,
+    pub metadata_options: Option<LaunchTemplateInstanceMetadataOptions>,
+    pub enclave_options: Option<LaunchTemplateEnclaveOptions>,
+    pub instance_requirements: Option<InstanceRequirements>,
+    pub private_dns_name_options: Option<LaunchTemplatePrivateDnsNameOptions>,
+    pub maintenance_options: Option<LaunchTemplateInstanceMaintenanceOptions>,
+    pub disable_api_stop: Option<bool>,
+    pub operator: Option<OperatorResponse>,
+    pub network_performance_options: Option<LaunchTemplateNetworkPerformanceOptions>,
+    pub secondary_interfaces: Vec<LaunchTemplateInstanceSecondaryInterfaceSpecification>,
+}
+impl s::Shape for ResponseLaunchTemplateData {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 34] = [
+            s::Field::new("KernelId", "KernelId", "kernelId"),
+            s::Field::new("EbsOptimized", "EbsOptimized", "ebsOptimized"),
+            s::Field::new("IamInstanceProfile", "IamInstanceProfile", "iamInstanceProfile"),
+            s::Field::new("BlockDeviceMappings", "BlockDeviceMappingSet", "blockDeviceMappingSet").list("item"),
+            s::Field::new("NetworkInterfaces", "NetworkInterfaceSet", "networkInterfaceSet").list("item"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("KeyName", "KeyName", "keyName"),
+            s::Field::new("Monitoring", "Monitoring", "monitoring"),
+            s::Field::new("Placement", "Placement", "placement"),
+            s::Field::new("RamDiskId", "RamDiskId", "ramDiskId"),
+            s::Field::new("DisableApiTermination", "DisableApiTermination", "disableApiTermination"),
+            s::Field::new(
+                "InstanceInitiatedShutdownBehavior",
+                "InstanceInitiatedShutdownBehavior",
+                "instanceInitiatedShutdownBehavior",
+            ),
+            s::Field::new("UserData", "UserData", "userData"),
+            s::Field::new("TagSpecifications", "TagSpecificationSet", "tagSpecificationSet").list("item"),
+            s::Field::new("ElasticGpuSpecifications", "ElasticGpuSpecificationSet", "elasticGpuSpecificationSet")
+                .list("item"),
+            s::Field::new(
+                "ElasticInferenceAccelerators",
+                "ElasticInferenceAcceleratorSet",
+                "elasticInferenceAcceleratorSet",
+            )
+            .list("item"),
+            s::Field::new("SecurityGroupIds", "SecurityGroupIdSet", "securityGroupIdSet").list("item"),
+            s::Field::new("SecurityGroups", "SecurityGroupSet", "securityGroupSet").list("item"),
+            s::Field::new("InstanceMarketOptions", "InstanceMarketOptions", "instanceMarketOptions"),
+            s::Field::new("CreditSpecification", "CreditSpecification", "creditSpecification"),
+            s::Field::new("CpuOptions", "CpuOptions", "cpuOptions"),
+            s::Field::new(
+                "CapacityReservationSpecification",
+                "CapacityReservationSpecification",
+                "capacityReservationSpecification",
+            ),
+            s::Field::new("LicenseSpecifications", "LicenseSet", "licenseSet").list("item"),
+            s::Field::new("HibernationOptions", "HibernationOptions", "hibernationOptions"),
+            s::Field::new("MetadataOptions", "MetadataOptions", "metadataOptions"),
+            s::Field::new("EnclaveOptions", "EnclaveOptions", "enclaveOptions"),
+            s::Field::new("InstanceRequirements", "InstanceRequirements", "instanceRequirements"),
+            s::Field::new("PrivateDnsNameOptions", "PrivateDnsNameOptions", "privateDnsNameOptions"),
+            s::Field::new("MaintenanceOptions", "MaintenanceOptions", "maintenanceOptions"),
+            s::Field::new("DisableApiStop", "DisableApiStop", "disableApiStop"),
+            s::Field::new("Operator", "Operator", "operator"),
+            s::Field::new("NetworkPerformanceOptions", "NetworkPerformanceOptions", "networkPerformanceOptions"),
+            s::Field::new("SecondaryInterfaces", "SecondaryInterfaceSet", "secondaryInterfaceSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.kernel_id);
+        v.leaf(&NAMES[1], &mut self.ebs_optimized);
+        v.shape(&NAMES[2], &mut self.iam_instance_profile);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.block_device_mappings));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.network_interfaces));
+        v.leaf(&NAMES[5], &mut self.image_id);
+        v.leaf(&NAMES[6], &mut self.instance_type);
+        v.leaf(&NAMES[7], &mut self.key_name);
+        v.shape(&NAMES[8], &mut self.monitoring);
+        v.shape(&NAMES[9], &mut self.placement);
+        v.leaf(&NAMES[10], &mut self.ram_disk_id);
+        v.leaf(&NAMES[11], &mut self.disable_api_termination);
+        v.leaf(&NAMES[12], &mut self.instance_initiated_shutdown_behavior);
+        v.leaf(&NAMES[13], &mut self.user_data);
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tag_specifications));
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.elastic_gpu_specifications));
+        v.list(&NAMES[16], &mut s::Shapes(&mut self.elastic_inference_accelerators));
+        v.list(&NAMES[17], &mut s::Leaves(&mut self.security_group_ids));
+        v.list(&NAMES[18], &mut s::Leaves(&mut self.security_groups));
+        v.shape(&NAMES[19], &mut self.instance_market_options);
+        v.shape(&NAMES[20], &mut self.credit_specification);
+        v.shape(&NAMES[21], &mut self.cpu_options);
+        v.shape(&NAMES[22], &mut self.capacity_reservation_specification);
+        v.list(&NAMES[23], &mut s::Shapes(&mut self.license_specifications));
+        v.shape(&NAMES[24], &mut self.hibernation_options);
+        v.shape(&NAMES[25], &mut self.metadata_options);
+        v.shape(&NAMES[26], &mut self.enclave_options);
+        v.shape(&NAMES[27], &mut self.instance_requirements);
+        v.shape(&NAMES[28], &mut self.private_dns_name_options);
+        v.shape(&NAMES[29], &mut self.maintenance_options);
+        v.leaf(&NAMES[30], &mut self.disable_api_stop);
+        v.shape(&NAMES[31], &mut self.operator);
+        v.shape(&NAMES[32], &mut self.network_performance_options);
+        v.list(&NAMES[33], &mut s::Shapes(&mut self.secondary_interfaces));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreImageFromRecycleBinRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreImageFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreImageFromRecycleBinResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for RestoreImageFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreManagedPrefixListVersionRequest {
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub previous_version: Option<i64>,
+    pub current_version: Option<i64>,
+}
+impl s::Shape for RestoreManagedPrefixListVersionRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId").required(),
+            s::Field::new("PreviousVersion", "PreviousVersion", "PreviousVersion").required(),
+            s::Field::new("CurrentVersion", "CurrentVersion", "CurrentVersion").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.prefix_list_id);
+        v.leaf(&NAMES[2], &mut self.previous_version);
+        v.leaf(&NAMES[3], &mut self.current_version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreManagedPrefixListVersionResult {
+    pub prefix_list: Option<ManagedPrefixList>,
+}
+impl s::Shape for RestoreManagedPrefixListVersionResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrefixList", "PrefixList", "prefixList")];
+        v.shape(&NAMES[0], &mut self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreSnapshotFromRecycleBinRequest {
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreSnapshotFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreSnapshotFromRecycleBinResult {
+    pub snapshot_id: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub owner_id: Option<String>,
+    pub progress: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+    pub state: Option<String>,
+    pub volume_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub sse_type: Option<String>,
+}
+impl s::Shape for RestoreSnapshotFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("State", "Status", "status"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("SseType", "SseType", "sseType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.outpost_arn);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.leaf(&NAMES[3], &mut self.encrypted);
+        v.leaf(&NAMES[4], &mut self.owner_id);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.leaf(&NAMES[6], &mut self.start_time);
+        v.leaf(&NAMES[7], &mut self.state);
+        v.leaf(&NAMES[8], &mut self.volume_id);
+        v.leaf(&NAMES[9], &mut self.volume_size);
+        v.leaf(&NAMES[10], &mut self.sse_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreVolumeFromRecycleBinRequest {
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreVolumeFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("VolumeId", "VolumeId", "VolumeId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreVolumeFromRecycleBinResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for RestoreVolumeFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
     }
 }
 
@@ -6202,6 +19259,28 @@ impl s::Shape for ScanResults {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecondaryInterfacePrivateIpAddressSpecification {
+    pub private_ip_address: Option<String>,
+}
+impl s::Shape for SecondaryInterfacePrivateIpAddressSpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrivateIpAddress", "PrivateIpAddress", "privateIpAddress")];
+        v.leaf(&NAMES[0], &mut self.private_ip_address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecondaryInterfacePrivateIpAddressSpecificationRequest {
+    pub private_ip_address: Option<String>,
+}
+impl s::Shape for SecondaryInterfacePrivateIpAddressSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("PrivateIpAddress", "PrivateIpAddress", "PrivateIpAddress")];
+        v.leaf(&NAMES[0], &mut self.private_ip_address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SecureBlobAttributeValue {
     pub value: Option<s::Blob>,
 }
@@ -6246,6 +19325,70 @@ impl s::Shape for SecurityGroup {
         v.leaf(&NAMES[6], &mut self.group_name);
         v.leaf(&NAMES[7], &mut self.description);
         v.list(&NAMES[8], &mut s::Shapes(&mut self.ip_permissions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupForVpc {
+    pub description: Option<String>,
+    pub group_name: Option<String>,
+    pub owner_id: Option<String>,
+    pub group_id: Option<String>,
+    pub tags: Vec<Tag>,
+    pub primary_vpc_id: Option<String>,
+}
+impl s::Shape for SecurityGroupForVpc {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("GroupId", "GroupId", "groupId"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("PrimaryVpcId", "PrimaryVpcId", "primaryVpcId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.group_name);
+        v.leaf(&NAMES[2], &mut self.owner_id);
+        v.leaf(&NAMES[3], &mut self.group_id);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[5], &mut self.primary_vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupIdentifier {
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+impl s::Shape for SecurityGroupIdentifier {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("GroupId", "GroupId", "groupId"), s::Field::new("GroupName", "GroupName", "groupName")];
+        v.leaf(&NAMES[0], &mut self.group_id);
+        v.leaf(&NAMES[1], &mut self.group_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupReference {
+    pub group_id: Option<String>,
+    pub referencing_vpc_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+}
+impl s::Shape for SecurityGroupReference {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("GroupId", "GroupId", "groupId"),
+            s::Field::new("ReferencingVpcId", "ReferencingVpcId", "referencingVpcId"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId"),
+            s::Field::new("TransitGatewayId", "TransitGatewayId", "transitGatewayId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.group_id);
+        v.leaf(&NAMES[1], &mut self.referencing_vpc_id);
+        v.leaf(&NAMES[2], &mut self.vpc_peering_connection_id);
+        v.leaf(&NAMES[3], &mut self.transit_gateway_id);
     }
 }
 
@@ -6302,6 +19445,561 @@ impl s::Shape for SecurityGroupRule {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleDescription {
+    pub security_group_rule_id: Option<String>,
+    pub description: Option<String>,
+}
+impl s::Shape for SecurityGroupRuleDescription {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SecurityGroupRuleId", "SecurityGroupRuleId", "SecurityGroupRuleId"),
+            s::Field::new("Description", "Description", "Description"),
+        ];
+        v.leaf(&NAMES[0], &mut self.security_group_rule_id);
+        v.leaf(&NAMES[1], &mut self.description);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleRequest {
+    pub ip_protocol: Option<String>,
+    pub from_port: Option<i32>,
+    pub to_port: Option<i32>,
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub description: Option<String>,
+}
+impl s::Shape for SecurityGroupRuleRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("IpProtocol", "IpProtocol", "IpProtocol"),
+            s::Field::new("FromPort", "FromPort", "FromPort"),
+            s::Field::new("ToPort", "ToPort", "ToPort"),
+            s::Field::new("CidrIpv4", "CidrIpv4", "CidrIpv4"),
+            s::Field::new("CidrIpv6", "CidrIpv6", "CidrIpv6"),
+            s::Field::new("PrefixListId", "PrefixListId", "PrefixListId"),
+            s::Field::new("ReferencedGroupId", "ReferencedGroupId", "ReferencedGroupId"),
+            s::Field::new("Description", "Description", "Description"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ip_protocol);
+        v.leaf(&NAMES[1], &mut self.from_port);
+        v.leaf(&NAMES[2], &mut self.to_port);
+        v.leaf(&NAMES[3], &mut self.cidr_ipv4);
+        v.leaf(&NAMES[4], &mut self.cidr_ipv6);
+        v.leaf(&NAMES[5], &mut self.prefix_list_id);
+        v.leaf(&NAMES[6], &mut self.referenced_group_id);
+        v.leaf(&NAMES[7], &mut self.description);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleUpdate {
+    pub security_group_rule_id: Option<String>,
+    pub security_group_rule: Option<SecurityGroupRuleRequest>,
+}
+impl s::Shape for SecurityGroupRuleUpdate {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SecurityGroupRuleId", "SecurityGroupRuleId", "SecurityGroupRuleId").required(),
+            s::Field::new("SecurityGroupRule", "SecurityGroupRule", "SecurityGroupRule"),
+        ];
+        v.leaf(&NAMES[0], &mut self.security_group_rule_id);
+        v.shape(&NAMES[1], &mut self.security_group_rule);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupVpcAssociation {
+    pub group_id: Option<String>,
+    pub vpc_id: Option<String>,
+    pub vpc_owner_id: Option<String>,
+    pub state: Option<String>,
+    pub state_reason: Option<String>,
+    pub group_owner_id: Option<String>,
+}
+impl s::Shape for SecurityGroupVpcAssociation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("GroupId", "GroupId", "groupId"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("VpcOwnerId", "VpcOwnerId", "vpcOwnerId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("StateReason", "StateReason", "stateReason"),
+            s::Field::new("GroupOwnerId", "GroupOwnerId", "groupOwnerId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.group_id);
+        v.leaf(&NAMES[1], &mut self.vpc_id);
+        v.leaf(&NAMES[2], &mut self.vpc_owner_id);
+        v.leaf(&NAMES[3], &mut self.state);
+        v.leaf(&NAMES[4], &mut self.state_reason);
+        v.leaf(&NAMES[5], &mut self.group_owner_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SendDiagnosticInterruptRequest {
+    pub instance_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for SendDiagnosticInterruptRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceDetail {
+    pub service_name: Option<String>,
+    pub service_id: Option<String>,
+    pub service_type: Vec<ServiceTypeDetail>,
+    pub service_region: Option<String>,
+    pub availability_zone_ids: Vec<String>,
+    pub availability_zones: Vec<String>,
+    pub owner: Option<String>,
+    pub base_endpoint_dns_names: Vec<String>,
+    pub private_dns_name: Option<String>,
+    pub private_dns_names: Vec<PrivateDnsDetails>,
+    pub vpc_endpoint_policy_supported: Option<bool>,
+    pub acceptance_required: Option<bool>,
+    pub manages_vpc_endpoints: Option<bool>,
+    pub payer_responsibility: Option<String>,
+    pub tags: Vec<Tag>,
+    pub private_dns_name_verification_state: Option<String>,
+    pub supported_ip_address_types: Vec<String>,
+}
+impl s::Shape for ServiceDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("ServiceName", "ServiceName", "serviceName"),
+            s::Field::new("ServiceId", "ServiceId", "serviceId"),
+            s::Field::new("ServiceType", "ServiceType", "serviceType").list("item"),
+            s::Field::new("ServiceRegion", "ServiceRegion", "serviceRegion"),
+            s::Field::new("AvailabilityZoneIds", "AvailabilityZoneIdSet", "availabilityZoneIdSet").list("item"),
+            s::Field::new("AvailabilityZones", "AvailabilityZoneSet", "availabilityZoneSet").list("item"),
+            s::Field::new("Owner", "Owner", "owner"),
+            s::Field::new("BaseEndpointDnsNames", "BaseEndpointDnsNameSet", "baseEndpointDnsNameSet").list("item"),
+            s::Field::new("PrivateDnsName", "PrivateDnsName", "privateDnsName"),
+            s::Field::new("PrivateDnsNames", "PrivateDnsNameSet", "privateDnsNameSet").list("item"),
+            s::Field::new("VpcEndpointPolicySupported", "VpcEndpointPolicySupported", "vpcEndpointPolicySupported"),
+            s::Field::new("AcceptanceRequired", "AcceptanceRequired", "acceptanceRequired"),
+            s::Field::new("ManagesVpcEndpoints", "ManagesVpcEndpoints", "managesVpcEndpoints"),
+            s::Field::new("PayerResponsibility", "PayerResponsibility", "payerResponsibility"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new(
+                "PrivateDnsNameVerificationState",
+                "PrivateDnsNameVerificationState",
+                "privateDnsNameVerificationState",
+            ),
+            s::Field::new("SupportedIpAddressTypes", "SupportedIpAddressTypeSet", "supportedIpAddressTypeSet")
+                .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.service_name);
+        v.leaf(&NAMES[1], &mut self.service_id);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.service_type));
+        v.leaf(&NAMES[3], &mut self.service_region);
+        v.list(&NAMES[4], &mut s::Leaves(&mut self.availability_zone_ids));
+        v.list(&NAMES[5], &mut s::Leaves(&mut self.availability_zones));
+        v.leaf(&NAMES[6], &mut self.owner);
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.base_endpoint_dns_names));
+        v.leaf(&NAMES[8], &mut self.private_dns_name);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.private_dns_names));
+        v.leaf(&NAMES[10], &mut self.vpc_endpoint_policy_supported);
+        v.leaf(&NAMES[11], &mut self.acceptance_required);
+        v.leaf(&NAMES[12], &mut self.manages_vpc_endpoints);
+        v.leaf(&NAMES[13], &mut self.payer_responsibility);
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[15], &mut self.private_dns_name_verification_state);
+        v.list(&NAMES[16], &mut s::Leaves(&mut self.supported_ip_address_types));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceTypeDetail {
+    pub service_type: Option<String>,
+}
+impl s::Shape for ServiceTypeDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ServiceType", "ServiceType", "serviceType")];
+        v.leaf(&NAMES[0], &mut self.service_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    pub owner_alias: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub tags: Vec<Tag>,
+    pub storage_tier: Option<String>,
+    pub restore_expiry_time: Option<s::Timestamp>,
+    pub sse_type: Option<String>,
+    pub availability_zone: Option<String>,
+    pub transfer_type: Option<String>,
+    pub completion_duration_minutes: Option<i32>,
+    pub completion_time: Option<s::Timestamp>,
+    pub full_snapshot_size_in_bytes: Option<i64>,
+    pub associated_kms_keys: Vec<AssociatedKmsKey>,
+    pub snapshot_id: Option<String>,
+    pub volume_id: Option<String>,
+    pub state: Option<String>,
+    pub state_message: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+    pub progress: Option<String>,
+    pub owner_id: Option<String>,
+    pub description: Option<String>,
+    pub volume_size: Option<i32>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub data_encryption_key_id: Option<String>,
+}
+impl s::Shape for Snapshot {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 24] = [
+            s::Field::new("OwnerAlias", "OwnerAlias", "ownerAlias"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("StorageTier", "StorageTier", "storageTier"),
+            s::Field::new("RestoreExpiryTime", "RestoreExpiryTime", "restoreExpiryTime"),
+            s::Field::new("SseType", "SseType", "sseType"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("TransferType", "TransferType", "transferType"),
+            s::Field::new("CompletionDurationMinutes", "CompletionDurationMinutes", "completionDurationMinutes"),
+            s::Field::new("CompletionTime", "CompletionTime", "completionTime"),
+            s::Field::new("FullSnapshotSizeInBytes", "FullSnapshotSizeInBytes", "fullSnapshotSizeInBytes"),
+            s::Field::new("AssociatedKmsKeys", "AssociatedKmsKeySet", "associatedKmsKeySet").list("item"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("State", "Status", "status"),
+            s::Field::new("StateMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("DataEncryptionKeyId", "DataEncryptionKeyId", "dataEncryptionKeyId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.owner_alias);
+        v.leaf(&NAMES[1], &mut self.outpost_arn);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[3], &mut self.storage_tier);
+        v.leaf(&NAMES[4], &mut self.restore_expiry_time);
+        v.leaf(&NAMES[5], &mut self.sse_type);
+        v.leaf(&NAMES[6], &mut self.availability_zone);
+        v.leaf(&NAMES[7], &mut self.transfer_type);
+        v.leaf(&NAMES[8], &mut self.completion_duration_minutes);
+        v.leaf(&NAMES[9], &mut self.completion_time);
+        v.leaf(&NAMES[10], &mut self.full_snapshot_size_in_bytes);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.associated_kms_keys));
+        v.leaf(&NAMES[12], &mut self.snapshot_id);
+        v.leaf(&NAMES[13], &mut self.volume_id);
+        v.leaf(&NAMES[14], &mut self.state);
+        v.leaf(&NAMES[15], &mut self.state_message);
+        v.leaf(&NAMES[16], &mut self.start_time);
+        v.leaf(&NAMES[17], &mut self.progress);
+        v.leaf(&NAMES[18], &mut self.owner_id);
+        v.leaf(&NAMES[19], &mut self.description);
+        v.leaf(&NAMES[20], &mut self.volume_size);
+        v.leaf(&NAMES[21], &mut self.encrypted);
+        v.leaf(&NAMES[22], &mut self.kms_key_id);
+        v.leaf(&NAMES[23], &mut self.data_encryption_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotDetail {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub format: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+impl s::Shape for SnapshotDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DeviceName", "DeviceName", "deviceName"),
+            s::Field::new("DiskImageSize", "DiskImageSize", "diskImageSize"),
+            s::Field::new("Format", "Format", "format"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Url", "Url", "url"),
+            s::Field::new("UserBucket", "UserBucket", "userBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.device_name);
+        v.leaf(&NAMES[2], &mut self.disk_image_size);
+        v.leaf(&NAMES[3], &mut self.format);
+        v.leaf(&NAMES[4], &mut self.progress);
+        v.leaf(&NAMES[5], &mut self.snapshot_id);
+        v.leaf(&NAMES[6], &mut self.status);
+        v.leaf(&NAMES[7], &mut self.status_message);
+        v.leaf(&NAMES[8], &mut self.url);
+        v.shape(&NAMES[9], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotDiskContainer {
+    pub description: Option<String>,
+    pub format: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucket>,
+}
+impl s::Shape for SnapshotDiskContainer {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("Format", "Format", "Format"),
+            s::Field::new("Url", "Url", "Url"),
+            s::Field::new("UserBucket", "UserBucket", "UserBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.format);
+        v.leaf(&NAMES[2], &mut self.url);
+        v.shape(&NAMES[3], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotInfo {
+    pub description: Option<String>,
+    pub tags: Vec<Tag>,
+    pub encrypted: Option<bool>,
+    pub volume_id: Option<String>,
+    pub state: Option<String>,
+    pub volume_size: Option<i32>,
+    pub start_time: Option<s::Timestamp>,
+    pub progress: Option<String>,
+    pub owner_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub sse_type: Option<String>,
+    pub availability_zone: Option<String>,
+}
+impl s::Shape for SnapshotInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("SseType", "SseType", "sseType"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.volume_id);
+        v.leaf(&NAMES[4], &mut self.state);
+        v.leaf(&NAMES[5], &mut self.volume_size);
+        v.leaf(&NAMES[6], &mut self.start_time);
+        v.leaf(&NAMES[7], &mut self.progress);
+        v.leaf(&NAMES[8], &mut self.owner_id);
+        v.leaf(&NAMES[9], &mut self.snapshot_id);
+        v.leaf(&NAMES[10], &mut self.outpost_arn);
+        v.leaf(&NAMES[11], &mut self.sse_type);
+        v.leaf(&NAMES[12], &mut self.availability_zone);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotRecycleBinInfo {
+    pub snapshot_id: Option<String>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+    pub description: Option<String>,
+    pub volume_id: Option<String>,
+}
+impl s::Shape for SnapshotRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[2], &mut self.recycle_bin_exit_time);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.leaf(&NAMES[4], &mut self.volume_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotTaskDetail {
+    pub description: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub encrypted: Option<bool>,
+    pub format: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+impl s::Shape for SnapshotTaskDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DiskImageSize", "DiskImageSize", "diskImageSize"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Format", "Format", "format"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Url", "Url", "url"),
+            s::Field::new("UserBucket", "UserBucket", "userBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.disk_image_size);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.format);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.leaf(&NAMES[6], &mut self.snapshot_id);
+        v.leaf(&NAMES[7], &mut self.status);
+        v.leaf(&NAMES[8], &mut self.status_message);
+        v.leaf(&NAMES[9], &mut self.url);
+        v.shape(&NAMES[10], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotInstanceRequest {
+    pub actual_block_hourly_price: Option<String>,
+    pub availability_zone_group: Option<String>,
+    pub block_duration_minutes: Option<i32>,
+    pub create_time: Option<s::Timestamp>,
+    pub fault: Option<SpotInstanceStateFault>,
+    pub instance_id: Option<String>,
+    pub launch_group: Option<String>,
+    pub launch_specification: Option<LaunchSpecification>,
+    pub launched_availability_zone: Option<String>,
+    pub launched_availability_zone_id: Option<String>,
+    pub product_description: Option<String>,
+    pub spot_instance_request_id: Option<String>,
+    pub spot_price: Option<String>,
+    pub state: Option<String>,
+    pub status: Option<SpotInstanceStatus>,
+    pub tags: Vec<Tag>,
+    pub r#type: Option<String>,
+    pub valid_from: Option<s::Timestamp>,
+    pub valid_until: Option<s::Timestamp>,
+    pub instance_interruption_behavior: Option<String>,
+}
+impl s::Shape for SpotInstanceRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 20] = [
+            s::Field::new("ActualBlockHourlyPrice", "ActualBlockHourlyPrice", "actualBlockHourlyPrice"),
+            s::Field::new("AvailabilityZoneGroup", "AvailabilityZoneGroup", "availabilityZoneGroup"),
+            s::Field::new("BlockDurationMinutes", "BlockDurationMinutes", "blockDurationMinutes"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("Fault", "Fault", "fault"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("LaunchGroup", "LaunchGroup", "launchGroup"),
+            s::Field::new("LaunchSpecification", "LaunchSpecification", "launchSpecification"),
+            s::Field::new("LaunchedAvailabilityZone", "LaunchedAvailabilityZone", "launchedAvailabilityZone"),
+            s::Field::new("LaunchedAvailabilityZoneId", "LaunchedAvailabilityZoneId", "launchedAvailabilityZoneId"),
+            s::Field::new("ProductDescription", "ProductDescription", "productDescription"),
+            s::Field::new("SpotInstanceRequestId", "SpotInstanceRequestId", "spotInstanceRequestId"),
+            s::Field::new("SpotPrice", "SpotPrice", "spotPrice"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("Type", "Type", "type"),
+            s::Field::new("ValidFrom", "ValidFrom", "validFrom"),
+            s::Field::new("ValidUntil", "ValidUntil", "validUntil"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "instanceInterruptionBehavior",
+            ),
+        ];
+        v.leaf(&NAMES[0], &mut self.actual_block_hourly_price);
+        v.leaf(&NAMES[1], &mut self.availability_zone_group);
+        v.leaf(&NAMES[2], &mut self.block_duration_minutes);
+        v.leaf(&NAMES[3], &mut self.create_time);
+        v.shape(&NAMES[4], &mut self.fault);
+        v.leaf(&NAMES[5], &mut self.instance_id);
+        v.leaf(&NAMES[6], &mut self.launch_group);
+        v.shape(&NAMES[7], &mut self.launch_specification);
+        v.leaf(&NAMES[8], &mut self.launched_availability_zone);
+        v.leaf(&NAMES[9], &mut self.launched_availability_zone_id);
+        v.leaf(&NAMES[10], &mut self.product_description);
+        v.leaf(&NAMES[11], &mut self.spot_instance_request_id);
+        v.leaf(&NAMES[12], &mut self.spot_price);
+        v.leaf(&NAMES[13], &mut self.state);
+        v.shape(&NAMES[14], &mut self.status);
+        v.list(&NAMES[15], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[16], &mut self.r#type);
+        v.leaf(&NAMES[17], &mut self.valid_from);
+        v.leaf(&NAMES[18], &mut self.valid_until);
+        v.leaf(&NAMES[19], &mut self.instance_interruption_behavior);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotInstanceStateFault {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for SpotInstanceStateFault {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotInstanceStatus {
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub update_time: Option<s::Timestamp>,
+}
+impl s::Shape for SpotInstanceStatus {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Code", "Code", "code"),
+            s::Field::new("Message", "Message", "message"),
+            s::Field::new("UpdateTime", "UpdateTime", "updateTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+        v.leaf(&NAMES[2], &mut self.update_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SpotMarketOptions {
     pub max_price: Option<String>,
     pub spot_instance_type: Option<String>,
@@ -6327,6 +20025,189 @@ impl s::Shape for SpotMarketOptions {
         v.leaf(&NAMES[2], &mut self.block_duration_minutes);
         v.leaf(&NAMES[3], &mut self.valid_until);
         v.leaf(&NAMES[4], &mut self.instance_interruption_behavior);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotOptions {
+    pub allocation_strategy: Option<String>,
+    pub maintenance_strategies: Option<FleetSpotMaintenanceStrategies>,
+    pub instance_interruption_behavior: Option<String>,
+    pub instance_pools_to_use_count: Option<i32>,
+    pub single_instance_type: Option<bool>,
+    pub single_availability_zone: Option<bool>,
+    pub min_target_capacity: Option<i32>,
+    pub max_total_price: Option<String>,
+}
+impl s::Shape for SpotOptions {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "allocationStrategy"),
+            s::Field::new("MaintenanceStrategies", "MaintenanceStrategies", "maintenanceStrategies"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "instanceInterruptionBehavior",
+            ),
+            s::Field::new("InstancePoolsToUseCount", "InstancePoolsToUseCount", "instancePoolsToUseCount"),
+            s::Field::new("SingleInstanceType", "SingleInstanceType", "singleInstanceType"),
+            s::Field::new("SingleAvailabilityZone", "SingleAvailabilityZone", "singleAvailabilityZone"),
+            s::Field::new("MinTargetCapacity", "MinTargetCapacity", "minTargetCapacity"),
+            s::Field::new("MaxTotalPrice", "MaxTotalPrice", "maxTotalPrice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.shape(&NAMES[1], &mut self.maintenance_strategies);
+        v.leaf(&NAMES[2], &mut self.instance_interruption_behavior);
+        v.leaf(&NAMES[3], &mut self.instance_pools_to_use_count);
+        v.leaf(&NAMES[4], &mut self.single_instance_type);
+        v.leaf(&NAMES[5], &mut self.single_availability_zone);
+        v.leaf(&NAMES[6], &mut self.min_target_capacity);
+        v.leaf(&NAMES[7], &mut self.max_total_price);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotOptionsRequest {
+    pub allocation_strategy: Option<String>,
+    pub maintenance_strategies: Option<FleetSpotMaintenanceStrategiesRequest>,
+    pub instance_interruption_behavior: Option<String>,
+    pub instance_pools_to_use_count: Option<i32>,
+    pub single_instance_type: Option<bool>,
+    pub single_availability_zone: Option<bool>,
+    pub min_target_capacity: Option<i32>,
+    pub max_total_price: Option<String>,
+}
+impl s::Shape for SpotOptionsRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("AllocationStrategy", "AllocationStrategy", "AllocationStrategy"),
+            s::Field::new("MaintenanceStrategies", "MaintenanceStrategies", "MaintenanceStrategies"),
+            s::Field::new(
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+                "InstanceInterruptionBehavior",
+            ),
+            s::Field::new("InstancePoolsToUseCount", "InstancePoolsToUseCount", "InstancePoolsToUseCount"),
+            s::Field::new("SingleInstanceType", "SingleInstanceType", "SingleInstanceType"),
+            s::Field::new("SingleAvailabilityZone", "SingleAvailabilityZone", "SingleAvailabilityZone"),
+            s::Field::new("MinTargetCapacity", "MinTargetCapacity", "MinTargetCapacity"),
+            s::Field::new("MaxTotalPrice", "MaxTotalPrice", "MaxTotalPrice"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allocation_strategy);
+        v.shape(&NAMES[1], &mut self.maintenance_strategies);
+        v.leaf(&NAMES[2], &mut self.instance_interruption_behavior);
+        v.leaf(&NAMES[3], &mut self.instance_pools_to_use_count);
+        v.leaf(&NAMES[4], &mut self.single_instance_type);
+        v.leaf(&NAMES[5], &mut self.single_availability_zone);
+        v.leaf(&NAMES[6], &mut self.min_target_capacity);
+        v.leaf(&NAMES[7], &mut self.max_total_price);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotPlacement {
+    pub availability_zone: Option<String>,
+    pub group_name: Option<String>,
+    pub tenancy: Option<String>,
+    pub availability_zone_id: Option<String>,
+}
+impl s::Shape for SpotPlacement {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("Tenancy", "Tenancy", "tenancy"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.group_name);
+        v.leaf(&NAMES[2], &mut self.tenancy);
+        v.leaf(&NAMES[3], &mut self.availability_zone_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpotPrice {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub product_description: Option<String>,
+    pub spot_price: Option<String>,
+    pub timestamp: Option<s::Timestamp>,
+}
+impl s::Shape for SpotPrice {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("InstanceType", "InstanceType", "instanceType"),
+            s::Field::new("ProductDescription", "ProductDescription", "productDescription"),
+            s::Field::new("SpotPrice", "SpotPrice", "spotPrice"),
+            s::Field::new("Timestamp", "Timestamp", "timestamp"),
+        ];
+        v.leaf(&NAMES[0], &mut self.availability_zone);
+        v.leaf(&NAMES[1], &mut self.availability_zone_id);
+        v.leaf(&NAMES[2], &mut self.instance_type);
+        v.leaf(&NAMES[3], &mut self.product_description);
+        v.leaf(&NAMES[4], &mut self.spot_price);
+        v.leaf(&NAMES[5], &mut self.timestamp);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StaleIpPermission {
+    pub from_port: Option<i32>,
+    pub ip_protocol: Option<String>,
+    pub ip_ranges: Vec<String>,
+    pub prefix_list_ids: Vec<String>,
+    pub to_port: Option<i32>,
+    pub user_id_group_pairs: Vec<UserIdGroupPair>,
+}
+impl s::Shape for StaleIpPermission {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("FromPort", "FromPort", "fromPort"),
+            s::Field::new("IpProtocol", "IpProtocol", "ipProtocol"),
+            s::Field::new("IpRanges", "IpRanges", "ipRanges").list("item"),
+            s::Field::new("PrefixListIds", "PrefixListIds", "prefixListIds").list("item"),
+            s::Field::new("ToPort", "ToPort", "toPort"),
+            s::Field::new("UserIdGroupPairs", "Groups", "groups").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.from_port);
+        v.leaf(&NAMES[1], &mut self.ip_protocol);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.ip_ranges));
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.prefix_list_ids));
+        v.leaf(&NAMES[4], &mut self.to_port);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.user_id_group_pairs));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StaleSecurityGroup {
+    pub description: Option<String>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub stale_ip_permissions: Vec<StaleIpPermission>,
+    pub stale_ip_permissions_egress: Vec<StaleIpPermission>,
+    pub vpc_id: Option<String>,
+}
+impl s::Shape for StaleSecurityGroup {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("GroupId", "GroupId", "groupId"),
+            s::Field::new("GroupName", "GroupName", "groupName"),
+            s::Field::new("StaleIpPermissions", "StaleIpPermissions", "staleIpPermissions").list("item"),
+            s::Field::new("StaleIpPermissionsEgress", "StaleIpPermissionsEgress", "staleIpPermissionsEgress")
+                .list("item"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.group_id);
+        v.leaf(&NAMES[2], &mut self.group_name);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.stale_ip_permissions));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.stale_ip_permissions_egress));
+        v.leaf(&NAMES[5], &mut self.vpc_id);
     }
 }
 
@@ -6518,6 +20399,72 @@ impl s::Shape for SubnetCidrBlockState {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubnetCidrReservation {
+    pub subnet_cidr_reservation_id: Option<String>,
+    pub subnet_id: Option<String>,
+    pub cidr: Option<String>,
+    pub reservation_type: Option<String>,
+    pub owner_id: Option<String>,
+    pub description: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for SubnetCidrReservation {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("SubnetCidrReservationId", "SubnetCidrReservationId", "subnetCidrReservationId"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("Cidr", "Cidr", "cidr"),
+            s::Field::new("ReservationType", "ReservationType", "reservationType"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.subnet_cidr_reservation_id);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
+        v.leaf(&NAMES[2], &mut self.cidr);
+        v.leaf(&NAMES[3], &mut self.reservation_type);
+        v.leaf(&NAMES[4], &mut self.owner_id);
+        v.leaf(&NAMES[5], &mut self.description);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubnetConfiguration {
+    pub subnet_id: Option<String>,
+    pub ipv4: Option<String>,
+    pub ipv6: Option<String>,
+}
+impl s::Shape for SubnetConfiguration {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("SubnetId", "SubnetId", "SubnetId"),
+            s::Field::new("Ipv4", "Ipv4", "Ipv4"),
+            s::Field::new("Ipv6", "Ipv6", "Ipv6"),
+        ];
+        v.leaf(&NAMES[0], &mut self.subnet_id);
+        v.leaf(&NAMES[1], &mut self.ipv4);
+        v.leaf(&NAMES[2], &mut self.ipv6);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubnetIpPrefixes {
+    pub subnet_id: Option<String>,
+    pub ip_prefixes: Vec<String>,
+}
+impl s::Shape for SubnetIpPrefixes {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+            s::Field::new("IpPrefixes", "IpPrefixSet", "ipPrefixSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.subnet_id);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.ip_prefixes));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SubnetIpv6CidrBlockAssociation {
     pub association_id: Option<String>,
     pub ipv6_cidr_block: Option<String>,
@@ -6539,6 +20486,17 @@ impl s::Shape for SubnetIpv6CidrBlockAssociation {
         v.shape(&NAMES[2], &mut self.ipv6_cidr_block_state);
         v.leaf(&NAMES[3], &mut self.ipv6_address_attribute);
         v.leaf(&NAMES[4], &mut self.ip_source);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SuccessfulInstanceCreditSpecificationItem {
+    pub instance_id: Option<String>,
+}
+impl s::Shape for SuccessfulInstanceCreditSpecificationItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("InstanceId", "InstanceId", "instanceId")];
+        v.leaf(&NAMES[0], &mut self.instance_id);
     }
 }
 
@@ -6578,6 +20536,38 @@ impl s::Shape for TagDescription {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct TagFieldSpecificationRequest {
+    pub resource_type: Option<String>,
+    pub tag_keys: Vec<String>,
+}
+impl s::Shape for TagFieldSpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ResourceType", "ResourceType", "ResourceType"),
+            s::Field::new("TagKeys", "TagKey", "TagKey").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.resource_type);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.tag_keys));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TagFieldSpecificationResponse {
+    pub resource_type: Option<String>,
+    pub tag_keys: Vec<String>,
+}
+impl s::Shape for TagFieldSpecificationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ResourceType", "ResourceType", "resourceType"),
+            s::Field::new("TagKeys", "TagKeySet", "tagKeySet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.resource_type);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.tag_keys));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TagSpecification {
     pub resource_type: Option<String>,
     pub tags: Vec<Tag>,
@@ -6590,6 +20580,56 @@ impl s::Shape for TagSpecification {
         ];
         v.leaf(&NAMES[0], &mut self.resource_type);
         v.list(&NAMES[1], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetCapacitySpecification {
+    pub total_target_capacity: Option<i32>,
+    pub on_demand_target_capacity: Option<i32>,
+    pub spot_target_capacity: Option<i32>,
+    pub default_target_capacity_type: Option<String>,
+    pub target_capacity_unit_type: Option<String>,
+}
+impl s::Shape for TargetCapacitySpecification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("TotalTargetCapacity", "TotalTargetCapacity", "totalTargetCapacity"),
+            s::Field::new("OnDemandTargetCapacity", "OnDemandTargetCapacity", "onDemandTargetCapacity"),
+            s::Field::new("SpotTargetCapacity", "SpotTargetCapacity", "spotTargetCapacity"),
+            s::Field::new("DefaultTargetCapacityType", "DefaultTargetCapacityType", "defaultTargetCapacityType"),
+            s::Field::new("TargetCapacityUnitType", "TargetCapacityUnitType", "targetCapacityUnitType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.total_target_capacity);
+        v.leaf(&NAMES[1], &mut self.on_demand_target_capacity);
+        v.leaf(&NAMES[2], &mut self.spot_target_capacity);
+        v.leaf(&NAMES[3], &mut self.default_target_capacity_type);
+        v.leaf(&NAMES[4], &mut self.target_capacity_unit_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetCapacitySpecificationRequest {
+    pub total_target_capacity: Option<i32>,
+    pub on_demand_target_capacity: Option<i32>,
+    pub spot_target_capacity: Option<i32>,
+    pub default_target_capacity_type: Option<String>,
+    pub target_capacity_unit_type: Option<String>,
+}
+impl s::Shape for TargetCapacitySpecificationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("TotalTargetCapacity", "TotalTargetCapacity", "TotalTargetCapacity").required(),
+            s::Field::new("OnDemandTargetCapacity", "OnDemandTargetCapacity", "OnDemandTargetCapacity"),
+            s::Field::new("SpotTargetCapacity", "SpotTargetCapacity", "SpotTargetCapacity"),
+            s::Field::new("DefaultTargetCapacityType", "DefaultTargetCapacityType", "DefaultTargetCapacityType"),
+            s::Field::new("TargetCapacityUnitType", "TargetCapacityUnitType", "TargetCapacityUnitType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.total_target_capacity);
+        v.leaf(&NAMES[1], &mut self.on_demand_target_capacity);
+        v.leaf(&NAMES[2], &mut self.spot_target_capacity);
+        v.leaf(&NAMES[3], &mut self.default_target_capacity_type);
+        v.leaf(&NAMES[4], &mut self.target_capacity_unit_type);
     }
 }
 
@@ -6628,6 +20668,313 @@ impl s::Shape for TerminateInstancesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct TotalLocalStorageGB {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for TotalLocalStorageGB {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TotalLocalStorageGBRequest {
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+impl s::Shape for TotalLocalStorageGBRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnassignIpv6AddressesRequest {
+    pub ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+    pub ipv6_addresses: Vec<String>,
+}
+impl s::Shape for UnassignIpv6AddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "ipv6Addresses").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.ipv6_addresses));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnassignIpv6AddressesResult {
+    pub network_interface_id: Option<String>,
+    pub unassigned_ipv6_addresses: Vec<String>,
+    pub unassigned_ipv6_prefixes: Vec<String>,
+}
+impl s::Shape for UnassignIpv6AddressesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("UnassignedIpv6Addresses", "UnassignedIpv6Addresses", "unassignedIpv6Addresses").list("item"),
+            s::Field::new("UnassignedIpv6Prefixes", "UnassignedIpv6PrefixSet", "unassignedIpv6PrefixSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.network_interface_id);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.unassigned_ipv6_addresses));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.unassigned_ipv6_prefixes));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnassignPrivateIpAddressesRequest {
+    pub ipv4_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_addresses: Vec<String>,
+}
+impl s::Shape for UnassignPrivateIpAddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Ipv4Prefixes", "Ipv4Prefix", "Ipv4Prefix").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("PrivateIpAddresses", "PrivateIpAddress", "privateIpAddress").list("PrivateIpAddress"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.ipv4_prefixes));
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.private_ip_addresses));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnlockSnapshotRequest {
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for UnlockSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnlockSnapshotResult {
+    pub snapshot_id: Option<String>,
+}
+impl s::Shape for UnlockSnapshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("SnapshotId", "SnapshotId", "snapshotId")];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnmonitorInstancesRequest {
+    pub instance_ids: Vec<String>,
+    pub metric_category_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for UnmonitorInstancesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceIds", "InstanceId", "InstanceId").list("InstanceId").required(),
+            s::Field::new("MetricCategoryIds", "MetricCategoryId", "MetricCategoryId").list("item"),
+            s::Field::new("DryRun", "DryRun", "dryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.instance_ids));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.metric_category_ids));
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnmonitorInstancesResult {
+    pub instance_monitorings: Vec<InstanceMonitoring>,
+}
+impl s::Shape for UnmonitorInstancesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("InstanceMonitorings", "InstancesSet", "instancesSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_monitorings));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItem {
+    pub instance_id: Option<String>,
+    pub error: Option<UnsuccessfulInstanceCreditSpecificationItemError>,
+}
+impl s::Shape for UnsuccessfulInstanceCreditSpecificationItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("InstanceId", "InstanceId", "instanceId"), s::Field::new("Error", "Error", "error")];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.shape(&NAMES[1], &mut self.error);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItemError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for UnsuccessfulInstanceCreditSpecificationItemError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulItem {
+    pub error: Option<UnsuccessfulItemError>,
+    pub resource_id: Option<String>,
+}
+impl s::Shape for UnsuccessfulItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Error", "Error", "error"), s::Field::new("ResourceId", "ResourceId", "resourceId")];
+        v.shape(&NAMES[0], &mut self.error);
+        v.leaf(&NAMES[1], &mut self.resource_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulItemError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for UnsuccessfulItemError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub security_group_rule_descriptions: Vec<SecurityGroupRuleDescription>,
+}
+impl s::Shape for UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("GroupId", "GroupId", "GroupId"),
+            s::Field::new("GroupName", "GroupName", "GroupName"),
+            s::Field::new("IpPermissions", "IpPermissions", "IpPermissions").list("item"),
+            s::Field::new(
+                "SecurityGroupRuleDescriptions",
+                "SecurityGroupRuleDescription",
+                "SecurityGroupRuleDescription",
+            )
+            .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.group_id);
+        v.leaf(&NAMES[2], &mut self.group_name);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.ip_permissions));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.security_group_rule_descriptions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for UpdateSecurityGroupRuleDescriptionsEgressResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub security_group_rule_descriptions: Vec<SecurityGroupRuleDescription>,
+}
+impl s::Shape for UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("GroupId", "GroupId", "GroupId"),
+            s::Field::new("GroupName", "GroupName", "GroupName"),
+            s::Field::new("IpPermissions", "IpPermissions", "IpPermissions").list("item"),
+            s::Field::new(
+                "SecurityGroupRuleDescriptions",
+                "SecurityGroupRuleDescription",
+                "SecurityGroupRuleDescription",
+            )
+            .list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.group_id);
+        v.leaf(&NAMES[2], &mut self.group_name);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.ip_permissions));
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.security_group_rule_descriptions));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for UpdateSecurityGroupRuleDescriptionsIngressResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucket {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+impl s::Shape for UserBucket {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "S3Bucket"), s::Field::new("S3Key", "S3Key", "S3Key")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucketDetails {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+impl s::Shape for UserBucketDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"), s::Field::new("S3Key", "S3Key", "s3Key")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct UserIdGroupPair {
     pub description: Option<String>,
     pub user_id: Option<String>,
@@ -6659,6 +21006,33 @@ impl s::Shape for UserIdGroupPair {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct VCpuCountRange {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for VCpuCountRange {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "min"), s::Field::new("Max", "Max", "max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VCpuCountRangeRequest {
+    pub min: Option<i32>,
+    pub max: Option<i32>,
+}
+impl s::Shape for VCpuCountRangeRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Min", "Min", "Min").required(), s::Field::new("Max", "Max", "Max")];
+        v.leaf(&NAMES[0], &mut self.min);
+        v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VCpuInfo {
     pub default_v_cpus: Option<i32>,
     pub default_cores: Option<i32>,
@@ -6680,6 +21054,31 @@ impl s::Shape for VCpuInfo {
         v.leaf(&NAMES[2], &mut self.default_threads_per_core);
         v.list(&NAMES[3], &mut s::Leaves(&mut self.valid_cores));
         v.list(&NAMES[4], &mut s::Leaves(&mut self.valid_threads_per_core));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ValidationError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for ValidationError {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ValidationWarning {
+    pub errors: Vec<ValidationError>,
+}
+impl s::Shape for ValidationWarning {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Errors", "ErrorSet", "errorSet").list("item")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.errors));
     }
 }
 
@@ -6796,6 +21195,256 @@ impl s::Shape for VolumeAttachment {
         v.leaf(&NAMES[6], &mut self.device);
         v.leaf(&NAMES[7], &mut self.state);
         v.leaf(&NAMES[8], &mut self.attach_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeModification {
+    pub volume_id: Option<String>,
+    pub modification_state: Option<String>,
+    pub status_message: Option<String>,
+    pub target_size: Option<i32>,
+    pub target_iops: Option<i32>,
+    pub target_volume_type: Option<String>,
+    pub target_throughput: Option<i32>,
+    pub target_multi_attach_enabled: Option<bool>,
+    pub original_size: Option<i32>,
+    pub original_iops: Option<i32>,
+    pub original_volume_type: Option<String>,
+    pub original_throughput: Option<i32>,
+    pub original_multi_attach_enabled: Option<bool>,
+    pub progress: Option<i64>,
+    pub start_time: Option<s::Timestamp>,
+    pub end_time: Option<s::Timestamp>,
+    pub operator: Option<OperatorResponse>,
+}
+impl s::Shape for VolumeModification {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("ModificationState", "ModificationState", "modificationState"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("TargetSize", "TargetSize", "targetSize"),
+            s::Field::new("TargetIops", "TargetIops", "targetIops"),
+            s::Field::new("TargetVolumeType", "TargetVolumeType", "targetVolumeType"),
+            s::Field::new("TargetThroughput", "TargetThroughput", "targetThroughput"),
+            s::Field::new("TargetMultiAttachEnabled", "TargetMultiAttachEnabled", "targetMultiAttachEnabled"),
+            s::Field::new("OriginalSize", "OriginalSize", "originalSize"),
+            s::Field::new("OriginalIops", "OriginalIops", "originalIops"),
+            s::Field::new("OriginalVolumeType", "OriginalVolumeType", "originalVolumeType"),
+            s::Field::new("OriginalThroughput", "OriginalThroughput", "originalThroughput"),
+            s::Field::new("OriginalMultiAttachEnabled", "OriginalMultiAttachEnabled", "originalMultiAttachEnabled"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("EndTime", "EndTime", "endTime"),
+            s::Field::new("Operator", "Operator", "operator"),
+        ];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.modification_state);
+        v.leaf(&NAMES[2], &mut self.status_message);
+        v.leaf(&NAMES[3], &mut self.target_size);
+        v.leaf(&NAMES[4], &mut self.target_iops);
+        v.leaf(&NAMES[5], &mut self.target_volume_type);
+        v.leaf(&NAMES[6], &mut self.target_throughput);
+        v.leaf(&NAMES[7], &mut self.target_multi_attach_enabled);
+        v.leaf(&NAMES[8], &mut self.original_size);
+        v.leaf(&NAMES[9], &mut self.original_iops);
+        v.leaf(&NAMES[10], &mut self.original_volume_type);
+        v.leaf(&NAMES[11], &mut self.original_throughput);
+        v.leaf(&NAMES[12], &mut self.original_multi_attach_enabled);
+        v.leaf(&NAMES[13], &mut self.progress);
+        v.leaf(&NAMES[14], &mut self.start_time);
+        v.leaf(&NAMES[15], &mut self.end_time);
+        v.shape(&NAMES[16], &mut self.operator);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeRecycleBinInfo {
+    pub volume_id: Option<String>,
+    pub volume_type: Option<String>,
+    pub state: Option<String>,
+    pub size: Option<i32>,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub outpost_arn: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub source_volume_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub operator: Option<OperatorResponse>,
+    pub create_time: Option<s::Timestamp>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+}
+impl s::Shape for VolumeRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 15] = [
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("VolumeType", "VolumeType", "volumeType"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("Size", "Size", "size"),
+            s::Field::new("Iops", "Iops", "iops"),
+            s::Field::new("Throughput", "Throughput", "throughput"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("SourceVolumeId", "SourceVolumeId", "sourceVolumeId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Operator", "Operator", "operator"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.volume_type);
+        v.leaf(&NAMES[2], &mut self.state);
+        v.leaf(&NAMES[3], &mut self.size);
+        v.leaf(&NAMES[4], &mut self.iops);
+        v.leaf(&NAMES[5], &mut self.throughput);
+        v.leaf(&NAMES[6], &mut self.outpost_arn);
+        v.leaf(&NAMES[7], &mut self.availability_zone);
+        v.leaf(&NAMES[8], &mut self.availability_zone_id);
+        v.leaf(&NAMES[9], &mut self.source_volume_id);
+        v.leaf(&NAMES[10], &mut self.snapshot_id);
+        v.shape(&NAMES[11], &mut self.operator);
+        v.leaf(&NAMES[12], &mut self.create_time);
+        v.leaf(&NAMES[13], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[14], &mut self.recycle_bin_exit_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusAction {
+    pub code: Option<String>,
+    pub description: Option<String>,
+    pub event_id: Option<String>,
+    pub event_type: Option<String>,
+}
+impl s::Shape for VolumeStatusAction {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Code", "Code", "code"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("EventId", "EventId", "eventId"),
+            s::Field::new("EventType", "EventType", "eventType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.event_id);
+        v.leaf(&NAMES[3], &mut self.event_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusAttachmentStatus {
+    pub io_performance: Option<String>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for VolumeStatusAttachmentStatus {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("IoPerformance", "IoPerformance", "ioPerformance"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.io_performance);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusDetails {
+    pub name: Option<String>,
+    pub status: Option<String>,
+}
+impl s::Shape for VolumeStatusDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Name", "Name", "name"), s::Field::new("Status", "Status", "status")];
+        v.leaf(&NAMES[0], &mut self.name);
+        v.leaf(&NAMES[1], &mut self.status);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusEvent {
+    pub description: Option<String>,
+    pub event_id: Option<String>,
+    pub event_type: Option<String>,
+    pub not_after: Option<s::Timestamp>,
+    pub not_before: Option<s::Timestamp>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for VolumeStatusEvent {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("EventId", "EventId", "eventId"),
+            s::Field::new("EventType", "EventType", "eventType"),
+            s::Field::new("NotAfter", "NotAfter", "notAfter"),
+            s::Field::new("NotBefore", "NotBefore", "notBefore"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.event_id);
+        v.leaf(&NAMES[2], &mut self.event_type);
+        v.leaf(&NAMES[3], &mut self.not_after);
+        v.leaf(&NAMES[4], &mut self.not_before);
+        v.leaf(&NAMES[5], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusInfo {
+    pub details: Vec<VolumeStatusDetails>,
+    pub status: Option<String>,
+}
+impl s::Shape for VolumeStatusInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Details", "Details", "details").list("item"), s::Field::new("Status", "Status", "status")];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.details));
+        v.leaf(&NAMES[1], &mut self.status);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeStatusItem {
+    pub actions: Vec<VolumeStatusAction>,
+    pub availability_zone: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub events: Vec<VolumeStatusEvent>,
+    pub volume_id: Option<String>,
+    pub volume_status: Option<VolumeStatusInfo>,
+    pub attachment_statuses: Vec<VolumeStatusAttachmentStatus>,
+    pub initialization_status_details: Option<InitializationStatusDetails>,
+    pub availability_zone_id: Option<String>,
+    pub operator: Option<OperatorResponse>,
+}
+impl s::Shape for VolumeStatusItem {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Actions", "ActionsSet", "actionsSet").list("item"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("Events", "EventsSet", "eventsSet").list("item"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("VolumeStatus", "VolumeStatus", "volumeStatus"),
+            s::Field::new("AttachmentStatuses", "AttachmentStatuses", "attachmentStatuses").list("item"),
+            s::Field::new("InitializationStatusDetails", "InitializationStatusDetails", "initializationStatusDetails"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("Operator", "Operator", "operator"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.actions));
+        v.leaf(&NAMES[1], &mut self.availability_zone);
+        v.leaf(&NAMES[2], &mut self.outpost_arn);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.events));
+        v.leaf(&NAMES[4], &mut self.volume_id);
+        v.shape(&NAMES[5], &mut self.volume_status);
+        v.list(&NAMES[6], &mut s::Shapes(&mut self.attachment_statuses));
+        v.shape(&NAMES[7], &mut self.initialization_status_details);
+        v.leaf(&NAMES[8], &mut self.availability_zone_id);
+        v.shape(&NAMES[9], &mut self.operator);
     }
 }
 
@@ -7026,6 +21675,94 @@ impl s::Shape for VpcEncryptionControlExclusions {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcEndpoint {
+    pub vpc_endpoint_id: Option<String>,
+    pub vpc_endpoint_type: Option<String>,
+    pub vpc_id: Option<String>,
+    pub service_name: Option<String>,
+    pub state: Option<String>,
+    pub policy_document: Option<String>,
+    pub route_table_ids: Vec<String>,
+    pub subnet_ids: Vec<String>,
+    pub groups: Vec<SecurityGroupIdentifier>,
+    pub ip_address_type: Option<String>,
+    pub dns_options: Option<DnsOptions>,
+    pub private_dns_enabled: Option<bool>,
+    pub requester_managed: Option<bool>,
+    pub network_interface_ids: Vec<String>,
+    pub dns_entries: Vec<DnsEntry>,
+    pub creation_timestamp: Option<s::Timestamp>,
+    pub tags: Vec<Tag>,
+    pub owner_id: Option<String>,
+    pub last_error: Option<LastError>,
+    pub ipv4_prefixes: Vec<SubnetIpPrefixes>,
+    pub ipv6_prefixes: Vec<SubnetIpPrefixes>,
+    pub failure_reason: Option<String>,
+    pub service_network_arn: Option<String>,
+    pub resource_configuration_arn: Option<String>,
+    pub service_region: Option<String>,
+    pub payer_responsibilities: Vec<PayerResponsibilityEntry>,
+}
+impl s::Shape for VpcEndpoint {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 26] = [
+            s::Field::new("VpcEndpointId", "VpcEndpointId", "vpcEndpointId"),
+            s::Field::new("VpcEndpointType", "VpcEndpointType", "vpcEndpointType"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("ServiceName", "ServiceName", "serviceName"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("PolicyDocument", "PolicyDocument", "policyDocument"),
+            s::Field::new("RouteTableIds", "RouteTableIdSet", "routeTableIdSet").list("item"),
+            s::Field::new("SubnetIds", "SubnetIdSet", "subnetIdSet").list("item"),
+            s::Field::new("Groups", "GroupSet", "groupSet").list("item"),
+            s::Field::new("IpAddressType", "IpAddressType", "ipAddressType"),
+            s::Field::new("DnsOptions", "DnsOptions", "dnsOptions"),
+            s::Field::new("PrivateDnsEnabled", "PrivateDnsEnabled", "privateDnsEnabled"),
+            s::Field::new("RequesterManaged", "RequesterManaged", "requesterManaged"),
+            s::Field::new("NetworkInterfaceIds", "NetworkInterfaceIdSet", "networkInterfaceIdSet").list("item"),
+            s::Field::new("DnsEntries", "DnsEntrySet", "dnsEntrySet").list("item"),
+            s::Field::new("CreationTimestamp", "CreationTimestamp", "creationTimestamp"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("LastError", "LastError", "lastError"),
+            s::Field::new("Ipv4Prefixes", "Ipv4PrefixSet", "ipv4PrefixSet").list("item"),
+            s::Field::new("Ipv6Prefixes", "Ipv6PrefixSet", "ipv6PrefixSet").list("item"),
+            s::Field::new("FailureReason", "FailureReason", "failureReason"),
+            s::Field::new("ServiceNetworkArn", "ServiceNetworkArn", "serviceNetworkArn"),
+            s::Field::new("ResourceConfigurationArn", "ResourceConfigurationArn", "resourceConfigurationArn"),
+            s::Field::new("ServiceRegion", "ServiceRegion", "serviceRegion"),
+            s::Field::new("PayerResponsibilities", "PayerResponsibilitySet", "payerResponsibilitySet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.vpc_endpoint_id);
+        v.leaf(&NAMES[1], &mut self.vpc_endpoint_type);
+        v.leaf(&NAMES[2], &mut self.vpc_id);
+        v.leaf(&NAMES[3], &mut self.service_name);
+        v.leaf(&NAMES[4], &mut self.state);
+        v.leaf(&NAMES[5], &mut self.policy_document);
+        v.list(&NAMES[6], &mut s::Leaves(&mut self.route_table_ids));
+        v.list(&NAMES[7], &mut s::Leaves(&mut self.subnet_ids));
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.groups));
+        v.leaf(&NAMES[9], &mut self.ip_address_type);
+        v.shape(&NAMES[10], &mut self.dns_options);
+        v.leaf(&NAMES[11], &mut self.private_dns_enabled);
+        v.leaf(&NAMES[12], &mut self.requester_managed);
+        v.list(&NAMES[13], &mut s::Leaves(&mut self.network_interface_ids));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.dns_entries));
+        v.leaf(&NAMES[15], &mut self.creation_timestamp);
+        v.list(&NAMES[16], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[17], &mut self.owner_id);
+        v.shape(&NAMES[18], &mut self.last_error);
+        v.list(&NAMES[19], &mut s::Shapes(&mut self.ipv4_prefixes));
+        v.list(&NAMES[20], &mut s::Shapes(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[21], &mut self.failure_reason);
+        v.leaf(&NAMES[22], &mut self.service_network_arn);
+        v.leaf(&NAMES[23], &mut self.resource_configuration_arn);
+        v.leaf(&NAMES[24], &mut self.service_region);
+        v.list(&NAMES[25], &mut s::Shapes(&mut self.payer_responsibilities));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VpcIpv6CidrBlockAssociation {
     pub association_id: Option<String>,
     pub ipv6_cidr_block: Option<String>,
@@ -7053,5 +21790,118 @@ impl s::Shape for VpcIpv6CidrBlockAssociation {
         v.leaf(&NAMES[4], &mut self.ipv6_pool);
         v.leaf(&NAMES[5], &mut self.ipv6_address_attribute);
         v.leaf(&NAMES[6], &mut self.ip_source);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcPeeringConnection {
+    pub accepter_vpc_info: Option<VpcPeeringConnectionVpcInfo>,
+    pub expiration_time: Option<s::Timestamp>,
+    pub requester_vpc_info: Option<VpcPeeringConnectionVpcInfo>,
+    pub status: Option<VpcPeeringConnectionStateReason>,
+    pub tags: Vec<Tag>,
+    pub vpc_peering_connection_id: Option<String>,
+    pub multipath_resilience_status: Option<String>,
+}
+impl s::Shape for VpcPeeringConnection {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("AccepterVpcInfo", "AccepterVpcInfo", "accepterVpcInfo"),
+            s::Field::new("ExpirationTime", "ExpirationTime", "expirationTime"),
+            s::Field::new("RequesterVpcInfo", "RequesterVpcInfo", "requesterVpcInfo"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("VpcPeeringConnectionId", "VpcPeeringConnectionId", "vpcPeeringConnectionId"),
+            s::Field::new("MultipathResilienceStatus", "MultipathResilienceStatus", "multipathResilienceStatus"),
+        ];
+        v.shape(&NAMES[0], &mut self.accepter_vpc_info);
+        v.leaf(&NAMES[1], &mut self.expiration_time);
+        v.shape(&NAMES[2], &mut self.requester_vpc_info);
+        v.shape(&NAMES[3], &mut self.status);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[5], &mut self.vpc_peering_connection_id);
+        v.leaf(&NAMES[6], &mut self.multipath_resilience_status);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcPeeringConnectionOptionsDescription {
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
+    pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
+    pub allow_multipath_resilience: Option<bool>,
+    pub multipath_resilience_mode: Option<String>,
+}
+impl s::Shape for VpcPeeringConnectionOptionsDescription {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new(
+                "AllowDnsResolutionFromRemoteVpc",
+                "AllowDnsResolutionFromRemoteVpc",
+                "allowDnsResolutionFromRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "AllowEgressFromLocalClassicLinkToRemoteVpc",
+                "allowEgressFromLocalClassicLinkToRemoteVpc",
+            ),
+            s::Field::new(
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "AllowEgressFromLocalVpcToRemoteClassicLink",
+                "allowEgressFromLocalVpcToRemoteClassicLink",
+            ),
+            s::Field::new("AllowMultipathResilience", "AllowMultipathResilience", "allowMultipathResilience"),
+            s::Field::new("MultipathResilienceMode", "MultipathResilienceMode", "multipathResilienceMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.allow_dns_resolution_from_remote_vpc);
+        v.leaf(&NAMES[1], &mut self.allow_egress_from_local_classic_link_to_remote_vpc);
+        v.leaf(&NAMES[2], &mut self.allow_egress_from_local_vpc_to_remote_classic_link);
+        v.leaf(&NAMES[3], &mut self.allow_multipath_resilience);
+        v.leaf(&NAMES[4], &mut self.multipath_resilience_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcPeeringConnectionStateReason {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+impl s::Shape for VpcPeeringConnectionStateReason {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Code", "Code", "code"), s::Field::new("Message", "Message", "message")];
+        v.leaf(&NAMES[0], &mut self.code);
+        v.leaf(&NAMES[1], &mut self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VpcPeeringConnectionVpcInfo {
+    pub cidr_block: Option<String>,
+    pub ipv6_cidr_block_set: Vec<Ipv6CidrBlock>,
+    pub cidr_block_set: Vec<CidrBlock>,
+    pub owner_id: Option<String>,
+    pub peering_options: Option<VpcPeeringConnectionOptionsDescription>,
+    pub vpc_id: Option<String>,
+    pub region: Option<String>,
+}
+impl s::Shape for VpcPeeringConnectionVpcInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 7] = [
+            s::Field::new("CidrBlock", "CidrBlock", "cidrBlock"),
+            s::Field::new("Ipv6CidrBlockSet", "Ipv6CidrBlockSet", "ipv6CidrBlockSet").list("item"),
+            s::Field::new("CidrBlockSet", "CidrBlockSet", "cidrBlockSet").list("item"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("PeeringOptions", "PeeringOptions", "peeringOptions"),
+            s::Field::new("VpcId", "VpcId", "vpcId"),
+            s::Field::new("Region", "Region", "region"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cidr_block);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.ipv6_cidr_block_set));
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.cidr_block_set));
+        v.leaf(&NAMES[3], &mut self.owner_id);
+        v.shape(&NAMES[4], &mut self.peering_options);
+        v.leaf(&NAMES[5], &mut self.vpc_id);
+        v.leaf(&NAMES[6], &mut self.region);
     }
 }

@@ -1,5 +1,12 @@
 //! What a request of each action looks like, and how it can be broken.
 
+mod images;
+mod instances;
+mod interfaces;
+mod network;
+mod templates;
+mod volumes;
+
 use std::collections::BTreeMap;
 
 use awan_control::actions::ACTIONS;
@@ -19,7 +26,7 @@ pub struct Call {
 
 /// Parameters of an action: those that it needs, then those that it may have. A value is one of several, parted by `|`;
 /// `<i>` is an id that an answer has shown.
-type Recipe = (&'static str, &'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
+pub type Recipe = (&'static str, &'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
 
 const FILTER: (&str, &str) = ("Filter.1.Name", "tag:a|vpc-id|instance-state-name|group-id|state|colour");
 const FILTER_VALUE: (&str, &str) = ("Filter.1.Value.1", "*|running|<vpc>|<sg>|a?|available");
@@ -30,6 +37,39 @@ const FROM: (&str, &str) = ("IpPermissions.1.FromPort", "22|80|-1");
 const TO: (&str, &str) = ("IpPermissions.1.ToPort", "22|80|-1");
 const CIDR: (&str, &str) = ("IpPermissions.1.IpRanges.1.CidrIp", "10.0.0.0/8|0.0.0.0/0|192.0.2.7/32");
 const DESCRIPTION: (&str, &str) = ("IpPermissions.1.IpRanges.1.Description", "from home|");
+
+/// Sends the requests of a story: things that others made may be in the way, so each step may be refused.
+pub trait Teller {
+    /// The answer, whatever it is.
+    fn ask(&mut self, action: &str, parameters: &str) -> String;
+    /// The hosts do what their plans say.
+    fn round(&mut self);
+}
+
+/// What needs several things in a row, which chance brings together too seldom.
+pub const STORIES: &[fn(&mut dyn Teller)] =
+    &[images::story, instances::story, interfaces::story, network::story, templates::story, volumes::story];
+
+/// Recipes and actions without a `DryRun`, by areas.
+const AREAS: &[(&[Recipe], &[&str])] = &[
+    (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
+    (images::RECIPES, images::WET),
+    (instances::RECIPES, instances::WET),
+    (interfaces::RECIPES, interfaces::WET),
+    (network::RECIPES, network::WET),
+    (templates::RECIPES, templates::WET),
+    (volumes::RECIPES, volumes::WET),
+];
+
+fn recipes() -> impl Iterator<Item = &'static Recipe> {
+    AREAS.iter().flat_map(|(recipes, _)| recipes.iter())
+}
+
+/// The text of an element's first occurrence.
+pub fn text(answer: &str, element: &str) -> String {
+    let rest = answer.split(&format!("<{element}>")).nth(1);
+    rest.and_then(|rest| rest.split('<').next()).unwrap_or_default().to_owned()
+}
 
 const RECIPES: &[Recipe] = &[
     ("AllocateAddress", &[], &[("Domain", "vpc|standard"), ("Address", "198.18.7.7|10.0.0.1")]),
@@ -235,7 +275,7 @@ pub fn hex(text: &str) -> String {
 impl Grammar {
     pub fn new(seed: u64) -> Self {
         for action in ACTIONS {
-            assert!(RECIPES.iter().any(|(name, ..)| *name == action.name), "{} has no recipe", action.name);
+            assert!(recipes().any(|(name, ..)| *name == action.name), "{} has no recipe", action.name);
         }
         Self { dice: StdRng::seed_from_u64(seed), seen: BTreeMap::new() }
     }
@@ -281,8 +321,7 @@ impl Grammar {
     }
 
     pub fn is_dry_runnable(&mut self, action: &str, call: &Call) -> bool {
-        // EC2 has no DryRun for these.
-        let wet = ["ModifySubnetAttribute", "ModifyVpcAttribute"].contains(&action);
+        let wet = AREAS.iter().any(|(_, wet)| wet.contains(&action));
         let known = !wet && ACTIONS.iter().any(|a| a.name == action && a.service == Service::Ec2);
         known && call.service == "ec2" && !call.body.contains("DryRun") && self.dice.random_bool(0.2)
     }
@@ -296,7 +335,7 @@ impl Grammar {
     }
 
     fn as_it_should_be(&mut self, action: &str) -> Vec<(String, String)> {
-        let Some((_, needed, possible)) = RECIPES.iter().find(|(name, ..)| *name == action) else { return Vec::new() };
+        let Some((_, needed, possible)) = recipes().find(|(name, ..)| *name == action) else { return Vec::new() };
         let mut out: Vec<_> = needed.iter().map(|(key, value)| ((*key).to_owned(), self.one_of(value))).collect();
         if !possible.is_empty() && self.dice.random_bool(0.6) {
             for _ in 0..self.dice.random_range(1..3) {
@@ -335,8 +374,9 @@ impl Grammar {
     }
 
     fn any_key(&mut self) -> String {
-        let (_, needed, possible) = RECIPES[self.dice.random_range(0..RECIPES.len())];
-        let all: Vec<_> = needed.iter().chain(possible).map(|(key, _)| *key).collect();
+        let count = recipes().count();
+        let Some((_, needed, possible)) = recipes().nth(self.dice.random_range(0..count)) else { return String::new() };
+        let all: Vec<_> = needed.iter().chain(*possible).map(|(key, _)| *key).collect();
         let key = if all.is_empty() { "NextToken" } else { self.pick(&all) };
         let more = if self.dice.random_bool(0.1) {
             self.pick(&[".1", ".x", "..", ".999999999", ".member.1", ".1.1.1.1.1.1.1.1.1.1.1.1"])

@@ -1,0 +1,4 @@
+"""Images and snapshots."""
+
+CALLS = {}
+READS = {}

@@ -1,0 +1,4 @@
+"""Interfaces, addresses, groups and prefix lists."""
+
+CALLS = {}
+READS = {}

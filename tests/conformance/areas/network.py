@@ -1,0 +1,4 @@
+"""VPCs and what connects them."""
+
+CALLS = {}
+READS = {}

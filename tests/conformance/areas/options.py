@@ -1,0 +1,4 @@
+"""Options of instances, placement."""
+
+CALLS = {}
+READS = {}

@@ -1,0 +1,4 @@
+"""Launch templates, fleets and capacity."""
+
+CALLS = {}
+READS = {}

@@ -1,0 +1,4 @@
+"""Volumes."""
+
+CALLS = {}
+READS = {}
