@@ -1,0 +1,3 @@
+"""The simulated cloud of the conformance tests."""
+
+from conformance.conftest import awan, cloud  # noqa: F401
