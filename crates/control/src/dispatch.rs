@@ -134,7 +134,7 @@ pub async fn dispatch(
     request_id: &str,
 ) -> Result<String> {
     let name = params.value("Action").ok_or_else(|| missing("Action"))?;
-    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, request_id) };
+    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, params, request_id) };
     let query = Query { params, service };
     let mut answer = match &action.call {
         Call::Tx(call) => transact(control, tenant, action, *call, &query, request_id).await?,
@@ -174,14 +174,15 @@ pub fn dry_run_succeeded() -> Error {
 }
 
 /// A name that the API has and Awan has not, or that nobody has.
-fn absent(service: Service, name: &str, request_id: &str) -> Result<String> {
+fn absent(service: Service, name: &str, params: &Params, request_id: &str) -> Result<String> {
     let Some((known, lists)) = service.known(name) else {
         let shown: String = name.chars().take(100).collect();
         let message = format!("The action {} is not valid for this web service.", shown.escape_debug());
         return Err(refuse(Code::InvalidAction, message));
     };
-    if service == Service::Ec2 && known.starts_with("Describe") {
-        return Ok(xml::ec2_empty(known, request_id, lists));
+    // Clients that look around before they act find nothing, which is true.
+    if service == Service::Ec2 && ["Describe", "List", "Get"].iter().any(|verb| known.starts_with(verb)) {
+        return if is_dry_run(params) { Err(dry_run_succeeded()) } else { Ok(xml::ec2_empty(known, request_id, lists)) };
     }
     Err(refuse(Code::UnsupportedOperation, format!("The operation {known} is not supported.")))
 }
