@@ -51,6 +51,7 @@ pub fn write(root: &Path, check: bool) -> Result<()> {
     for (path, text) in files {
         put(&root.join(path), &rustfmt(root, &text)?, check)?;
     }
+    put(&root.join("docs/coverage.md"), &crate::coverage::page(root, &models, &actions)?, check)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The only automation: `cargo xtask codegen | new-action | tidy | ci | bench`.
 
 mod codegen;
+mod coverage;
 mod model;
 mod scaffold;
 mod tidy;
