@@ -254,6 +254,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
+    use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
     use awan_model::volume::Volume;
@@ -281,6 +282,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             SecurityGroup,
             RouteTable,
             InternetGateway,
+            PrefixList,
             Subnet,
             Vpc,
             KeyPair,

@@ -9,6 +9,7 @@ use awan_model::image::Image;
 use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::key_pair::KeyPair;
+use awan_model::prefix_list::PrefixList;
 use awan_model::route::RouteTable;
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
@@ -39,6 +40,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("rtb-", "route-table"),
         ("key-", "key-pair"),
         ("eipalloc-", "elastic-ip"),
+        ("pl-", "prefix-list"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -65,6 +67,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("route-table") => there::<RouteTable>(tx, id),
         Some("key-pair") => there::<KeyPair>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
+        Some("prefix-list") => there::<PrefixList>(tx, id),
         _ => Err(no_such_id(id)),
     }
 }
@@ -164,6 +167,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "route-table",
         "key-pair",
         "elastic-ip",
+        "prefix-list",
         "spot-instances-request",
         "snapshot",
     ];

@@ -39,6 +39,13 @@ impl Use {
     }
 }
 
+/// Forgets the request that made what goes now: its token may make another.
+pub fn forget(tx: &mut Tx<Tenant>, action: &str, token: Option<&str>) {
+    if let Some(token) = token {
+        tx.remove::<ClientToken>(&id(action, token));
+    }
+}
+
 /// The id of the [`ClientToken`] of an action's token.
 pub fn id(action: &str, token: &str) -> String {
     format!("{action}:{}", hex(token))

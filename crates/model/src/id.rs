@@ -133,6 +133,7 @@ id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
 id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");
+id!(PrefixListId, "pl", "InvalidPrefixListId.Malformed");
 
 /// A host of the installation: a name that its operator chose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ pub mod interface;
 pub mod journal;
 pub mod key_pair;
 pub mod plan;
+pub mod prefix_list;
 pub mod report;
 pub mod route;
 pub mod subnet;

@@ -4,6 +4,7 @@ mod images;
 mod instances;
 mod interfaces;
 mod network;
+mod peers;
 mod templates;
 mod volumes;
 
@@ -47,8 +48,15 @@ pub trait Teller {
 }
 
 /// What needs several things in a row, which chance brings together too seldom.
-pub const STORIES: &[fn(&mut dyn Teller)] =
-    &[images::story, instances::story, interfaces::story, network::story, templates::story, volumes::story];
+pub const STORIES: &[fn(&mut dyn Teller)] = &[
+    images::story,
+    instances::story,
+    interfaces::story,
+    network::story,
+    peers::story,
+    templates::story,
+    volumes::story,
+];
 
 /// Recipes and actions without a `DryRun`, by areas.
 const AREAS: &[(&[Recipe], &[&str])] = &[
@@ -57,6 +65,7 @@ const AREAS: &[(&[Recipe], &[&str])] = &[
     (instances::RECIPES, instances::WET),
     (interfaces::RECIPES, interfaces::WET),
     (network::RECIPES, network::WET),
+    (peers::RECIPES, peers::WET),
     (templates::RECIPES, templates::WET),
     (volumes::RECIPES, volumes::WET),
 ];
