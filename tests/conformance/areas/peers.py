@@ -38,7 +38,7 @@ READS = {
     "DeleteManagedPrefixList": under("PrefixList", LIST),
     "DescribeManagedPrefixLists": under("PrefixLists", LIST + " Tags.Key"),
     "DescribePrefixLists": under("PrefixLists", "PrefixListId PrefixListName"),
-    "GetManagedPrefixListAssociations": "PrefixListAssociations",
+    "GetManagedPrefixListAssociations": "",
     "GetManagedPrefixListEntries": under("Entries", "Cidr Description"),
     "ModifyManagedPrefixList": under("PrefixList", LIST),
     "RestoreManagedPrefixListVersion": under("PrefixList", LIST),
