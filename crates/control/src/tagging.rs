@@ -10,6 +10,7 @@ use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::key_pair::KeyPair;
 use awan_model::prefix_list::PrefixList;
+use awan_model::launch_template::LaunchTemplate;
 use awan_model::route::RouteTable;
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
@@ -41,6 +42,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("key-", "key-pair"),
         ("eipalloc-", "elastic-ip"),
         ("pl-", "prefix-list"),
+        ("lt-", "launch-template"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -68,6 +70,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("key-pair") => there::<KeyPair>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
         Some("prefix-list") => there::<PrefixList>(tx, id),
+        Some("launch-template") => there::<LaunchTemplate>(tx, id),
         _ => Err(no_such_id(id)),
     }
 }
@@ -90,7 +93,7 @@ pub fn add(tx: &mut Tx<Tenant>, id: &str, tags: &[ec2::Tag]) -> Result<()> {
     for (key, value) in checked_all(tags)? {
         all.insert(key, value);
     }
-    if all.len() > TAGS_MAX {
+    if all.keys().filter(|key| !is_reserved(key)).count() > TAGS_MAX {
         return Err(refuse(
             Code::TagLimitExceeded,
             format!("The maximum number of tags for a resource is {TAGS_MAX}."),
@@ -123,10 +126,25 @@ fn checked(tag: &ec2::Tag) -> Result<(String, String)> {
     if value.chars().count() > VALUE_MAX {
         return Err(invalid(format!("Tag values have at most {VALUE_MAX} characters")));
     }
-    if key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:")) {
-        return Err(invalid("Tag keys starting with 'aws:' are reserved for internal use"));
+    if is_reserved(&key) {
+        return Err(reserved());
     }
     Ok((key, value))
+}
+
+/// Tags that the cloud itself gives: no tenant can set or delete them, and they do not count.
+pub fn is_reserved(key: &str) -> bool {
+    key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
+}
+
+pub fn reserved() -> Error {
+    invalid("Tag keys starting with 'aws:' are reserved for internal use")
+}
+
+pub fn add_reserved(tx: &mut Tx<Tenant>, id: &str, tags: BTreeMap<String, String>) {
+    let (home, mut all) = (tx.home().clone(), of(tx, id));
+    all.extend(tags);
+    tx.put(Tags { home, id: id.to_owned(), tags: all });
 }
 
 /// The tags that a create action gives to one kind of resource, among the kinds that it makes.
@@ -168,6 +186,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "key-pair",
         "elastic-ip",
         "prefix-list",
+        "launch-template",
         "spot-instances-request",
         "snapshot",
     ];

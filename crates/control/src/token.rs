@@ -17,8 +17,17 @@ pub struct Use {
 impl Use {
     /// `parameters`: all others of the request, in a form that is the same for the same request.
     pub fn new(action: &str, token: &str, parameters: &str) -> Result<Self> {
-        if token.len() > TOKEN_MAX || !token.is_ascii() {
-            return Err(invalid(format!("A client token has at most {TOKEN_MAX} ASCII characters")));
+        Self::within(TOKEN_MAX, action, token, parameters)
+    }
+
+    /// For actions whose tokens may be longer, or absent.
+    pub fn given(action: &str, token: Option<&str>, most: usize, parameters: &str) -> Result<Option<Self>> {
+        token.filter(|t| !t.is_empty()).map(|token| Self::within(most, action, token, parameters)).transpose()
+    }
+
+    fn within(most: usize, action: &str, token: &str, parameters: &str) -> Result<Self> {
+        if token.len() > most || !token.is_ascii() {
+            return Err(invalid(format!("A client token has at most {most} ASCII characters")));
         }
         Ok(Self { id: id(action, token), parameters: hex(parameters) })
     }
@@ -31,6 +40,11 @@ impl Use {
             return Err(refuse(Code::IdempotentParameterMismatch, message));
         }
         Ok(Some(first.made.clone()))
+    }
+
+    /// The id of the [`ClientToken`].
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     pub fn keep(self, tx: &mut Tx<Tenant>, made: Vec<String>) {

@@ -132,6 +132,7 @@ id!(AssociationId, "eipassoc", "InvalidAssociationID.Malformed");
 id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
 id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
+id!(LaunchTemplateId, "lt", "InvalidLaunchTemplateId.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");
 id!(PrefixListId, "pl", "InvalidPrefixListId.Malformed");
 

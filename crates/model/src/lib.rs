@@ -15,6 +15,7 @@ pub mod instance_type;
 pub mod interface;
 pub mod journal;
 pub mod key_pair;
+pub mod launch_template;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;

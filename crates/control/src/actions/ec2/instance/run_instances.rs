@@ -17,6 +17,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::launch::{self, Network, Root};
 use super::view;
+use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::schedule::{Room, Round};
 use crate::tagging;
@@ -52,8 +53,12 @@ pub fn run_instances(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Resu
         return replay(tx, &made);
     }
     let (least, most) = counts(&req)?;
+    let (req, origin) = applied::whole(tx, req)?;
     let (launch, room) = read(tx, req, most)?;
     let ids = create(tx, &launch, room, least, most)?;
+    if let Some(template) = origin {
+        ids.iter().for_each(|id| template.mark(tx, id.as_str()));
+    }
     if let Some(first) = token {
         first.keep(tx, ids.iter().map(ToString::to_string).collect());
     }
@@ -125,7 +130,8 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         elastic_gpu_specification,
         elastic_inference_accelerators,
         tag_specifications,
-        launch_template,
+        // What it said is in the other members by now.
+        launch_template: _,
         instance_market_options,
         // CPU credits are not metered apart: every burstable instance may burst.
         credit_specification: _,
@@ -162,7 +168,6 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         (ramdisk_id.is_some(), "RamdiskId"),
         (!elastic_gpu_specification.is_empty(), "ElasticGpuSpecification"),
         (!elastic_inference_accelerators.is_empty(), "ElasticInferenceAccelerator"),
-        (launch_template.is_some(), "LaunchTemplate"),
         (instance_market_options.is_some(), "InstanceMarketOptions"),
         (cpu_options.is_some(), "CpuOptions"),
         (hibernation_options.is_some_and(|h| h.configured == Some(true)), "HibernationOptions"),
@@ -452,7 +457,6 @@ mod tests {
             ("UserData", "%%%", "InvalidUserData.Malformed"),
             ("MaxCount", "0", "InvalidParameterValue"),
             ("BlockDeviceMapping.1.DeviceName", "/dev/sdz", "UnsupportedOperation"),
-            ("LaunchTemplate.LaunchTemplateName", "x", "UnsupportedOperation"),
             ("NoSuchThing", "1", "UnknownParameter"),
         ] {
             let refusal = cloud.tenant("acme").run_with(&[(name, value)]).expect_err(name);

@@ -1,4 +1,4 @@
-//! DeleteTags. A tag that is not there is fine; a value that is given must be the tag's.
+//! DeleteTags. A tag that is not there is fine; those of the cloud itself stay; a value that is given must be the tag's.
 
 use awan_model::tag::Tags;
 use awan_state::{Tenant, Tx};
@@ -12,13 +12,16 @@ pub fn delete_tags(tx: &mut Tx<Tenant>, req: ec2::DeleteTagsRequest) -> Result<(
     if resources.is_empty() {
         return Err(missing("ResourceId"));
     }
+    if tags.iter().any(|tag| tag.key.as_deref().is_some_and(tagging::is_reserved)) {
+        return Err(tagging::reserved());
+    }
     for id in &resources {
         tagging::must_exist(tx, id)?;
         let mut left = tagging::of(tx, id);
         let named = |key: &str, value: &str| {
             tags.iter().any(|t| t.key.as_deref() == Some(key) && t.value.as_deref().is_none_or(|v| v == value))
         };
-        left.retain(|key, value| !tags.is_empty() && !named(key, value));
+        left.retain(|key, value| tagging::is_reserved(key) || (!tags.is_empty() && !named(key, value)));
         if left.is_empty() {
             tx.remove::<Tags>(id);
         } else {
