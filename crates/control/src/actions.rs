@@ -93,6 +93,20 @@ pub mod ec2 {
         pub mod delete_tags;
         pub mod describe_tags;
     }
+    pub mod template {
+        pub mod alias;
+        pub mod applied;
+        pub mod create_launch_template;
+        pub mod create_launch_template_version;
+        pub mod data;
+        pub mod delete_launch_template;
+        pub mod delete_launch_template_versions;
+        pub mod describe_launch_template_versions;
+        pub mod describe_launch_templates;
+        pub mod get_launch_template_data;
+        pub mod modify_launch_template;
+        pub mod named;
+    }
     pub mod volume {
         pub mod delete_volume;
         pub mod describe_volumes;
@@ -125,6 +139,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "CreateInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::create_internet_gateway::create_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateKeyPair", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::key::create_key_pair::create_key_pair(cx, req?).await?) as _)) }) }) },
+    Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
+    Action { name: "CreateLaunchTemplateVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template_version::create_launch_template_version(tx, q.read()?)?)))) },
     Action { name: "CreateManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::create_managed_prefix_list::create_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
     Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
@@ -134,6 +150,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
     Action { name: "DeleteInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::delete_internet_gateway::delete_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::delete_key_pair::delete_key_pair(tx, q.read()?)?)))) },
+    Action { name: "DeleteLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template::delete_launch_template(tx, q.read()?)?)))) },
+    Action { name: "DeleteLaunchTemplateVersions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template_versions::delete_launch_template_versions(tx, q.read()?)?)))) },
     Action { name: "DeleteManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::delete_managed_prefix_list::delete_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "DeleteNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::delete_network_interface::delete_network_interface(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route::delete_route(tx, q.read()?)?; Ok(None) }) },
@@ -154,6 +172,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instances::describe_instances(tx, q.read()?)?)))) },
     Action { name: "DescribeInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::describe_internet_gateways::describe_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeKeyPairs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::describe_key_pairs::describe_key_pairs(tx, q.read()?)?)))) },
+    Action { name: "DescribeLaunchTemplateVersions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_template_versions::describe_launch_template_versions(tx, q.read()?)?)))) },
+    Action { name: "DescribeLaunchTemplates", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_templates::describe_launch_templates(tx, q.read()?)?)))) },
     Action { name: "DescribeManagedPrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_managed_prefix_lists::describe_managed_prefix_lists(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
     Action { name: "DescribePrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_prefix_lists::describe_prefix_lists(tx, q.read()?)?)))) },
@@ -170,10 +190,12 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::modify_launch_template::modify_launch_template(tx, q.read()?)?)))) },
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
