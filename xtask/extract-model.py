@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes crates/wire/model/{ec2,sts,iam}.txt from botocore's service descriptions: names and types, nothing else.
+"""Writes crates/wire/model/{ec2,sts,iam,ssm}.txt from botocore's service descriptions: names and types, nothing else.
 
 usage: extract-model.py OUTDIR   (needs botocore from PyPI)
 
@@ -18,7 +18,7 @@ import sys
 
 import botocore
 
-MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08"}
+MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08", "ssm": "ssm/2014-11-06"}
 
 
 def members(shape, ec2):
@@ -42,7 +42,7 @@ def lines(model, ec2):
                 yield f"struct {name}"
                 yield from members(shape, ec2)
         elif kind == "list":
-            # None of the three services has flattened lists in its answers; the format has no word for them.
+            # None of these services has flattened lists in its answers; the format has no word for them.
             assert not shape.get("flattened"), name
             item = shape["member"].get("locationName", "item" if ec2 else "member")
             yield f"list {name} {shape['member']['shape']} {item}"

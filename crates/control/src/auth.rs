@@ -46,15 +46,17 @@ pub fn verify(control: &Control, presented: &Presented, parts: &Parts<'_>) -> Re
         refuse(Code::AuthFailure, format!("The service '{}' is not served here.", shown.escape_debug()))
     })?;
     let regions = installed.map(|i| i.regions.clone()).unwrap_or_default();
-    let home = Home::new(&key.account, region(&presented.region, service, &regions)?);
+    let home = if service.is_global() {
+        Home::everywhere(&key.account)
+    } else {
+        Home::new(&key.account, region(&presented.region, &regions)?)
+    };
     Ok(Caller { tenant: Tenant { home, principal: root_arn(&key.account).into() }, service })
 }
 
-/// Global services are signed for `us-east-1`, wherever they are.
-fn region<'r>(signed: &str, service: Service, regions: &'r [String]) -> Result<&'r str> {
-    let served = regions.iter().find(|r| *r == signed);
-    let home = if service == Service::Ec2 { None } else { regions.first() };
-    served.or(home).map(String::as_str).ok_or_else(|| {
+/// Global services are signed for `us-east-1`, wherever they are; all others for the region that is meant.
+fn region<'r>(signed: &str, regions: &'r [String]) -> Result<&'r str> {
+    regions.iter().find(|r| *r == signed).map(String::as_str).ok_or_else(|| {
         let shown: String = signed.chars().take(64).collect();
         refuse(
             Code::AuthFailure,

@@ -11,7 +11,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::names::{self, Name};
 use awan_wire::query::{Dialect, Params, ReadError};
 use awan_wire::shape::Shape;
-use awan_wire::xml;
+use awan_wire::{json, xml};
 
 use crate::actions::ACTIONS;
 use crate::control::Control;
@@ -21,7 +21,37 @@ use crate::error::{Code, Error, Refusal, Result, missing, refuse};
 pub enum Service {
     Ec2,
     Iam,
+    Ssm,
     Sts,
+}
+
+/// What was asked, as it came.
+pub enum Input {
+    Form(Params),
+    /// The name came in a header.
+    Json {
+        action: String,
+        body: String,
+    },
+}
+
+impl Input {
+    pub fn action(&self) -> Option<&str> {
+        match self {
+            Self::Form(params) => params.value("Action"),
+            Self::Json { action, .. } => Some(action),
+        }
+    }
+
+    fn is_dry_run(&self) -> bool {
+        matches!(self, Self::Form(params) if is_dry_run(params))
+    }
+}
+
+impl From<Params> for Input {
+    fn from(params: Params) -> Self {
+        Self::Form(params)
+    }
 }
 
 pub type Answer = Option<Box<dyn Shape>>;
@@ -51,13 +81,16 @@ pub struct Live {
 
 /// The parameters of a request, to be read once as the action's type.
 pub struct Query<'p> {
-    pub params: &'p Params,
+    pub input: &'p Input,
     pub service: Service,
 }
 
 impl Query<'_> {
     pub fn read<T: Shape + Default>(&self) -> Result<T> {
-        Ok(self.params.read(self.service.dialect())?)
+        match self.input {
+            Input::Form(params) => Ok(params.read(self.service.dialect())?),
+            Input::Json { body, .. } => Ok(json::read(body)?),
+        }
     }
 }
 
@@ -73,9 +106,25 @@ impl Service {
         match name {
             "ec2" => Some(Self::Ec2),
             "iam" => Some(Self::Iam),
+            "ssm" => Some(Self::Ssm),
             "sts" => Some(Self::Sts),
             _ => None,
         }
+    }
+
+    /// One set of records for all regions.
+    pub fn is_global(self) -> bool {
+        matches!(self, Self::Iam | Self::Sts)
+    }
+
+    /// What its answers are, for HTTP.
+    pub fn content_type(self) -> &'static str {
+        if self == Self::Ssm { "application/x-amz-json-1.1" } else { "text/xml;charset=UTF-8" }
+    }
+
+    /// The action that a header of this service names.
+    pub fn target(self, header: &str) -> Option<&str> {
+        header.strip_prefix("AmazonSSM.").filter(|_| self == Self::Ssm)
     }
 
     fn dialect(self) -> Dialect {
@@ -86,6 +135,7 @@ impl Service {
         match self {
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Self::Ssm => "",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }
@@ -94,6 +144,7 @@ impl Service {
         match self {
             Self::Ec2 => &names::EC2,
             Self::Iam => &names::IAM,
+            Self::Ssm => &names::SSM,
             Self::Sts => &names::STS,
         }
     }
@@ -105,6 +156,7 @@ impl Service {
 
     pub fn error(self, error: &Error, request_id: &str) -> String {
         match self {
+            Self::Ssm => json::answer_error(json_code(error.code()), &error.message()),
             Self::Ec2 => xml::ec2_error(error.code(), &error.message(), request_id),
             Self::Iam | Self::Sts => {
                 let ours = error.status() >= 500;
@@ -113,9 +165,19 @@ impl Service {
         }
     }
 
+    /// Services that speak JSON say by the code alone what went wrong.
+    pub fn status(self, error: &Error) -> u16 {
+        match error.status() {
+            ours if ours >= 500 => ours,
+            _ if self == Self::Ssm => 400,
+            theirs => theirs,
+        }
+    }
+
     fn answer(self, action: &str, answer: &mut Answer, request_id: &str) -> String {
         let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
         match self {
+            Self::Ssm => json::answer(shape),
             Self::Ec2 => xml::ec2(action, request_id, shape),
             Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
         }
@@ -130,12 +192,12 @@ pub async fn dispatch(
     control: &Arc<Control>,
     tenant: Tenant,
     service: Service,
-    params: &Params,
+    input: &Input,
     request_id: &str,
 ) -> Result<String> {
-    let name = params.value("Action").ok_or_else(|| missing("Action"))?;
-    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, params, request_id) };
-    let query = Query { params, service };
+    let name = input.action().ok_or_else(|| missing("Action"))?;
+    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, input, request_id) };
+    let query = Query { input, service };
     let mut answer = match &action.call {
         Call::Tx(call) => transact(control, tenant, action, *call, &query, request_id).await?,
         Call::Live(call) => {
@@ -154,7 +216,7 @@ async fn transact(
     query: &Query<'_>,
     request_id: &str,
 ) -> Result<Answer> {
-    if is_dry_run(query.params) {
+    if query.input.is_dry_run() {
         control.db.rehearse(tenant, |tx| call(tx, query))?;
         return Err(dry_run_succeeded());
     }
@@ -173,8 +235,24 @@ pub fn dry_run_succeeded() -> Error {
     refuse(Code::DryRunOperation, "Request would have succeeded, but DryRun flag is set.")
 }
 
+/// What services that speak JSON call the refusals that all services have.
+fn json_code(code: &'static str) -> &'static str {
+    match code {
+        "IncompleteSignature" => "IncompleteSignatureException",
+        "InternalError" | "Unavailable" => "InternalServerError",
+        "InvalidAction" => "UnknownOperationException",
+        "InvalidClientTokenId" => "UnrecognizedClientException",
+        "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => "ValidationException",
+        "MissingAuthenticationToken" => "MissingAuthenticationTokenException",
+        "ExpiredToken" => "ExpiredTokenException",
+        "SignatureDoesNotMatch" | "RequestExpired" => "InvalidSignatureException",
+        "UnsupportedOperation" => "UnsupportedOperationException",
+        other => other,
+    }
+}
+
 /// A name that the API has and Awan has not, or that nobody has.
-fn absent(service: Service, name: &str, params: &Params, request_id: &str) -> Result<String> {
+fn absent(service: Service, name: &str, input: &Input, request_id: &str) -> Result<String> {
     let Some((known, lists)) = service.known(name) else {
         let shown: String = name.chars().take(100).collect();
         let message = format!("The action {} is not valid for this web service.", shown.escape_debug());
@@ -182,7 +260,14 @@ fn absent(service: Service, name: &str, params: &Params, request_id: &str) -> Re
     };
     // Clients that look around before they act find nothing, which is true.
     if service == Service::Ec2 && ["Describe", "List", "Get"].iter().any(|verb| known.starts_with(verb)) {
-        return if is_dry_run(params) { Err(dry_run_succeeded()) } else { Ok(xml::ec2_empty(known, request_id, lists)) };
+        return if input.is_dry_run() {
+            Err(dry_run_succeeded())
+        } else {
+            Ok(xml::ec2_empty(known, request_id, lists))
+        };
+    }
+    if service == Service::Iam && known.starts_with("List") {
+        return Ok(xml::query_empty(service.namespace(), known, request_id, lists));
     }
     Err(refuse(Code::UnsupportedOperation, format!("The operation {known} is not supported.")))
 }

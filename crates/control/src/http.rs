@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::auth::{self, Caller};
 use crate::control::Control;
-use crate::dispatch::{Service, dispatch};
+use crate::dispatch::{Input, Service, dispatch};
 use crate::error::{Code, Error, Result, refuse};
 
 const BODY_MAX: usize = 1024 * 1024;
@@ -31,10 +31,10 @@ async fn handle(State(control): State<Arc<Control>>, request: Request) -> Respon
     let (service, outcome) = respond(&control, request, &request_id).await;
     let (status, body) = match outcome {
         Ok(body) => (200, body),
-        Err(error) => (error.status(), service.error(&error, &request_id)),
+        Err(error) => (service.status(&error), service.error(&error, &request_id)),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = [(header::CONTENT_TYPE, "text/xml;charset=UTF-8"), (header::CACHE_CONTROL, "no-cache, no-store")];
+    let headers = [(header::CONTENT_TYPE, service.content_type()), (header::CACHE_CONTROL, "no-cache, no-store")];
     let mut response = (status, headers, Body::from(body)).into_response();
     if let Ok(value) = request_id.parse() {
         response.headers_mut().insert("x-amzn-requestid", value);
@@ -113,9 +113,10 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     let Caller { tenant, service } = auth::verify(control, &presented, &parts)?;
     tenant.home.account().clone_into(&mut log.account);
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
-    let params = params(query, form, &body)?;
-    log.action = params.value("Action").unwrap_or_default().chars().take(80).collect();
-    run(control, tenant, service, params, request_id.to_owned()).await
+    let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
+    let input = input(service, target, query, form, &body)?;
+    log.action = input.action().unwrap_or_default().chars().take(80).collect();
+    run(control, tenant, service, input, request_id.to_owned()).await
 }
 
 /// A panic in an action fails that request, and no other.
@@ -123,12 +124,24 @@ async fn run(
     control: &Arc<Control>,
     tenant: Tenant,
     service: Service,
-    params: Params,
+    input: Input,
     request_id: String,
 ) -> Result<String> {
     let control = control.clone();
-    let task = tokio::spawn(async move { dispatch(&control, tenant, service, &params, &request_id).await });
+    let task = tokio::spawn(async move { dispatch(&control, tenant, service, &input, &request_id).await });
     task.await.map_err(|e| Error::fault(format!("an action panicked: {e}")))?
+}
+
+/// What a service that speaks JSON is asked comes in the body, its name in a header.
+fn input(service: Service, target: &str, query: &str, form: &str, body: &[u8]) -> Result<Input> {
+    if service != Service::Ssm {
+        return params(query, form, body).map(Input::Form);
+    }
+    let Some(action) = service.target(target) else {
+        return Err(refuse(Code::InvalidAction, "The header X-Amz-Target names no operation of this service."));
+    };
+    let body = std::str::from_utf8(body).map_err(|_| refuse(Code::SerializationException, "The body is not UTF-8."))?;
+    Ok(Input::Json { action: action.to_owned(), body: body.to_owned() })
 }
 
 fn params(query: &str, content_type: &str, body: &[u8]) -> Result<Params> {

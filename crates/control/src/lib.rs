@@ -18,6 +18,7 @@ mod journal;
 pub mod live;
 pub mod network;
 pub mod operator;
+pub mod parameter;
 pub mod plan;
 pub mod reconcile;
 pub mod schedule;

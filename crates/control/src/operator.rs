@@ -255,6 +255,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
     use awan_model::prefix_list::PrefixList;
+    use awan_model::parameter::Parameter;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
     use awan_model::volume::Volume;
@@ -288,7 +289,8 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             KeyPair,
             Tags,
             ClientToken,
-            Image
+            Image,
+            Parameter
         );
     });
 }

@@ -18,7 +18,7 @@ use expect_test::Expect;
 use tower::ServiceExt as _;
 
 use crate::control::{Control, Settings};
-use crate::dispatch::{Service, dispatch};
+use crate::dispatch::{Input, Service, dispatch};
 use crate::error::Error;
 use crate::operator::{self, Builtin};
 use crate::{audit, http, plan, turn};
@@ -250,6 +250,20 @@ impl Account<'_> {
         self.send(Service::Sts, action, &[])
     }
 
+    /// A request with its parameters as JSON.
+    pub fn ssm(&mut self, action: &str, body: &str) -> Result<String, String> {
+        let tenant = self.principal(Service::Ssm);
+        let control = self.cloud.control.clone();
+        let input = Input::Json { action: action.into(), body: body.into() };
+        let told = dispatch(&control, tenant, Service::Ssm, &input, "req");
+        self.cloud.runtime.block_on(told).map_err(|e| e.to_string())
+    }
+
+    fn principal(&self, service: Service) -> Tenant {
+        let home = if service.is_global() { Home::everywhere(&self.id) } else { Home::new(&self.id, REGION) };
+        Tenant { home, principal: root_arn(&self.id).into() }
+    }
+
     fn send(&mut self, service: Service, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
         let hex = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
         let mut query = format!("Action={action}");
@@ -257,9 +271,12 @@ impl Account<'_> {
             query.push_str(&format!("&{name}={}", hex(value)));
         }
         let params = Params::parse(&[query.as_bytes()]).map_err(|e| e.to_string())?;
-        let tenant = Tenant { home: Home::new(&self.id, REGION), principal: root_arn(&self.id).into() };
+        let tenant = self.principal(service);
         let control = self.cloud.control.clone();
-        self.cloud.runtime.block_on(dispatch(&control, tenant, service, &params, "req")).map_err(|e| e.to_string())
+        self.cloud
+            .runtime
+            .block_on(dispatch(&control, tenant, service, &params.into(), "req"))
+            .map_err(|e| e.to_string())
     }
 
     /// Launches with these parameters instead of, or beside, those of one small instance.

@@ -16,6 +16,7 @@ pub mod interface;
 pub mod journal;
 pub mod key_pair;
 pub mod launch_template;
+pub mod parameter;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;

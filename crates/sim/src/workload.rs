@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use awan_control::Control;
-use awan_control::dispatch::{Service, dispatch};
+use awan_control::dispatch::{Input, Service, dispatch};
 use awan_model::account::root_arn;
 use awan_model::address::Address;
 use awan_model::group::SecurityGroup;
@@ -100,7 +100,7 @@ impl World {
         }
         let tenant = Tenant { home: home.clone(), principal: root_arn(home.account()).into() };
         let Ok(params) = Params::parse(&[asked.query.as_bytes()]) else { return asked.name };
-        let done = dispatch(&self.control, tenant, Service::Ec2, &params, asked.name);
+        let done = dispatch(&self.control, tenant, Service::Ec2, &Input::Form(params), asked.name);
         // A refusal is as good an answer as any.
         let Ok(answer) = self.runtime.block_on(done) else { return asked.name };
         if asked.owner.is_some_and(|owner| owner.account() != self.accounts[account]) {

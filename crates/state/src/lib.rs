@@ -16,7 +16,9 @@ mod tests;
 
 pub use db::{Clock, Db, DbError, Entropy, Hook, Mode, WallClock};
 pub use memory::MemoryStore;
-pub use record::{Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Scope, Shareable, System, Tenant};
+pub use record::{
+    Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Regionless, Scope, Shareable, System, Tenant,
+};
 pub use sqlite::SqliteStore;
 pub use store::{Check, Committed, Page, Revision, Row, Store, StoreError, Txn, Write};
 pub use tx::{Tx, Wide};

@@ -25,6 +25,11 @@ impl Home {
         Self("_/_".into())
     }
 
+    /// Where records live that all regions of an account share.
+    pub fn everywhere(account: &str) -> Self {
+        Self::new(account, "_")
+    }
+
     pub fn account(&self) -> &str {
         self.0.split_once('/').map_or(&*self.0, |(account, _)| account)
     }
@@ -141,6 +146,9 @@ impl<R: Record> Clone for Ref<R> {
 
 /// Records of the installation that every tenant may read: types, zones.
 pub trait Public: Record {}
+
+/// Records that all regions of their account may read.
+pub trait Regionless: Record {}
 
 /// Records that their owner can let others see. The one door between accounts.
 pub trait Shareable: Record {

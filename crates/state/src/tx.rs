@@ -71,7 +71,8 @@ use serde::Serialize;
 
 use crate::db::Entropy;
 use crate::record::{
-    Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Scope, Shareable, System, Tenant, index_key,
+    Home, Host, Index, Millis, Missing, Operator, Public, Record, Ref, Regionless, Scope, Shareable, System, Tenant,
+    index_key,
 };
 use crate::store::{Check, Revision};
 use crate::world::{Entry, Shared, Snapshot, range, range_after};
@@ -311,6 +312,12 @@ impl Tx<Tenant> {
     pub fn all_public<R: Public>(&mut self) -> Vec<Arc<R>> {
         let prefix = format!("{}/{}/", R::KIND, Home::installation());
         self.core().scan(&prefix)
+    }
+
+    /// A record that all regions of this account share.
+    pub fn of_account<R: Regionless>(&mut self, id: &R::Id) -> Option<Arc<R>> {
+        let key = Ref::<R>::new(&Home::everywhere(self.scope.home.account()), id).key();
+        self.core().read(&key)
     }
 
     /// A record that its owner, whoever that is, lets this home see.

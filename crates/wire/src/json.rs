@@ -1,4 +1,7 @@
-//! The same shapes as JSON, for the console: members under the names that SDKs use, what is absent left out.
+//! The same shapes as JSON: members under the names that SDKs use, what is absent left out. For the console, where
+//! times are text, and for services that speak awsJson, where they are seconds.
+
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -7,7 +10,25 @@ use crate::shape::{Field, Item, Leaf, List, Shape, Slot, Visitor};
 
 /// Writes a request or an answer.
 pub fn write(shape: &mut dyn Shape) -> String {
-    let mut writer = Writer { out: String::from("{"), text: String::new() };
+    written(shape, false)
+}
+
+/// Writes an answer as awsJson 1.1 has it.
+pub fn answer(shape: Option<&mut dyn Shape>) -> String {
+    shape.map_or_else(|| "{}".to_owned(), |shape| written(shape, true))
+}
+
+pub fn answer_error(code: &str, message: &str) -> String {
+    let mut out = String::from("{\"__type\":");
+    quote(code, &mut out);
+    out.push_str(",\"message\":");
+    quote(message, &mut out);
+    out.push('}');
+    out
+}
+
+fn written(shape: &mut dyn Shape, seconds: bool) -> String {
+    let mut writer = Writer { out: String::from("{"), text: String::new(), seconds };
     shape.visit(&mut writer);
     writer.out.push('}');
     writer.out
@@ -30,6 +51,8 @@ struct Writer {
     out: String,
     /// Scratch for values that are quoted.
     text: String,
+    /// Times are numbers.
+    seconds: bool,
 }
 
 impl Writer {
@@ -49,6 +72,9 @@ impl Writer {
     }
 
     fn value(&mut self, leaf: &dyn Leaf) -> bool {
+        if let Some(at) = leaf.instant().filter(|_| self.seconds) {
+            return write!(self.out, "{}.{:03}", at.div_euclid(1000), at.rem_euclid(1000)).is_ok();
+        }
         if leaf.bare() {
             return leaf.write(&mut self.out);
         }
@@ -234,6 +260,16 @@ mod tests {
         };
         let text = write(&mut request);
         assert_eq!(read::<RunInstancesRequest>(&text), Ok(request));
+    }
+
+    #[test]
+    fn aws_json_counts_seconds() {
+        let time = Some(crate::shape::Timestamp(1_795_464_037_065));
+        let mut shape = crate::ec2::KeyPairInfo { create_time: time, ..Default::default() };
+        assert_eq!(answer(Some(&mut shape)), r#"{"Tags":[],"CreateTime":1795464037.065}"#);
+        assert_eq!(write(&mut shape), r#"{"Tags":[],"CreateTime":"2026-11-23T20:00:37.065Z"}"#);
+        assert_eq!(answer(None), "{}");
+        assert_eq!(answer_error("X", "a\"b"), r#"{"__type":"X","message":"a\"b"}"#);
     }
 
     #[test]

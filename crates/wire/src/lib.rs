@@ -9,5 +9,6 @@ pub mod names;
 pub mod query;
 pub mod shape;
 pub mod sigv4;
+pub mod ssm;
 pub mod sts;
 pub mod xml;

@@ -62,6 +62,10 @@ pub trait Leaf {
     fn bare(&self) -> bool {
         false
     }
+    /// A time: JSON of AWS's protocols counts seconds. Here in milliseconds since 1970.
+    fn instant(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A member that is a structure, or absent.
@@ -183,6 +187,9 @@ impl Leaf for Timestamp {
     fn kind(&self) -> &'static str {
         "a time such as 2026-11-23T20:00:37Z"
     }
+    fn instant(&self) -> Option<i64> {
+        Some(self.0)
+    }
 }
 
 impl Leaf for Blob {
@@ -210,6 +217,9 @@ impl<T: Leaf + Default> Leaf for Option<T> {
     }
     fn bare(&self) -> bool {
         T::default().bare()
+    }
+    fn instant(&self) -> Option<i64> {
+        self.as_ref().and_then(Leaf::instant)
     }
 }
 

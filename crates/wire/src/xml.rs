@@ -56,6 +56,15 @@ pub fn query(namespace: &str, action: &str, request_id: &str, answer: Option<&mu
     out.out
 }
 
+/// A valid answer of such a service that says that there is nothing, for actions that list.
+pub fn query_empty(namespace: &str, action: &str, request_id: &str, lists: &[&str]) -> String {
+    let body: String = lists.iter().map(|list| format!("<{list}/>")).collect();
+    format!(
+        "{DECLARATION}<{action}Response xmlns=\"{namespace}\"><{action}Result>{body}<IsTruncated>false</IsTruncated>\
+         </{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+    )
+}
+
 pub fn query_error(namespace: &str, code: &str, message: &str, request_id: &str, ours: bool) -> String {
     let mut text = String::new();
     escape(message, &mut text);

@@ -1,5 +1,6 @@
 //! What a request of each action looks like, and how it can be broken.
 
+mod identity;
 mod images;
 mod instances;
 mod interfaces;
@@ -22,7 +23,43 @@ const SEEN_MAX: usize = 40;
 /// A request before it is signed.
 pub struct Call {
     pub service: &'static str,
+    /// What is asked, of a service that is told so in a header and takes JSON.
+    pub target: Option<String>,
     pub body: String,
+}
+
+impl Call {
+    pub fn form(service: &'static str, body: String) -> Self {
+        Self { service, target: None, body }
+    }
+
+    pub fn json(action: &str, body: String) -> Self {
+        Self { service: "ssm", target: Some(format!("AmazonSSM.{action}")), body }
+    }
+
+    /// An action of any service, with its parameters as that service takes them.
+    pub fn of(action: &str, parameters: &str) -> Self {
+        let form = |service| Self::form(service, format!("Action={action}&{parameters}"));
+        match ACTIONS.iter().find(|a| a.name == action).map(|a| a.service) {
+            Some(Service::Ssm) => Self::json(action, parameters.to_owned()),
+            Some(Service::Iam) => form("iam"),
+            Some(Service::Sts) => form("sts"),
+            Some(Service::Ec2) | None => form("ec2"),
+        }
+    }
+}
+
+/// Parameters as a JSON object. What looks like a list, a number or a truth is one.
+fn object(parameters: &[(String, String)]) -> String {
+    let bare = |text: &str| {
+        let json = serde_json::from_str::<serde_json::Value>(text);
+        json.is_ok_and(|value| !value.is_string() && !value.is_null())
+    };
+    let member = |(key, value): &(String, String)| {
+        let value = if bare(value) { value.clone() } else { serde_json::Value::from(value.as_str()).to_string() };
+        format!("{}:{value}", serde_json::Value::from(key.as_str()))
+    };
+    format!("{{{}}}", parameters.iter().map(member).collect::<Vec<_>>().join(","))
 }
 
 /// Parameters of an action: those that it needs, then those that it may have. A value is one of several, parted by `|`;
@@ -49,6 +86,7 @@ pub trait Teller {
 
 /// What needs several things in a row, which chance brings together too seldom.
 pub const STORIES: &[fn(&mut dyn Teller)] = &[
+    identity::story,
     images::story,
     instances::story,
     interfaces::story,
@@ -61,6 +99,7 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
 /// Recipes and actions without a `DryRun`, by areas.
 const AREAS: &[(&[Recipe], &[&str])] = &[
     (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
+    (identity::RECIPES, identity::WET),
     (images::RECIPES, images::WET),
     (instances::RECIPES, instances::WET),
     (interfaces::RECIPES, interfaces::WET),
@@ -315,7 +354,11 @@ impl Grammar {
             Service::Ec2 => "ec2".into(),
             Service::Sts => "sts".into(),
             Service::Iam => "iam".into(),
+            Service::Ssm => "ssm".into(),
         };
+        if service == "ssm" {
+            return (action.clone(), Call::json(&action, object(&parameters)));
+        }
         let service = ["ec2", "sts", "iam", "s3"].into_iter().find(|s| *s == service).unwrap_or_default();
         let mut body = format!("Action={}&Version=2016-11-15", hex(&action));
         for (key, value) in parameters {
@@ -326,7 +369,7 @@ impl Grammar {
                 ["&%zz=1", "&a=%ff%fe", "&=&=&", "&Action=Again", "%", "&InstanceId=1&InstanceId.1=2", "&A=\u{1}"];
             body.push_str(self.pick(&wrong));
         }
-        (action, Call { service, body })
+        (action, Call::form(service, body))
     }
 
     pub fn is_dry_runnable(&mut self, action: &str, call: &Call) -> bool {
