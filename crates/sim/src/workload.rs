@@ -100,7 +100,8 @@ impl World {
         }
         let tenant = Tenant { home: home.clone(), principal: root_arn(home.account()).into() };
         let Ok(params) = Params::parse(&[asked.query.as_bytes()]) else { return asked.name };
-        let done = dispatch(&self.control, tenant, Service::Ec2, &Input::Form(params), asked.name);
+        let input = Input::Form(params);
+        let done = dispatch(&self.control, tenant, Service::Ec2, &input, asked.name);
         // A refusal is as good an answer as any.
         let Ok(answer) = self.runtime.block_on(done) else { return asked.name };
         if asked.owner.is_some_and(|owner| owner.account() != self.accounts[account]) {
