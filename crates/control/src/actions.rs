@@ -124,6 +124,21 @@ pub mod ec2 {
     }
 }
 
+pub mod ssm {
+    pub mod parameter {
+        pub mod add_tags_to_resource;
+        pub mod delete_parameter;
+        pub mod delete_parameters;
+        pub mod describe_parameters;
+        pub mod get_parameter;
+        pub mod get_parameters;
+        pub mod get_parameters_by_path;
+        pub mod list_tags_for_resource;
+        pub mod put_parameter;
+        pub mod remove_tags_from_resource;
+    }
+}
+
 pub mod sts {
     pub mod identity {
         pub mod get_caller_identity;
@@ -210,5 +225,15 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StartInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::start_instances::start_instances(tx, q.read()?)?)))) },
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
+    Action { name: "AddTagsToResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::add_tags_to_resource::add_tags_to_resource(tx, q.read()?)?)))) },
+    Action { name: "DeleteParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameter::delete_parameter(tx, q.read()?)?)))) },
+    Action { name: "DeleteParameters", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameters::delete_parameters(tx, q.read()?)?)))) },
+    Action { name: "DescribeParameters", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::describe_parameters::describe_parameters(tx, q.read()?)?)))) },
+    Action { name: "GetParameter", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::get_parameter::get_parameter(tx, q.read()?)?)))) },
+    Action { name: "GetParameters", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::get_parameters::get_parameters(tx, q.read()?)?)))) },
+    Action { name: "GetParametersByPath", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::get_parameters_by_path::get_parameters_by_path(tx, q.read()?)?)))) },
+    Action { name: "ListTagsForResource", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::list_tags_for_resource::list_tags_for_resource(tx, q.read()?)?)))) },
+    Action { name: "PutParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::put_parameter::put_parameter(tx, q.read()?)?)))) },
+    Action { name: "RemoveTagsFromResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::remove_tags_from_resource::remove_tags_from_resource(tx, q.read()?)?)))) },
     Action { name: "GetCallerIdentity", service: Service::Sts, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(sts::identity::get_caller_identity::get_caller_identity(tx, q.read()?)?)))) },
 ];
