@@ -95,7 +95,6 @@ codes! {
     InvalidLaunchTemplateVersionNotFound "InvalidLaunchTemplateId.VersionNotFound" 400,
     InvalidNextToken "InvalidNextToken" 400,
     InvalidNetworkInterfaceInUse "InvalidNetworkInterface.InUse" 400,
-    InvalidNextToken "InvalidNextToken" 400,
     InvalidParameter "InvalidParameter" 400,
     InvalidParameterCombination "InvalidParameterCombination" 400,
     InvalidParameterValue "InvalidParameterValue" 400,

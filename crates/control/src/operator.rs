@@ -254,8 +254,8 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
-    use awan_model::prefix_list::PrefixList;
     use awan_model::parameter::Parameter;
+    use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
     use awan_model::volume::Volume;
