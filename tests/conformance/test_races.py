@@ -41,6 +41,22 @@ def test_one_client_token_launches_once(tenant):
     assert set(states(tenant.ec2)) == set(made[0])
 
 
+def test_a_thousand_calls_with_one_token_make_one_thing(tenant):
+    """By fifty connections, and other parameters among them are refused by each."""
+    launch = {"ImageId": tenant.image, "MinCount": 2, "MaxCount": 2, "ClientToken": "a-thousand"}
+
+    def twenty(ec2, n):
+        made = {tuple(instances(ec2.run_instances(**launch))) for _ in range(20)}
+        if n % 10 == 0:
+            with refused("IdempotentParameterMismatch"):
+                ec2.run_instances(**{**launch, "MaxCount": 3})
+        return made
+
+    made = at_once(tenant, twenty, 50)
+    assert made == [made[0]] * 50 and len(made[0]) == 1
+    assert set(states(tenant.ec2)) == set(*made[0])
+
+
 def test_a_name_goes_to_one(tenant):
     made = at_once(tenant, lambda ec2, _: ec2.create_key_pair(KeyName="k", KeyType="ed25519")["KeyPairId"])
     assert sorted(made)[:-1] == ["InvalidKeyPair.Duplicate"] * (CLIENTS - 1)

@@ -6,8 +6,9 @@ import threading
 import botocore.exceptions
 import pytest
 from awan import Awan, states, until
-from clients import Tenant, refused
-from showcase import Home
+from clients import Tenant, ids_in, refused
+from showcase import CALLS, Home
+from test_documented import tokened
 
 KILLS = 6
 SECONDS_BEFORE_A_KILL = 0.4
@@ -54,6 +55,16 @@ def test_a_client_token_and_a_page_token_outlive_the_server(mortal):
     rest = tenant.ec2.describe_instances(MaxResults=5, NextToken=first["NextToken"])
     shown = [i["InstanceId"] for page in (first, rest) for r in page["Reservations"] for i in r["Instances"]]
     assert sorted(shown) == sorted(ids)
+
+
+def test_every_client_token_outlives_the_server(mortal):
+    home = Home(mortal, "acme")
+    asked = {action: {**CALLS[action](home), "ClientToken": f"once-{action}"} for action in tokened(home)}
+    made = {action: ids_in(home.tenant.answer(action, **parameters)[1]) for action, parameters in asked.items()}
+    assert all(made.values())
+    mortal.kill()
+    mortal.start()
+    assert {action: ids_in(home.tenant.answer(action, **parameters)[1]) for action, parameters in asked.items()} == made
 
 
 class Writer(threading.Thread):
