@@ -76,14 +76,16 @@ def otherwise(home, action, asked):
     if "TagSpecifications" in members(home, action):
         kinds = [spec["ResourceType"] for spec in asked.get("TagSpecifications", [])] or [kind for kind in KINDS if kind in action.lower()]
         return {"TagSpecifications": [{"ResourceType": kinds[0], "Tags": [{"Key": "another", "Value": "tag"}]}]}
-    return {next(name for name in members(home, action) if name.endswith("Description")): "another"}
+    described = [name for name in members(home, action) if name.endswith("Description")]
+    return {described[0]: "another"} if described else None
 
 
 KINDS = ["instance", "volume", "vpc"]
 
 
 def tokened(home):
-    return [action for action in OURS if "ClientToken" in members(home, action)]
+    """What makes things. To set something twice to the same comes to the same without a token."""
+    return [action for action in OURS if "ClientToken" in members(home, action) and not action.startswith(("Modify", "Delete"))]
 
 
 def test_a_client_token_makes_one_thing(home):
@@ -94,7 +96,11 @@ def test_a_client_token_makes_one_thing(home):
         first, again = (home.tenant.answer(action, **asked) for _ in range(2))
         if first[0] != 200 or normal(first) != normal(again):
             wrong.append((action, "not the same", first, again))
-        status, body = home.tenant.answer(action, **{**asked, **otherwise(home, action, asked)})
+        different = otherwise(home, action, asked)
+        if different is None:
+            wrong.append((action, "OTHERWISE does not say what would differ"))
+            continue
+        status, body = home.tenant.answer(action, **{**asked, **different})
         if status != 400 or "<Code>IdempotentParameterMismatch</Code>" not in body:
             wrong.append((action, "was not refused", status, body))
     assert wrong == [], "\n".join(map(str, wrong))
