@@ -33,7 +33,7 @@ KINDS = {name: kind for kind, names in NAMES.items() for name in names}
 TAGGED = ["instance", "volume", "group", "rule", "subnet", "vpc", "gateway", "table", "interface", "allocation", "key"]
 TAGGED += [kind for area in AREAS for kind in area.TAGGED]
 # A name that is to be given, not one that is looked up; text that names nothing.
-NEW = {("CreateKeyPair", "KeyName"), ("ImportKeyPair", "KeyName"), ("CreateSecurityGroup", "GroupName")}
+NEW = {("CreateKeyPair", "KeyName"), ("ImportKeyPair", "KeyName"), ("CreateSecurityGroup", "GroupName"), ("CreatePlacementGroup", "GroupName")}
 # Where ids are inside of structures.
 NESTED = [
     ("RunInstances", "subnet", lambda id: {"NetworkInterfaces": [{"DeviceIndex": 0, "SubnetId": id}]}),

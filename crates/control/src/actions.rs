@@ -37,8 +37,14 @@ pub mod ec2 {
         pub mod describe_instance_status;
         pub mod describe_instances;
         pub mod get_console_output;
+        pub mod get_instance_metadata_defaults;
         pub mod launch;
+        pub mod metadata;
         pub mod modify_instance_attribute;
+        pub mod modify_instance_metadata_defaults;
+        pub mod modify_instance_metadata_options;
+        pub mod modify_instance_placement;
+        pub mod placing;
         pub mod reboot_instances;
         pub mod run_instances;
         pub mod start_instances;
@@ -60,6 +66,11 @@ pub mod ec2 {
         pub mod describe_key_pairs;
         pub mod format;
         pub mod import_key_pair;
+    }
+    pub mod placement {
+        pub mod create_placement_group;
+        pub mod delete_placement_group;
+        pub mod describe_placement_groups;
     }
     pub mod prefix_list {
         pub mod create_managed_prefix_list;
@@ -157,6 +168,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
     Action { name: "CreateLaunchTemplateVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template_version::create_launch_template_version(tx, q.read()?)?)))) },
     Action { name: "CreateManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::create_managed_prefix_list::create_managed_prefix_list(tx, q.read()?)?)))) },
+    Action { name: "CreatePlacementGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::create_placement_group::create_placement_group(tx, q.read()?)?)))) },
     Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
     Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
     Action { name: "CreateSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::create_security_group::create_security_group(tx, q.read()?)?)))) },
@@ -169,6 +181,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteLaunchTemplateVersions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template_versions::delete_launch_template_versions(tx, q.read()?)?)))) },
     Action { name: "DeleteManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::delete_managed_prefix_list::delete_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "DeleteNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::delete_network_interface::delete_network_interface(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeletePlacementGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::placement::delete_placement_group::delete_placement_group(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route::delete_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route_table::delete_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::delete_security_group::delete_security_group(tx, q.read()?)?)))) },
@@ -191,6 +204,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeLaunchTemplates", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_templates::describe_launch_templates(tx, q.read()?)?)))) },
     Action { name: "DescribeManagedPrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_managed_prefix_lists::describe_managed_prefix_lists(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
+    Action { name: "DescribePlacementGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::describe_placement_groups::describe_placement_groups(tx, q.read()?)?)))) },
     Action { name: "DescribePrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_prefix_lists::describe_prefix_lists(tx, q.read()?)?)))) },
     Action { name: "DescribeRegions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_regions::describe_regions(tx, q.read()?)?)))) },
     Action { name: "DescribeRouteTables", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::describe_route_tables::describe_route_tables(tx, q.read()?)?)))) },
@@ -205,11 +219,15 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyInstanceMetadataDefaults", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_defaults::modify_instance_metadata_defaults(tx, q.read()?)?)))) },
+    Action { name: "ModifyInstanceMetadataOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_options::modify_instance_metadata_options(tx, q.read()?)?)))) },
+    Action { name: "ModifyInstancePlacement", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_placement::modify_instance_placement(tx, q.read()?)?)))) },
     Action { name: "ModifyLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::modify_launch_template::modify_launch_template(tx, q.read()?)?)))) },
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },

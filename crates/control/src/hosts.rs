@@ -223,12 +223,14 @@ fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
 }
 
 fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmReport> {
-    let VmSeen { home, id, run, phase, reboots, health, exit } = seen;
-    let (run, phase) = (*run, *phase);
+    let VmSeen { home, id, run, phase, reboots, health, exit, metadata } = seen;
+    let (run, phase, metadata) = (*run, *phase, *metadata);
     let old = tx.find_in::<VmReport>(home, id);
     let known = old.as_ref().filter(|o| o.run == run);
     if known.is_some_and(|o| {
-        o.host == *host && o.phase == phase && o.reboots == *reboots && o.health == *health && o.exit == *exit
+        o.host == *host
+            && (o.phase, o.reboots, o.health, o.metadata) == (phase, *reboots, *health, metadata)
+            && o.exit == *exit
     }) {
         return None;
     }
@@ -244,7 +246,7 @@ fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmRepor
     }
     let at = known.filter(|o| o.phase == phase).map_or(tx.now(), |o| o.at);
     let (home, id, host, exit) = (home.clone(), id.clone(), host.clone(), exit.clone());
-    Some(VmReport { home, id, host, run, phase, reboots: *reboots, health: *health, exit, at })
+    Some(VmReport { home, id, host, run, phase, reboots: *reboots, health: *health, exit, metadata, at })
 }
 
 fn order(phase: Phase) -> u8 {

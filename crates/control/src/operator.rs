@@ -254,7 +254,9 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
+    use awan_model::options::AccountOptions;
     use awan_model::parameter::Parameter;
+    use awan_model::placement_group::PlacementGroup;
     use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
@@ -290,7 +292,10 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             Tags,
             ClientToken,
             Image,
-            Parameter
+            Parameter,
+            PlacementGroup,
+            AccountOptions,
+            Image
         );
     });
 }

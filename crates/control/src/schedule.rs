@@ -3,6 +3,8 @@
 //! **Invariant:** what is counted here is read in the same transaction, so two launches that saw the same last place
 //! cannot both have it.
 
+mod rule;
+
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -14,56 +16,67 @@ use awan_model::id::{HostId, VolumeId};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
 use awan_model::instance_type::InstanceType;
+use awan_model::options::Options;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Home, Record as _, System, Tenant, Tx};
 use ipnet::Ipv4Net;
 
+use self::rule::Guests;
+pub use self::rule::Rule;
 use crate::error::{Code, Error, Result, refuse};
 
 /// The room on every host that is alive, counted once for all instances of one request.
 pub struct Room {
-    hosts: Vec<(Arc<HostRecord>, Capacity)>,
+    hosts: Vec<HostRoom>,
     pool: Option<Pool>,
+}
+
+struct HostRoom {
+    host: Arc<HostRecord>,
+    left: Capacity,
+    guests: Guests,
+}
+
+impl HostRoom {
+    fn is_in(&self, home: &Home, zone: Option<&str>) -> bool {
+        let host = &self.host;
+        zone.map_or_else(|| host.region == "*" || host.region == home.region(), |z| host.serves(home.region(), z))
+    }
 }
 
 impl Room {
     pub fn count(tx: &mut Tx<Tenant>) -> Self {
         tx.as_system(|tx| {
-            let mut free: HashMap<HostId, Capacity> = HashMap::new();
             let dead: HashSet<HostId> =
                 tx.all::<HostLiveness>().iter().filter(|l| !l.alive).map(|l| l.id.clone()).collect();
-            let hosts: Vec<_> = tx.all::<HostRecord>().into_iter().filter(|h| !dead.contains(&h.id)).collect();
-            for host in &hosts {
-                free.insert(host.id.clone(), host.capacity);
-            }
+            let hosts = tx.all::<HostRecord>().into_iter().filter(|h| !dead.contains(&h.id));
+            let mut hosts: HashMap<HostId, HostRoom> = hosts
+                .map(|host| (host.id.clone(), HostRoom { left: host.capacity, host, guests: Guests::default() }))
+                .collect();
             for place in tx.all::<Placement>() {
-                if let Some(left) = free.get_mut(&place.host) {
+                if let Some(HostRoom { left, guests, .. }) = hosts.get_mut(&place.host) {
                     left.vcpus = left.vcpus.saturating_sub(place.vcpus);
                     left.memory_mib = left.memory_mib.saturating_sub(place.memory_mib);
+                    guests.come(&place);
                 }
             }
             for place in tx.all::<VolumePlacement>() {
-                if let Some(left) = free.get_mut(&place.host) {
+                if let Some(HostRoom { left, .. }) = hosts.get_mut(&place.host) {
                     left.disk_gib = left.disk_gib.saturating_sub(place.size_gib.into());
                 }
             }
-            let hosts = hosts.into_iter().map(|h| (h.clone(), free[&h.id])).collect();
-            Self { hosts, pool: None }
+            Self { hosts: hosts.into_values().collect(), pool: None }
         })
     }
 
-    /// How many more machines of a type fit, in a zone if one is named.
-    pub fn fits(&self, home: &Home, zone: Option<&str>, kind: &InstanceType, disk_gib: u32) -> u64 {
-        let fitting = |(host, left): &(Arc<HostRecord>, Capacity)| {
-            if !zone
-                .map_or_else(|| host.region == "*" || host.region == home.region(), |z| host.serves(home.region(), z))
-            {
-                return 0;
-            }
+    /// How many more machines of a type fit by a rule, in a zone if one is named.
+    pub fn fits(&self, home: &Home, zone: Option<&str>, kind: &InstanceType, disk_gib: u32, rule: &Rule) -> u64 {
+        let fitting = |room: &&HostRoom| room.is_in(home, zone) && rule.allows(&room.guests);
+        let rooms = self.hosts.iter().filter(fitting).map(|HostRoom { left, .. }| {
             let by_cpu = u64::from(left.vcpus / kind.vcpus.max(1));
             by_cpu.min(left.memory_mib / kind.memory_mib.max(1)).min(left.disk_gib / u64::from(disk_gib.max(1)))
-        };
-        self.hosts.iter().map(fitting).sum()
+        });
+        rule.most(zone, rooms)
     }
 
     /// Gives an instance its place for the current run: a host, its root volume's bytes, and a public address if it
@@ -77,7 +90,7 @@ impl Room {
         if let Some(old) = tx.find::<Placement>(&instance.id) {
             self.give_back(&old);
         }
-        let host = self.take(instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
+        let (host, partition) = self.take(tx, instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
         let public_ip = if instance.wants_public_ip { Some(self.public_address(tx)?) } else { None };
         let (home, id) = (instance.home.clone(), instance.id.clone());
         let (vcpus, memory_mib, run) = (kind.vcpus, kind.memory_mib, instance.run);
@@ -86,40 +99,61 @@ impl Room {
                 let (home, id) = (home.clone(), volume.id.clone());
                 tx.put(VolumePlacement { home, id, host: host.clone(), size_gib: volume.size_gib });
             }
-            tx.put(Placement { home, id, host, run, vcpus, memory_mib, public_ip });
         });
+        let (group, dedicated) = (instance.options.group.clone(), instance.options.dedicated);
+        let place = Placement { home, id, host, run, vcpus, memory_mib, public_ip, group, partition, dedicated };
+        if let Some(room) = self.hosts.iter_mut().find(|room| room.host.id == place.host) {
+            room.guests.come(&place);
+        }
+        tx.as_system(|tx| tx.put(place));
+        if instance.options.partition != partition {
+            let options = Options { partition, ..instance.options.clone() };
+            tx.put(Instance { options, ..instance.clone() });
+        }
         Ok(())
     }
 
     /// The place of a run that is over and was not given back yet is the next run's.
     fn give_back(&mut self, old: &Placement) {
-        if let Some((_, left)) = self.hosts.iter_mut().find(|(host, _)| host.id == old.host) {
+        if let Some(HostRoom { left, guests, .. }) = self.hosts.iter_mut().find(|room| room.host.id == old.host) {
+            guests.leave(old);
             left.vcpus = left.vcpus.saturating_add(old.vcpus);
             left.memory_mib = left.memory_mib.saturating_add(old.memory_mib);
         }
     }
 
-    /// The host with the most free memory of those that fit, or the one where the disks already are.
+    /// The host with the most free memory of those that fit, or the one where the disks already are; and the partition
+    /// of its group that the instance is then in.
     fn take(
         &mut self,
+        tx: &mut Tx<Tenant>,
         instance: &Instance,
         kind: &InstanceType,
         disk_gib: u64,
         bound: Option<&HostId>,
-    ) -> Result<HostId> {
-        let region = instance.home.region();
-        let fits = |(host, left): &&mut (Arc<HostRecord>, Capacity)| {
-            bound.map_or_else(|| host.serves(region, &instance.zone), |b| *b == host.id)
-                && left.vcpus >= kind.vcpus
-                && left.memory_mib >= kind.memory_mib
-                && left.disk_gib >= disk_gib
-        };
-        let best = self.hosts.iter_mut().filter(fits).max_by_key(|(host, left)| (left.memory_mib, host.id.clone()));
-        let (host, left) = best.ok_or_else(|| no_capacity(&kind.id, &instance.zone))?;
-        left.vcpus -= kind.vcpus;
-        left.memory_mib -= kind.memory_mib;
-        left.disk_gib -= disk_gib;
-        Ok(host.id.clone())
+    ) -> Result<(HostId, Option<u8>)> {
+        let mut rule = Rule::of(tx, instance);
+        let zone = &*instance.zone;
+        let candidates = if rule.is_zone(zone) { rule.candidates(zone) } else { Vec::new() };
+        for partition in candidates {
+            rule.partition = partition;
+            let fits = |room: &&mut HostRoom| {
+                let HostRoom { host, left, guests } = &**room;
+                bound.map_or_else(|| room.is_in(&instance.home, Some(zone)), |b| *b == host.id)
+                    && rule.allows(guests)
+                    && left.vcpus >= kind.vcpus
+                    && left.memory_mib >= kind.memory_mib
+                    && left.disk_gib >= disk_gib
+            };
+            let order = |room: &&mut HostRoom| (rule.prefers(&room.guests), room.left.memory_mib, room.host.id.clone());
+            if let Some(HostRoom { host, left, .. }) = self.hosts.iter_mut().filter(fits).max_by_key(order) {
+                left.vcpus -= kind.vcpus;
+                left.memory_mib -= kind.memory_mib;
+                left.disk_gib -= disk_gib;
+                return Ok((host.id.clone(), partition));
+            }
+        }
+        Err(no_capacity(&kind.id, zone))
     }
 
     /// A public address that nobody holds.

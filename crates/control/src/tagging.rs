@@ -10,6 +10,7 @@ use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::key_pair::KeyPair;
 use awan_model::launch_template::LaunchTemplate;
+use awan_model::placement_group::PlacementGroup;
 use awan_model::prefix_list::PrefixList;
 use awan_model::route::RouteTable;
 use awan_model::subnet::Subnet;
@@ -43,6 +44,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("eipalloc-", "elastic-ip"),
         ("pl-", "prefix-list"),
         ("lt-", "launch-template"),
+        ("pg-", "placement-group"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -68,6 +70,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("internet-gateway") => there::<InternetGateway>(tx, id),
         Some("route-table") => there::<RouteTable>(tx, id),
         Some("key-pair") => there::<KeyPair>(tx, id),
+        Some("placement-group") => there::<PlacementGroup>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
         Some("prefix-list") => there::<PrefixList>(tx, id),
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
@@ -187,6 +190,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "elastic-ip",
         "prefix-list",
         "launch-template",
+        "placement-group",
         "spot-instances-request",
         "snapshot",
     ];

@@ -134,7 +134,9 @@ impl Cloud {
                 let on = vm.wish == awan_model::instance::Wish::On;
                 let phase = if on { Phase::Running } else { Phase::Exited };
                 let exit = (!on).then_some(Exit::Asked);
-                VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots: vm.reboots, health: Health::Ok, exit }
+                let metadata = vm.metadata.options.changes;
+                let (reboots, health) = (vm.reboots, Health::Ok);
+                VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots, health, exit, metadata }
             });
             let vms = vms.collect();
             self.report(vms);
@@ -160,6 +162,7 @@ impl Cloud {
             reboots: 0,
             health: Health::Initializing,
             exit: Some(exit),
+            metadata: 0,
         };
         self.report(vec![seen]);
     }

@@ -90,7 +90,9 @@ impl Cloud {
             let on = vm.wish == Wish::On;
             let phase = if on { Phase::Running } else { Phase::Exited };
             let exit = (!on).then_some(Exit::Asked);
-            VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots: vm.reboots, health: Health::Ok, exit }
+            let metadata = vm.metadata.options.changes;
+            let (reboots, health) = (vm.reboots, Health::Ok);
+            VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots, health, exit, metadata }
         });
         let report = Report {
             protocol: PROTOCOL,

@@ -233,6 +233,9 @@ impl Agent {
 
     fn report(&mut self, plan: &HostPlan, seen: &[SeenVm], volumes: Vec<VolumeSeen>) {
         let homes: HashMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, &vm.home)).collect();
+        let served = self.network_done.as_ref().map(|done| &done.vms);
+        let served: HashMap<_, _> =
+            served.into_iter().flatten().map(|vm| (&vm.id, vm.metadata.options.changes)).collect();
         let vms = seen.iter().filter_map(|vm| {
             Some(VmSeen {
                 home: (*homes.get(&vm.id)?).clone(),
@@ -242,6 +245,7 @@ impl Agent {
                 reboots: vm.reboots,
                 health: self.health.of(&vm.id),
                 exit: vm.exit.clone(),
+                metadata: served.get(&vm.id).copied().unwrap_or_default(),
             })
         });
         let vms = vms.collect();

@@ -133,6 +133,7 @@ id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
 id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
 id!(LaunchTemplateId, "lt", "InvalidLaunchTemplateId.Malformed");
+id!(PlacementGroupId, "pg", "InvalidPlacementGroupId.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");
 id!(PrefixListId, "pl", "InvalidPrefixListId.Malformed");
 

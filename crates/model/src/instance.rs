@@ -6,7 +6,8 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::address::BY_PUBLIC_IP;
-use crate::id::{HostId, ImageId, InstanceId, InterfaceId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::id::{HostId, ImageId, InstanceId, InterfaceId, PlacementGroupId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::options::Options;
 use crate::record;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub struct Instance {
     pub stop_protection: bool,
     pub ebs_optimized: bool,
     pub monitoring: bool,
+    #[serde(default)]
+    pub options: Options,
     /// When the current run was asked for.
     pub launched: Millis,
     pub created: Millis,
@@ -94,12 +97,15 @@ pub struct MetadataOptions {
     pub hop_limit: u8,
     pub endpoint: bool,
     pub tags: bool,
+    /// Counts changes, so that a host can say which it has made its own.
+    #[serde(default)]
+    pub changes: u32,
 }
 
 impl Default for MetadataOptions {
     /// As EC2's console launches: tokens required; a hop limit of 2 lets containers in.
     fn default() -> Self {
-        Self { tokens_required: true, hop_limit: 2, endpoint: true, tags: false }
+        Self { tokens_required: true, hop_limit: 2, endpoint: true, tags: false, changes: 0 }
     }
 }
 
@@ -114,6 +120,12 @@ pub struct Placement {
     pub memory_mib: u64,
     /// The automatically assigned public address.
     pub public_ip: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub group: Option<PlacementGroupId>,
+    #[serde(default)]
+    pub partition: Option<u8>,
+    #[serde(default)]
+    pub dedicated: bool,
 }
 record!(Placement, "placement", InstanceId, System, "InternalError", "The instance '{}' has no place", |place| {
     let on = Index { name: "instance-on", value: format!("{}/{}", place.host, place.id), everywhere: true };
@@ -133,6 +145,9 @@ pub struct VmReport {
     pub reboots: u32,
     pub health: Health,
     pub exit: Option<Exit>,
+    /// The change of the metadata options that the guest sees.
+    #[serde(default)]
+    pub metadata: u32,
     /// When the phase was first seen, by the control plane's clock.
     pub at: Millis,
 }

@@ -17,6 +17,8 @@ pub mod journal;
 pub mod key_pair;
 pub mod launch_template;
 pub mod parameter;
+pub mod options;
+pub mod placement_group;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;

@@ -34,6 +34,9 @@ pub struct VmSeen {
     pub reboots: u32,
     pub health: Health,
     pub exit: Option<Exit>,
+    /// The change of the metadata options that the guest sees.
+    #[serde(default)]
+    pub metadata: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

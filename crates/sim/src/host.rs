@@ -126,6 +126,7 @@ impl SimHost {
                 reboots: vm.reboots,
                 health: if vm.phase == Phase::Running { Health::Ok } else { Health::Initializing },
                 exit: vm.exit.clone(),
+                metadata: planned.metadata.options.changes,
             })
         });
         Report {

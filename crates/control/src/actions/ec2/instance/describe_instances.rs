@@ -3,9 +3,11 @@
 use awan_model::address::Address;
 use awan_model::instance::{Instance, State};
 use awan_model::interface::{NetworkInterface, private_dns};
+use awan_model::placement_group::PlacementGroup;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::metadata;
 use super::view::{self, GroupNames, Seen};
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
@@ -212,7 +214,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         return interface_value(tx, seen, eni, names, what);
     }
     if let Some(what) = name.strip_prefix("metadata-options.") {
-        return metadata_value(i, what);
+        return metadata_value(seen, what);
     }
     match name {
         "architecture" => one(&i.architecture),
@@ -256,17 +258,23 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "reason" => one(&view::transition_reason(i, seen.state)),
         "state-reason-message" => some(view::reason(seen).map(|r| r.message)),
         "state-reason-code" => some(view::reason(seen).map(|r| r.code)),
-        "tenancy" => one("default"),
+        "tenancy" => one(view::tenancy(i)),
+        "placement-group-name" => {
+            let group = i.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
+            some(group.map(|g| g.name.clone()))
+        }
+        "placement-partition-number" => some(i.options.partition.map(|n| n.to_string())),
         "usage-operation" => one("RunInstances"),
         "usage-operation-update-time" => some(view::text_time(i.created)),
         "virtualization-type" => one("hvm"),
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
-        // Known names of things that no instance here has: lifecycle, requester, spot request, placement group, ….
+        // Known names of things that no instance here has: lifecycle, requester, spot request, ….
         _ => Vec::new(),
     }
 }
 
-fn metadata_value(i: &Instance, what: &str) -> Vec<String> {
+fn metadata_value(seen: &Seen, what: &str) -> Vec<String> {
+    let i = &seen.instance;
     let on = |yes: bool| if yes { "enabled" } else { "disabled" }.to_owned();
     let value = match what {
         "http-endpoint" => on(i.metadata.endpoint),
@@ -275,7 +283,7 @@ fn metadata_value(i: &Instance, what: &str) -> Vec<String> {
         "http-put-response-hop-limit" => i.metadata.hop_limit.to_string(),
         "http-tokens" => if i.metadata.tokens_required { "required" } else { "optional" }.to_owned(),
         "instance-metadata-tags" => on(i.metadata.tags),
-        "state" => "applied".to_owned(),
+        "state" => metadata::progress(i, seen.state, seen.report.as_deref()).to_owned(),
         _ => return Vec::new(),
     };
     vec![value]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, VpcId};
 use awan_model::image::Image;
-use awan_model::instance::MetadataOptions;
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
@@ -41,32 +40,6 @@ pub struct Root {
     pub size_gib: u32,
     pub kind: String,
     pub delete_on_termination: bool,
-}
-
-/// The zone of a placement; whatever else a placement can ask for is not there yet.
-pub fn zone(placement: Option<ec2::Placement>) -> Result<Option<String>> {
-    let ec2::Placement {
-        availability_zone_id,
-        affinity,
-        group_name,
-        partition_number,
-        host_id,
-        tenancy,
-        spread_domain,
-        host_resource_group_arn,
-        group_id,
-        availability_zone,
-    } = placement.unwrap_or_default();
-    refuse_if(availability_zone_id.is_some(), "Placement.AvailabilityZoneId")?;
-    refuse_if(affinity.is_some(), "Placement.Affinity")?;
-    refuse_if(group_name.is_some_and(|g| !g.is_empty()), "Placement.GroupName")?;
-    refuse_if(partition_number.is_some(), "Placement.PartitionNumber")?;
-    refuse_if(host_id.is_some(), "Placement.HostId")?;
-    refuse_if(tenancy.is_some_and(|t| t != "default"), "Placement.Tenancy")?;
-    refuse_if(spread_domain.is_some(), "Placement.SpreadDomain")?;
-    refuse_if(host_resource_group_arn.is_some(), "Placement.HostResourceGroupArn")?;
-    refuse_if(group_id.is_some(), "Placement.GroupId")?;
-    Ok(availability_zone)
 }
 
 /// `fits`: how many of the machines that are wanted have room in a zone.
@@ -307,35 +280,4 @@ fn root_volume(root: &mut Root, image: &Image, ebs: ec2::EbsBlockDevice) -> Resu
     }
     root.delete_on_termination = delete_on_termination.unwrap_or(true);
     Ok(())
-}
-
-pub fn metadata(options: Option<ec2::InstanceMetadataOptionsRequest>) -> Result<MetadataOptions> {
-    let ec2::InstanceMetadataOptionsRequest {
-        http_tokens,
-        http_put_response_hop_limit,
-        http_endpoint,
-        http_protocol_ipv6,
-        instance_metadata_tags,
-    } = options.unwrap_or_default();
-    refuse_if(http_protocol_ipv6.is_some_and(|v| v != "disabled"), "MetadataOptions.HttpProtocolIpv6")?;
-    let one_of = |value: Option<String>, yes: &str, no: &str, default: bool, name: &str| match value.as_deref() {
-        None => Ok(default),
-        Some(v) if v == yes => Ok(true),
-        Some(v) if v == no => Ok(false),
-        Some(v) => Err(invalid_value(v.chars().take(32).collect::<String>().escape_debug(), name)),
-    };
-    let default = MetadataOptions::default();
-    let hop_limit = match http_put_response_hop_limit {
-        None => default.hop_limit,
-        Some(n) => u8::try_from(n)
-            .ok()
-            .filter(|n| (1..=64).contains(n))
-            .ok_or_else(|| invalid_value(n, "HttpPutResponseHopLimit"))?,
-    };
-    Ok(MetadataOptions {
-        tokens_required: one_of(http_tokens, "required", "optional", default.tokens_required, "HttpTokens")?,
-        endpoint: one_of(http_endpoint, "enabled", "disabled", default.endpoint, "HttpEndpoint")?,
-        tags: one_of(instance_metadata_tags, "enabled", "disabled", default.tags, "InstanceMetadataTags")?,
-        hop_limit,
-    })
 }

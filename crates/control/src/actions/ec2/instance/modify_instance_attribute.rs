@@ -143,7 +143,7 @@ fn apply(tx: &mut Tx<Tenant>, mut instance: Instance, change: Change) -> Result<
 }
 
 /// Nothing of an instance that is on its way out can change.
-fn must_be_there(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
+pub fn must_be_there(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
     let report = tx.find::<VmReport>(&instance.id);
     let now = state(instance, report.as_deref());
     if !matches!(now, State::ShuttingDown | State::Terminated) {
@@ -153,7 +153,7 @@ fn must_be_there(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
     Err(refuse(Code::IncorrectInstanceState, message))
 }
 
-fn must_be_stopped(tx: &mut Tx<Tenant>, instance: &Instance, attribute: &str) -> Result<()> {
+pub fn must_be_stopped(tx: &mut Tx<Tenant>, instance: &Instance, attribute: &str) -> Result<()> {
     let report = tx.find::<VmReport>(&instance.id);
     if state(instance, report.as_deref()) == State::Stopped {
         return Ok(());

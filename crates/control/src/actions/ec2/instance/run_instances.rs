@@ -9,6 +9,7 @@ use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::{Attachment, Mac, NetworkInterface};
 use awan_model::key_pair::KeyPair;
+use awan_model::options::Options;
 use awan_model::volume::{Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
@@ -16,6 +17,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::launch::{self, Network, Root};
+use super::metadata;
+use super::placing::{self, Placing};
 use super::view;
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
@@ -41,6 +44,7 @@ struct Launch {
     stop_protection: bool,
     ebs_optimized: bool,
     monitoring: bool,
+    placing: Placing,
     client_token: Option<String>,
     tags: [Vec<ec2::Tag>; 3],
 }
@@ -184,14 +188,15 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     }
     let image = tx.shared::<Image>(&image_id.ok_or_else(|| missing("ImageId"))?.parse()?)?;
     let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
-    let zone = launch::zone(placement)?;
+    let placing = placing::placing(tx, placement, &kind)?;
+    let zone = placing.zone.clone();
     let asked =
         launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
     let root = launch::root(&image, block_device_mappings)?;
     let room = Room::count(tx);
-    let home = tx.home().clone();
-    let network =
-        launch::network(tx, asked, |zone| room.fits(&home, Some(zone), &kind, root.size_gib).min(most.into()))?;
+    let (home, rule) = (tx.home().clone(), placing.rule(tx));
+    let fits = |zone: &str| room.fits(&home, Some(zone), &kind, root.size_gib, &rule).min(most.into());
+    let network = launch::network(tx, asked, fits)?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
     let [instance_tags, volume_tags, interface_tags] = tags;
@@ -199,12 +204,13 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         root,
         key: key_name.map(|name| key(tx, &name)).transpose()?,
         user_data: user_data.map(|text| decode_user_data(&text)).transpose()?,
-        metadata: launch::metadata(metadata_options)?,
+        metadata: metadata::of_launch(tx, metadata_options)?,
         shutdown: shutdown_behavior(instance_initiated_shutdown_behavior.as_deref())?,
         termination_protection: disable_api_termination.unwrap_or(false),
         stop_protection: disable_api_stop.unwrap_or(false),
         ebs_optimized: ebs_optimized.unwrap_or(false),
         monitoring: monitoring.and_then(|m| m.enabled).unwrap_or(false),
+        placing,
         client_token,
         tags: [instance_tags?, volume_tags?, interface_tags?],
         image,
@@ -255,7 +261,8 @@ fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most
         return Err(combination("A private address can be given to one instance only"));
     }
     let zone = &launch.network.subnet.zone;
-    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib);
+    let rule = launch.placing.rule(tx);
+    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib, &rule);
     let fitting = u32::try_from(fits).unwrap_or(most).min(most);
     if fitting < least {
         return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
@@ -334,6 +341,7 @@ fn one(
         stop_protection: launch.stop_protection,
         ebs_optimized: launch.ebs_optimized,
         monitoring: launch.monitoring,
+        options: options(launch),
         launched: now,
         created: now,
     };
@@ -342,6 +350,12 @@ fn one(
         tagging::add(tx, id, tags)?;
     }
     Ok(instance)
+}
+
+fn options(launch: &Launch) -> Options {
+    let mut options = Options::default();
+    launch.placing.set(&mut options);
+    options
 }
 
 fn interface(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId, private_ip: Ipv4Addr) -> InterfaceId {

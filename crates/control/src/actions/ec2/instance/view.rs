@@ -9,6 +9,7 @@ use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, InstanceId};
 use awan_model::instance::{Exit, Instance, Placement, Reason, State, VmReport, state};
 use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::placement_group::PlacementGroup;
 use awan_model::volume::Volume;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
@@ -163,7 +164,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         state_reason: reason(seen).map(|r| ec2::StateReason { code: Some(r.code), message: Some(r.message) }),
         tags: tagging::shown(&seen.tags),
         virtualization_type: Some("hvm".into()),
-        metadata_options: Some(metadata_options(i)),
+        metadata_options: Some(super::metadata::shown(i, *state, seen.report.as_deref())),
         platform_details: Some("Linux/UNIX".into()),
         usage_operation: Some("RunInstances".into()),
         usage_operation_update_time: time(i.created),
@@ -184,7 +185,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         ami_launch_index: i32::try_from(i.launch_index).ok(),
         instance_type: Some(i.instance_type.clone()),
         launch_time: time(i.launched),
-        placement: Some(placement(i)),
+        placement: Some(placement(tx, i)),
         monitoring: Some(ec2::Monitoring {
             state: Some(if i.monitoring { "enabled" } else { "disabled" }.into()),
             ..Default::default()
@@ -197,14 +198,21 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
     }
 }
 
-fn placement(i: &Instance) -> ec2::Placement {
+fn placement(tx: &mut Tx<Tenant>, i: &Instance) -> ec2::Placement {
+    let group = i.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
     ec2::Placement {
         availability_zone: Some(i.zone.clone()),
         availability_zone_id: Some(crate::actions::ec2::region::describe_availability_zones::zone_id(&i.zone)),
-        group_name: Some(String::new()),
-        tenancy: Some("default".into()),
+        group_name: Some(group.as_ref().map(|g| g.name.clone()).unwrap_or_default()),
+        group_id: group.as_ref().map(|g| g.id.to_string()),
+        partition_number: i.options.partition.filter(|_| group.is_some()).map(i32::from),
+        tenancy: Some(tenancy(i).into()),
         ..Default::default()
     }
+}
+
+pub fn tenancy(i: &Instance) -> &'static str {
+    if i.options.dedicated { "dedicated" } else { "default" }
 }
 
 fn block_device(volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
@@ -259,18 +267,6 @@ fn interface(eni: &NetworkInterface, groups: Vec<ec2::GroupIdentifier>, seen: &S
         vpc_id: Some(eni.vpc.to_string()),
         interface_type: Some("interface".into()),
         ..Default::default()
-    }
-}
-
-fn metadata_options(i: &Instance) -> ec2::InstanceMetadataOptionsResponse {
-    let on = |yes: bool| Some(if yes { "enabled" } else { "disabled" }.to_owned());
-    ec2::InstanceMetadataOptionsResponse {
-        state: Some("applied".into()),
-        http_tokens: Some(if i.metadata.tokens_required { "required" } else { "optional" }.into()),
-        http_put_response_hop_limit: Some(i.metadata.hop_limit.into()),
-        http_endpoint: on(i.metadata.endpoint),
-        http_protocol_ipv6: on(false),
-        instance_metadata_tags: on(i.metadata.tags),
     }
 }
 

@@ -1,0 +1,173 @@
+//! Who may be on a host with whom: placement groups and dedicated tenancy. Pure.
+//!
+//! **Invariants.** No host has two instances of one spread group, or of two partitions of one group. Where a dedicated
+//! instance is, there is none of another account, whichever of them came first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use awan_model::id::PlacementGroupId;
+use awan_model::instance::{Instance, Placement, Wish};
+use awan_model::placement_group::{PlacementGroup, Strategy};
+use awan_state::{Tenant, Tx};
+
+/// Source: "Placement strategies", EC2 User Guide: at most seven running instances a zone.
+pub const SPREAD_MAX: u64 = 7;
+
+/// Who has a place on a host, counted.
+#[derive(Debug, Clone, Default)]
+pub struct Guests {
+    accounts: HashMap<String, u32>,
+    /// The accounts of dedicated instances.
+    dedicated: HashMap<String, u32>,
+    /// By group and partition.
+    groups: HashMap<(PlacementGroupId, Option<u8>), u32>,
+}
+
+/// Changes a count, and forgets what there is none of.
+fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K, more: bool) {
+    let n = counts.entry(key).or_default();
+    *n = if more { n.saturating_add(1) } else { n.saturating_sub(1) };
+    if *n == 0 {
+        counts.retain(|_, n| *n > 0);
+    }
+}
+
+impl Guests {
+    pub fn come(&mut self, place: &Placement) {
+        self.change(place, true);
+    }
+
+    pub fn leave(&mut self, place: &Placement) {
+        self.change(place, false);
+    }
+
+    fn change(&mut self, place: &Placement, more: bool) {
+        let account = place.home.account();
+        match self.accounts.get_mut(account).filter(|_| more) {
+            Some(n) => *n += 1,
+            None => count(&mut self.accounts, account.to_owned(), more),
+        }
+        if place.dedicated {
+            count(&mut self.dedicated, account.to_owned(), more);
+        }
+        if let Some(group) = &place.group {
+            count(&mut self.groups, (group.clone(), place.partition), more);
+        }
+    }
+
+    fn has(&self, group: &PlacementGroupId) -> bool {
+        self.groups.keys().any(|(g, _)| g == group)
+    }
+}
+
+/// What an instance asks of its host.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    account: String,
+    group: Option<Arc<PlacementGroup>>,
+    pub partition: Option<u8>,
+    dedicated: bool,
+    /// The group's instances that have a place or a disk on a host, by zones.
+    members: BTreeMap<String, u64>,
+    /// The group's instances by zone and partition, whether they run or not.
+    partitions: BTreeMap<(String, u8), u64>,
+}
+
+impl Rule {
+    pub fn of(tx: &mut Tx<Tenant>, instance: &Instance) -> Self {
+        let group = instance.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
+        let (partition, dedicated) = (instance.options.partition, instance.options.dedicated);
+        Self::new(tx, group, partition, dedicated, Some(instance))
+    }
+
+    /// `but`: the instance that the rule is for, if it is there.
+    pub fn new(
+        tx: &mut Tx<Tenant>,
+        group: Option<Arc<PlacementGroup>>,
+        partition: Option<u8>,
+        dedicated: bool,
+        but: Option<&Instance>,
+    ) -> Self {
+        let account = tx.home().account().to_owned();
+        let mut rule =
+            Self { account, group, partition, dedicated, members: BTreeMap::new(), partitions: BTreeMap::new() };
+        let Some(id) = rule.group.as_ref().map(|g| g.id.clone()) else { return rule };
+        for other in tx.list::<Instance>() {
+            if other.options.group.as_ref() != Some(&id) || but.is_some_and(|i| i.id == other.id) {
+                continue;
+            }
+            if other.wish != Wish::Gone
+                && let Some(partition) = other.options.partition
+            {
+                *rule.partitions.entry((other.zone.clone(), partition)).or_default() += 1;
+            }
+            if tx.find::<Placement>(&other.id).is_some() {
+                *rule.members.entry(other.zone.clone()).or_default() += 1;
+            }
+        }
+        rule
+    }
+
+    fn strategy(&self) -> Option<(&PlacementGroupId, Strategy)> {
+        self.group.as_ref().map(|g| (&g.id, g.strategy))
+    }
+
+    /// Whether the instance may be where these are.
+    pub fn allows(&self, guests: &Guests) -> bool {
+        let own = |accounts: &HashMap<String, u32>| accounts.keys().all(|a| *a == self.account);
+        if !own(&guests.dedicated) || (self.dedicated && !own(&guests.accounts)) {
+            return false;
+        }
+        match self.strategy() {
+            Some((id, Strategy::Spread)) => !guests.has(id),
+            Some((id, Strategy::Partition { .. })) if self.partition.is_some() => {
+                guests.groups.keys().all(|(group, partition)| group != id || *partition == self.partition)
+            }
+            Some((_, Strategy::Partition { .. } | Strategy::Cluster)) | None => true,
+        }
+    }
+
+    /// How many of those that would fit may be together in a zone, when each host has room for so many.
+    pub fn most(&self, zone: Option<&str>, rooms: impl Iterator<Item = u64>) -> u64 {
+        match self.strategy() {
+            Some((_, Strategy::Spread)) => {
+                let here = zone.and_then(|z| self.members.get(z)).copied().unwrap_or_default();
+                rooms.map(|room| room.min(1)).sum::<u64>().min(SPREAD_MAX.saturating_sub(here))
+            }
+            Some((_, Strategy::Cluster)) if zone.is_some_and(|z| !self.is_zone(z)) => 0,
+            _ => rooms.sum(),
+        }
+    }
+
+    /// Whether an instance of the group may be in a zone at all.
+    pub fn is_zone(&self, zone: &str) -> bool {
+        match self.strategy() {
+            Some((_, Strategy::Spread)) => self.members.get(zone).is_none_or(|n| *n < SPREAD_MAX),
+            Some((_, Strategy::Cluster)) => self.members.is_empty() || self.members.contains_key(zone),
+            Some((_, Strategy::Partition { .. })) | None => true,
+        }
+    }
+
+    /// A host with such guests comes before others.
+    pub fn prefers(&self, guests: &Guests) -> bool {
+        let together = match self.strategy() {
+            Some((id, Strategy::Cluster)) => guests.has(id),
+            _ => false,
+        };
+        together || (self.dedicated && !guests.dedicated.is_empty())
+    }
+
+    /// The partitions that an instance can have, the emptiest first; `None` where there are none.
+    pub fn candidates(&self, zone: &str) -> Vec<Option<u8>> {
+        match self.strategy() {
+            Some((_, Strategy::Partition { count })) if self.partition.is_none() => {
+                let many = |p: &u8| self.partitions.get(&(zone.to_owned(), *p)).copied().unwrap_or_default();
+                let mut all: Vec<u8> = (1..=count).collect();
+                all.sort_by_key(|p| (many(p), *p));
+                all.into_iter().map(Some).collect()
+            }
+            _ => vec![self.partition],
+        }
+    }
+}
