@@ -315,7 +315,7 @@ fn networks(tx: &mut Tx<System>, out: &mut Vec<String>) {
     for subnet in subnets.values() {
         inside.push((subnet.id.to_string(), subnet.home.clone(), subnet.vpc.clone()));
         ranges.push((subnet.vpc.clone(), subnet.cidr));
-        if vpcs.get(&subnet.vpc).is_some_and(|vpc| !vpc.cidr.contains(&subnet.cidr)) {
+        if vpcs.get(&subnet.vpc).is_some_and(|vpc| !vpc.cidrs().any(|cidr| cidr.contains(&subnet.cidr))) {
             out.push(format!("{}: {} lies outside its VPC", subnet.id, subnet.cidr));
         }
     }

@@ -8,11 +8,11 @@ use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
 use awan_model::id::{DhcpOptionsId, GroupId, InternetGatewayId, RouteTableId, RuleId, SubnetId, VpcId};
 use awan_model::interface::NetworkInterface;
-use awan_model::route::{Route, RouteTable, Target};
+use awan_model::route::{Destination, Route, RouteTable, Target};
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
 use awan_model::token::ClientToken;
-use awan_model::vpc::Vpc;
+use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Record, Tenant, Tx};
 use ipnet::Ipv4Net;
 
@@ -23,7 +23,10 @@ use crate::token;
 pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<()> {
     let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
     let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
-    let routes = vec![Route { destination: Ipv4Net::default(), target: Target::InternetGateway(gateway.clone()) }];
+    let routes = vec![Route {
+        destination: Destination::Ipv4(Ipv4Net::default()),
+        target: Target::InternetGateway(gateway.clone()),
+    }];
     let vpc = vpc(tx, cidr, true, routes);
     let (home, created) = (tx.home().clone(), tx.now());
     tx.put(InternetGateway { home, id: gateway, vpc: Some(vpc.id.clone()), created });
@@ -38,7 +41,19 @@ pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, routes: Vec<Rou
     let dhcp_options = tx.list::<Vpc>().first().map(|other| other.dhcp_options.clone());
     let dhcp_options = dhcp_options.unwrap_or_else(|| DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX)));
     let (dns_support, dns_hostnames) = (true, is_default);
-    let vpc = Vpc { home, id: id.clone(), cidr, is_default, dhcp_options, dns_support, dns_hostnames, created };
+    let (secondary, tenancy) = (Vec::new(), Tenancy::Shared);
+    let vpc = Vpc {
+        home,
+        id: id.clone(),
+        cidr,
+        secondary,
+        is_default,
+        dhcp_options,
+        dns_support,
+        dns_hostnames,
+        tenancy,
+        created,
+    };
     tx.put(vpc.clone());
     let table = route_table(tx, &id);
     tx.put(RouteTable { main: true, routes, ..table });

@@ -17,12 +17,13 @@ use awan_model::plan::{
     DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SubnetPlan,
     VmPlan, VolumePlan, VpcPlan,
 };
-use awan_model::route::{RouteTable, Target};
+use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_model::vpc::Vpc;
 use awan_state::{Home, Ref, Revision, System, Tx};
+use ipnet::Ipv4Net;
 
 /// The plans of all hosts.
 pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan> {
@@ -161,6 +162,7 @@ impl Network {
             home: self.vpc.home.clone(),
             id: self.vpc.id.clone(),
             cidr: self.vpc.cidr,
+            more_cidrs: self.vpc.cidrs().skip(1).collect(),
             region: self.vpc.home.region().to_owned(),
             dns_support: self.vpc.dns_support,
             dns_hostnames: self.vpc.dns_hostnames,
@@ -232,24 +234,66 @@ fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
     let gateways: Vec<_> =
         tx.all_in::<InternetGateway>(home).iter().filter(|g| attached(g)).map(|g| g.id.clone()).collect();
     let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
-    let leads_out = |table: &RouteTable| {
-        let out = |target: &Target| matches!(target, Target::InternetGateway(id) if gateways.contains(id));
-        table.routes.iter().any(|r| r.destination.prefix_len() == 0 && out(&r.target))
-    };
+    let out = |target: &Target| matches!(target, Target::InternetGateway(id) if gateways.contains(id));
+    let ways: Vec<_> = tables.iter().map(|table| leads_out(table, out)).collect();
     let of = |subnet: &Arc<Subnet>| {
         let own = tables
             .iter()
-            .find(|t| t.associations.iter().any(|a| a.subnet == subnet.id))
-            .or_else(|| tables.iter().find(|t| t.main));
-        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, internet: own.is_some_and(|t| leads_out(t)) }
+            .position(|t| t.associations.iter().any(|a| a.subnet == subnet.id))
+            .or_else(|| tables.iter().position(|t| t.main));
+        let internet = own.map(|n| ways[n].clone()).unwrap_or_default();
+        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, internet }
     };
     tx.all_in::<Subnet>(home).iter().filter(|s| s.vpc == *vpc).map(of).collect()
+}
+
+/// Of all addresses, those for which the most specific route is one that leads `out`.
+fn leads_out(table: &RouteTable, out: impl Fn(&Target) -> bool) -> Vec<Ipv4Net> {
+    let mut routes: Vec<(Ipv4Net, bool)> = Vec::new();
+    for route in &table.routes {
+        match route.destination {
+            Destination::Ipv4(net) => routes.push((net, out(&route.target))),
+            Destination::Ipv6(_) | Destination::PrefixList(_) => {}
+        }
+    }
+    routes.sort_unstable_by_key(|(net, _)| net.prefix_len());
+    let mut found: Vec<Ipv4Net> = Vec::new();
+    for (net, out) in routes {
+        found = found.into_iter().flat_map(|old| without(old, net)).collect();
+        found.extend(out.then_some(net));
+    }
+    Ipv4Net::aggregate(&found)
+}
+
+/// What is left of a network without a part of it.
+fn without(mut whole: Ipv4Net, part: Ipv4Net) -> Vec<Ipv4Net> {
+    if !whole.contains(&part) {
+        return if part.contains(&whole) { Vec::new() } else { vec![whole] };
+    }
+    let mut left = Vec::new();
+    while whole != part {
+        let Ok(halves) = whole.subnets(whole.prefix_len().saturating_add(1)) else { break };
+        for half in halves {
+            if half.contains(&part) { whole = half } else { left.push(half) }
+        }
+    }
+    left
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Cloud;
+
+    #[test]
+    fn a_network_without_a_part_of_it_is_the_rest() {
+        let net = |text: &str| text.parse::<Ipv4Net>().expect(text);
+        let left = without(net("0.0.0.0/0"), net("64.0.0.0/3"));
+        assert_eq!(left, ["128.0.0.0/1", "0.0.0.0/2", "96.0.0.0/3"].map(net));
+        assert_eq!(without(net("10.0.0.0/8"), net("10.0.0.0/8")), []);
+        assert_eq!(without(net("10.0.0.0/8"), net("0.0.0.0/0")), []);
+        assert_eq!(without(net("10.0.0.0/8"), net("11.0.0.0/8")), [net("10.0.0.0/8")]);
+    }
 
     #[test]
     fn every_group_that_a_rule_of_the_plan_names_is_in_the_plan() {

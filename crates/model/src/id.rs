@@ -18,8 +18,8 @@ fn well_formed(text: &str, prefix: &str) -> bool {
     digits.is_some_and(|d| matches!(d.len(), 8 | 17) && d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// `eni-attach-` and 17 digits.
-const LENGTH_MAX: usize = 28;
+/// `vpc-cidr-assoc-` and 17 digits.
+const LENGTH_MAX: usize = 32;
 
 /// The text of an id, in place: ids are copied and compared more often than anything else.
 ///
@@ -136,6 +136,14 @@ id!(LaunchTemplateId, "lt", "InvalidLaunchTemplateId.Malformed");
 id!(PlacementGroupId, "pg", "InvalidPlacementGroupId.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");
 id!(PrefixListId, "pl", "InvalidPrefixListId.Malformed");
+id!(NatGatewayId, "nat", "NatGatewayMalformed");
+id!(NetworkAclId, "acl", "InvalidNetworkAclId.Malformed");
+id!(NetworkAclAssociationId, "aclassoc", "InvalidAssociationID.Malformed");
+id!(VpcCidrAssociationId, "vpc-cidr-assoc", "InvalidVpcCidrBlockAssociationID.Malformed");
+id!(CidrReservationId, "scr", "InvalidSubnetCidrReservationId.Malformed");
+id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
+id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");
+id!(EndpointId, "vpce", "InvalidVpcEndpointId.Malformed");
 
 /// A host of the installation: a name that its operator chose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ pub mod launch_template;
 pub mod parameter;
 pub mod options;
 pub mod placement_group;
+pub mod nat;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;

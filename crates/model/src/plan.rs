@@ -17,7 +17,7 @@ use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
@@ -102,7 +102,9 @@ pub struct NetworkPlan {
 pub struct VpcPlan {
     pub home: Home,
     pub id: VpcId,
+    /// The primary range.
     pub cidr: Ipv4Net,
+    pub more_cidrs: Vec<Ipv4Net>,
     pub region: String,
     pub dns_support: bool,
     pub dns_hostnames: bool,
@@ -115,12 +117,20 @@ pub struct VpcPlan {
     pub members: Vec<Member>,
 }
 
+impl VpcPlan {
+    /// All ranges, the primary first.
+    pub fn cidrs(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
+        std::iter::once(self.cidr).chain(self.more_cidrs.iter().copied())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetPlan {
     pub id: SubnetId,
     pub cidr: Ipv4Net,
-    /// Its route table sends 0.0.0.0/0 to an internet gateway of the VPC.
-    pub internet: bool,
+    /// What its route table sends to the internet gateway of the VPC: networks without a common address. What else is
+    /// outside of the VPC's ranges is reached no way.
+    pub internet: Vec<Ipv4Net>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

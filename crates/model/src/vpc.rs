@@ -4,18 +4,61 @@ use awan_state::{Home, Millis};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DhcpOptionsId, VpcId};
+use crate::id::{DhcpOptionsId, VpcCidrAssociationId, VpcId};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     pub home: Home,
     pub id: VpcId,
+    /// The primary range, which stays.
     pub cidr: Ipv4Net,
+    /// More ranges, in the order in which they came.
+    #[serde(default)]
+    pub secondary: Vec<Range>,
     pub is_default: bool,
     pub dhcp_options: DhcpOptionsId,
     pub dns_support: bool,
     pub dns_hostnames: bool,
+    #[serde(default)]
+    pub tenancy: Tenancy,
     pub created: Millis,
 }
 record!(Vpc, "vpc", VpcId, Tenant, "InvalidVpcID.NotFound", "The vpc ID '{}' does not exist");
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    pub id: VpcCidrAssociationId,
+    pub cidr: Ipv4Net,
+}
+
+/// What guests get that ask for no tenancy themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tenancy {
+    #[default]
+    Shared,
+    /// A host with guests of this account only.
+    Dedicated,
+}
+
+impl Tenancy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "default",
+            Self::Dedicated => "dedicated",
+        }
+    }
+}
+
+impl Vpc {
+    /// All ranges with their associations, the primary first. Its association is as old as the VPC, so it is named after it.
+    pub fn ranges(&self) -> impl Iterator<Item = Range> + '_ {
+        let digits = self.id.digits();
+        let id = VpcCidrAssociationId::made(format!("{}-{digits}", VpcCidrAssociationId::PREFIX));
+        std::iter::once(Range { id, cidr: self.cidr }).chain(self.secondary.iter().cloned())
+    }
+
+    pub fn cidrs(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
+        std::iter::once(self.cidr).chain(self.secondary.iter().map(|range| range.cidr))
+    }
+}

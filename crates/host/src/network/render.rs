@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use awan_model::group::{Peer, Traffic};
 use awan_model::id::{GroupId, InterfaceId};
 use awan_model::plan::{GroupPlan, InterfacePlan, RulePlan, VpcPlan};
+use ipnet::Ipv4Net;
 
 /// Marks of packets from subnets that lead out, and from those that do not.
 pub const MARK_INTERNET: u32 = 1;
@@ -65,8 +66,7 @@ pub fn vpc(plan: &VpcPlan) -> String {
     );
     let unchecked = plan.interfaces.iter().filter(|i| !i.source_dest_check);
     text.set("set", "nosdc", "ifname", unchecked.map(|i| format!("\"{}\"", tap_name(&i.id))));
-    let mark = |i: &InterfacePlan| format!("\"{}\" : {}", tap_name(&i.id), mark(plan, i));
-    text.set("map", "tablemark", "ifname : mark", plan.interfaces.iter().map(mark));
+    ways(&mut text, plan);
     groups(&mut text, plan);
     let public = || plan.interfaces.iter().filter_map(|i| i.public_ip.map(|ip| (ip, i.private_ip)));
     text.set("map", "public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
@@ -76,9 +76,31 @@ pub fn vpc(plan: &VpcPlan) -> String {
     text.0
 }
 
-fn mark(plan: &VpcPlan, interface: &InterfacePlan) -> u32 {
-    let leads_out = plan.subnets.iter().any(|s| s.id == interface.subnet && s.internet);
-    if leads_out { MARK_INTERNET } else { MARK_PRIVATE }
+/// What leads out of each subnet: subnets with the same routes share a chain.
+fn ways(text: &mut Text, plan: &VpcPlan) {
+    let mut chains: BTreeMap<&[Ipv4Net], usize> = BTreeMap::new();
+    let mut of = Vec::new();
+    for interface in &plan.interfaces {
+        let subnet = plan.subnets.iter().find(|s| s.id == interface.subnet);
+        let next = chains.len();
+        let n = *chains.entry(subnet.map_or(&[], |s| &s.internet)).or_insert(next);
+        of.push(format!("\"{}\" : goto way_{n}", tap_name(&interface.id)));
+    }
+    for (networks, n) in &chains {
+        let everywhere = networks.iter().any(|net| net.prefix_len() == 0);
+        let some = !everywhere && !networks.is_empty();
+        if some {
+            let all = networks.iter().map(ToString::to_string);
+            text.set("set", &format!("out_{n}"), "ipv4_addr; flags interval", all);
+        }
+        let _ = writeln!(text.0, "  chain way_{n} {{");
+        let _ = writeln!(text.0, "    meta mark set {}", if everywhere { MARK_INTERNET } else { MARK_PRIVATE });
+        if some {
+            let _ = writeln!(text.0, "    ip daddr @out_{n} meta mark set {MARK_INTERNET}");
+        }
+        text.line("  }");
+    }
+    text.set("map", "ways", "ifname : verdict", of);
 }
 
 /// Only an interface's own address may speak for it.
@@ -191,7 +213,7 @@ const CHAINS: &str = r#"
     iifname @nosdc goto guest_mark
     counter drop
   }
-  chain guest_mark { meta mark set iifname map @tablemark; }
+  chain guest_mark { iifname vmap @ways; }
   chain c_input { type filter hook input priority 0; policy drop;
     iifname "lo" accept
     ct state established,related accept
@@ -294,10 +316,24 @@ mod tests {
             "    meta nfproto ipv4 accept",
             "  set m_00000000000000001 { type ipv4_addr; elements = { 10.0.0.5 }; }",
             "  map public_to_private { type ipv4_addr : ipv4_addr; elements = { 198.18.0.3 : 10.0.0.5 }; }",
-            "  map tablemark { type ifname : mark; elements = { \"tap000000000001\" : 1 }; }",
+            "    meta mark set 1",
+            "  map ways { type ifname : verdict; elements = { \"tap000000000001\" : goto way_0 }; }",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_no_route_sends_to_the_gateway_leads_nowhere() {
+        let mut plan = vpc_plan();
+        plan.subnets[0].internet = vec!["0.0.0.0/1".parse().expect("a network")];
+        let text = vpc(&plan);
+        let expected = "  set out_0 { type ipv4_addr; flags interval; elements = { 0.0.0.0/1 }; }\n  chain way_0 {\n    \
+                        meta mark set 2\n    ip daddr @out_0 meta mark set 1\n  }\n";
+        assert!(text.contains(expected), "{text}");
+        plan.subnets[0].internet.clear();
+        let text = vpc(&plan);
+        assert!(text.contains("  chain way_0 {\n    meta mark set 2\n  }\n"), "{text}");
     }
 
     #[test]

@@ -23,13 +23,14 @@ pub fn vpc_plan() -> VpcPlan {
         home: Home::new("123456789012", "us-east-1"),
         id: "vpc-00000000000000001".parse().expect("an id"),
         cidr: "10.0.0.0/16".parse().expect("a network"),
+        more_cidrs: Vec::new(),
         region: "us-east-1".into(),
         dns_support: true,
         dns_hostnames: true,
         subnets: vec![SubnetPlan {
             id: subnet.parse().expect("an id"),
             cidr: "10.0.0.0/24".parse().expect("a network"),
-            internet: true,
+            internet: vec!["0.0.0.0/0".parse().expect("a network")],
         }],
         groups: vec![GroupPlan {
             id: group.clone(),

@@ -124,8 +124,16 @@ fn addresses(plan: &VpcPlan) -> Result<()> {
     let there = on_loopback()?;
     let mut lines: Vec<_> = wanted.difference(&there).map(|ip| format!("addr add {ip}/32 dev lo")).collect();
     lines.extend(there.difference(&wanted).map(|ip| format!("addr del {ip}/32 dev lo")));
-    lines.push(format!("route replace blackhole {} proto {PROTOCOL}", plan.cidr));
+    let (ranges, old) = (plan.cidrs().map(|cidr| cidr.to_string()).collect::<BTreeSet<_>>(), blackholes()?);
+    lines.extend(old.difference(&ranges).map(|cidr| format!("route del blackhole {cidr} proto {PROTOCOL}")));
+    lines.extend(ranges.iter().map(|cidr| format!("route replace blackhole {cidr} proto {PROTOCOL}")));
     netns::ip(&lines)
+}
+
+/// The ranges of the VPC, as it was: what has no guest there leads nowhere.
+fn blackholes() -> Result<BTreeSet<String>> {
+    let routes = netns::ip_json(&["route", "show", "type", "blackhole", "proto", "77"])?;
+    Ok(routes.iter().filter_map(|r| r["dst"].as_str().map(str::to_owned)).collect())
 }
 
 fn on_loopback() -> Result<BTreeSet<Ipv4Addr>> {

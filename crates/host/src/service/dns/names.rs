@@ -138,7 +138,7 @@ fn reverse(network: &VpcPlan, domain: &str, labels: &str) -> Known {
         Known::Host(private_dns(ip, &network.region))
     } else if member(network, |m| network.dns_hostnames && m.public_ip == Some(ip)).is_some() {
         Known::Host(public_dns(ip, &network.region))
-    } else if network.cidr.contains(&ip) || ip.is_private() || ip.is_link_local() {
+    } else if network.cidrs().any(|cidr| cidr.contains(&ip)) || ip.is_private() || ip.is_link_local() {
         // The host's own network is none of the guests' business.
         Known::Nothing
     } else {

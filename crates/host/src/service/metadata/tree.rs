@@ -185,7 +185,7 @@ fn one_interface(network: &VpcPlan, interface: &InterfacePlan, vm: &VmPlan) -> V
         ("subnet-ipv4-cidr-block", subnet),
         ("vpc-id", network.id.to_string()),
         ("vpc-ipv4-cidr-block", network.cidr.to_string()),
-        ("vpc-ipv4-cidr-blocks", network.cidr.to_string()),
+        ("vpc-ipv4-cidr-blocks", network.cidrs().map(|cidr| cidr.to_string()).collect::<Vec<_>>().join("\n")),
     ];
     let association = interface.public_ip.map(|ip| format!("ipv4-associations/{ip}"));
     if let (Some(ip), Some(association)) = (interface.public_ip, &association) {

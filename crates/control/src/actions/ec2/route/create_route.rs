@@ -1,15 +1,17 @@
-//! CreateRoute. The one route that a network can have beside its own: everything else goes to the internet gateway.
+//! CreateRoute. The most specific route of a packet counts, but none leads away what is for the VPC itself.
+//!
+//! Record only: to a NAT gateway or a network interface no packets go yet; those of such a route go nowhere.
 
-use awan_model::gateway::InternetGateway;
-use awan_model::id::InternetGatewayId;
-use awan_model::route::{Route, RouteTable, Target};
+use awan_model::route::{Destination, Route, RouteTable};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
-use ipnet::Ipv4Net;
 
-use crate::actions::ec2::vpc::create_vpc::network_of;
-use crate::error::{Code, Result, invalid, missing, refuse, refuse_if, unsupported};
+use super::target::{Asked, Where, is_local};
+use crate::error::{Code, Error, Result, missing, refuse, unsupported};
+
+/// EC2's quota per table was 50 for long; who asks gets more.
+const ROUTES_MAX: usize = 100;
 
 pub fn create_route(tx: &mut Tx<Tenant>, req: ec2::CreateRouteRequest) -> Result<ec2::CreateRouteResult> {
     let ec2::CreateRouteRequest {
@@ -31,31 +33,33 @@ pub fn create_route(tx: &mut Tx<Tenant>, req: ec2::CreateRouteRequest) -> Result
         vpc_peering_connection_id,
         nat_gateway_id,
     } = req;
-    for (there, name) in [
-        (destination_prefix_list_id, "DestinationPrefixListId"),
-        (vpc_endpoint_id, "VpcEndpointId"),
-        (transit_gateway_id, "TransitGatewayId"),
-        (local_gateway_id, "LocalGatewayId"),
-        (carrier_gateway_id, "CarrierGatewayId"),
-        (core_network_arn, "CoreNetworkArn"),
-        (odb_network_arn, "OdbNetworkArn"),
-        (destination_ipv6_cidr_block, "DestinationIpv6CidrBlock"),
-        (egress_only_internet_gateway_id, "EgressOnlyInternetGatewayId"),
-        (instance_id, "InstanceId"),
-        (network_interface_id, "NetworkInterfaceId"),
-        (vpc_peering_connection_id, "VpcPeeringConnectionId"),
-        (nat_gateway_id, "NatGatewayId"),
-    ] {
-        refuse_if(there.is_some(), name)?;
-    }
+    let begin = Where { destination_cidr_block, destination_ipv6_cidr_block, destination_prefix_list_id };
+    let asked = Asked {
+        gateway_id,
+        nat_gateway_id,
+        network_interface_id,
+        instance_id,
+        vpc_peering_connection_id,
+        egress_only_internet_gateway_id,
+        vpc_endpoint_id,
+        transit_gateway_id,
+        local_gateway_id,
+        carrier_gateway_id,
+        core_network_arn,
+        odb_network_arn,
+    };
     let table = tx.get::<RouteTable>(&route_table_id.ok_or_else(|| missing("RouteTableId"))?.parse()?)?;
-    let destination = destination_of(destination_cidr_block)?;
+    let destination = begin.destination()?;
     must_lead_out(tx, &table, &destination)?;
-    let target = gateway(tx, &table, &gateway_id.ok_or_else(|| missing("GatewayId"))?)?;
+    let target = asked.target(tx, &table)?;
     let mut table = (*table).clone();
     match table.routes.iter().find(|r| r.destination == destination) {
         Some(there) if there.target == target => {}
         Some(_) => return Err(already(&destination)),
+        None if table.routes.len() >= ROUTES_MAX => {
+            let message = "The maximum number of routes has been reached.";
+            return Err(refuse(Code::RouteLimitExceeded, message));
+        }
         None => {
             table.routes.push(Route { destination, target });
             tx.put(table);
@@ -64,49 +68,22 @@ pub fn create_route(tx: &mut Tx<Tenant>, req: ec2::CreateRouteRequest) -> Result
     Ok(ec2::CreateRouteResult { r#return: Some(true) })
 }
 
-pub fn destination_of(text: Option<String>) -> Result<Ipv4Net> {
-    network_of(&text.ok_or_else(|| missing("DestinationCidrBlock"))?, "destinationCidrBlock")
-}
-
-pub fn already(destination: &Ipv4Net) -> crate::error::Error {
+fn already(destination: &Destination) -> Error {
     refuse(Code::RouteAlreadyExists, format!("The route identified by {destination} already exists."))
 }
 
-/// Hosts send all that leaves the VPC one way, so no other destination could be kept.
-fn must_lead_out(tx: &mut Tx<Tenant>, table: &RouteTable, destination: &Ipv4Net) -> Result<()> {
+/// Within the VPC all packets go their own way.
+fn must_lead_out(tx: &mut Tx<Tenant>, table: &RouteTable, destination: &Destination) -> Result<()> {
     let vpc = tx.get::<Vpc>(&table.vpc)?;
-    if vpc.cidr == *destination {
+    if is_local(&vpc, destination) {
         return Err(already(destination));
     }
-    if vpc.cidr.contains(destination) {
-        return Err(invalid(format!(
-            "The destination CIDR block {destination} is equal to or more specific than one of this VPC's CIDR blocks. \
-             This route can target only an interface or an instance."
-        )));
+    match destination {
+        Destination::Ipv4(net) if vpc.cidrs().any(|cidr| cidr.contains(net)) => {
+            Err(unsupported("DestinationCidrBlock that is more specific than one of this VPC's CIDR blocks"))
+        }
+        Destination::Ipv4(_) | Destination::Ipv6(_) | Destination::PrefixList(_) => Ok(()),
     }
-    if destination.prefix_len() != 0 {
-        return Err(unsupported("DestinationCidrBlock other than 0.0.0.0/0"));
-    }
-    Ok(())
-}
-
-/// The internet gateway that a route names.
-pub fn gateway(tx: &mut Tx<Tenant>, table: &RouteTable, id: &str) -> Result<Target> {
-    if id.starts_with("vgw-") {
-        return Err(unsupported("GatewayId of a virtual private gateway"));
-    }
-    if id == "local" {
-        return Err(invalid("The target 'local' is only for the local route."));
-    }
-    let id: InternetGatewayId = id.parse()?;
-    let Some(gateway) = tx.find::<InternetGateway>(&id) else {
-        return Err(refuse(Code::InvalidGatewayIdNotFound, format!("The gateway ID '{id}' does not exist")));
-    };
-    if gateway.vpc.as_ref() != Some(&table.vpc) {
-        let table = &table.id;
-        return Err(invalid(format!("route table {table} and network gateway {id} belong to different networks")));
-    }
-    Ok(Target::InternetGateway(id))
 }
 
 #[cfg(test)]
@@ -119,7 +96,7 @@ mod tests {
     /// Whether the host lets the guests of the only VPC with guests out.
     fn lets_out(cloud: &Cloud) -> bool {
         let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
-        plans.values().next().expect("a host").network.vpcs[0].subnets.iter().any(|subnet| subnet.internet)
+        plans.values().next().expect("a host").network.vpcs[0].subnets.iter().any(|subnet| !subnet.internet.is_empty())
     }
 
     #[test]
@@ -161,10 +138,21 @@ mod tests {
         let (table, gateway) =
             (Cloud::ids(&shown, "routeTableId").remove(0), Cloud::ids(&shown, "gatewayId").remove(1));
         for (destination, name, target, expected) in [
-            ("8.8.8.0/24", "GatewayId", gateway.as_str(), "UnsupportedOperation: The parameter DestinationCidrBlock"),
-            ("172.31.0.0/16", "GatewayId", &gateway, "RouteAlreadyExists: The route identified by 172.31.0.0/16"),
-            ("172.31.1.0/24", "GatewayId", &gateway, "InvalidParameterValue: The destination CIDR block 172.31.1.0/24"),
-            ("0.0.0.0/0", "NatGatewayId", "nat-00000000000000001", "UnsupportedOperation: The parameter NatGatewayId"),
+            (
+                "172.31.0.0/16",
+                "GatewayId",
+                gateway.as_str(),
+                "RouteAlreadyExists: The route identified by 172.31.0.0/16",
+            ),
+            ("172.31.1.0/24", "GatewayId", &gateway, "UnsupportedOperation: The parameter DestinationCidrBlock"),
+            (
+                "0.0.0.0/0",
+                "NatGatewayId",
+                "nat-00000000000000001",
+                "InvalidNatGatewayID.NotFound: The natGateway ID 'nat-",
+            ),
+            ("0.0.0.0/0", "TransitGatewayId", "tgw-00000000000000001", "UnsupportedOperation: The parameter Transit"),
+            ("0.0.0.0/0", "InstanceId", "i-00000000000000001", "InvalidInstanceID.NotFound"),
             ("0.0.0.0/0", "GatewayId", "igw-00000000000000001", "InvalidGatewayID.NotFound: The gateway ID 'igw-0"),
             ("0.0.0.0/0", "GatewayId", "local", "InvalidParameterValue"),
             ("everywhere", "GatewayId", &gateway, "InvalidParameterValue: Value (everywhere) for parameter"),
@@ -173,5 +161,38 @@ mod tests {
             let refusal = cloud.tenant("acme").call("CreateRoute", &ask).expect_err(destination);
             assert!(refusal.starts_with(expected), "{refusal}");
         }
+    }
+
+    #[test]
+    fn the_most_specific_route_counts_and_one_to_an_interface_lets_nothing_out() {
+        let mut cloud = Cloud::new();
+        let shown = cloud.tenant("acme").call("DescribeRouteTables", &[]).expect("answers");
+        let table = Cloud::ids(&shown, "routeTableId").remove(0);
+        let instance = cloud.tenant("acme").run();
+        let mut make = |destination: &str, name: &str, target: &str| {
+            let ask = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", destination), (name, target)];
+            cloud.tenant("acme").call("CreateRoute", &ask)
+        };
+        make("128.0.0.0/1", "InstanceId", &instance).expect("makes");
+        let both =
+            make("9.0.0.0/8", "InstanceId", &instance).and(make("9.0.0.0/8", "GatewayId", "igw-00000000000000001"));
+        assert!(both.expect_err("no such gateway").starts_with("InvalidGatewayID.NotFound"));
+        let out = |cloud: &Cloud| {
+            let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+            plans.values().next().expect("a host").network.vpcs[0].subnets[0].internet.clone()
+        };
+        let nets: Vec<_> = out(&cloud).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            nets,
+            ["0.0.0.0/5", "8.0.0.0/8", "10.0.0.0/7", "12.0.0.0/6", "16.0.0.0/4", "32.0.0.0/3", "64.0.0.0/2"]
+        );
+        let shown = cloud.tenant("acme").call("DescribeRouteTables", &[]).expect("answers");
+        assert!(shown.contains(&format!("<instanceId>{instance}</instanceId>")), "{shown}");
+        assert!(!shown.contains("blackhole"), "{shown}");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeRouteTables", &[]).expect("answers");
+        assert_eq!(shown.matches("blackhole").count(), 2, "{shown}");
+        cloud.audit();
     }
 }

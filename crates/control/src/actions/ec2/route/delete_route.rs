@@ -5,8 +5,8 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::create_route::destination_of;
-use crate::error::{Code, Result, invalid, missing, refuse, refuse_if};
+use super::target::{Where, is_local, member_of};
+use crate::error::{Code, Result, invalid, missing, refuse};
 
 pub fn delete_route(tx: &mut Tx<Tenant>, req: ec2::DeleteRouteRequest) -> Result<()> {
     let ec2::DeleteRouteRequest {
@@ -16,18 +16,17 @@ pub fn delete_route(tx: &mut Tx<Tenant>, req: ec2::DeleteRouteRequest) -> Result
         destination_cidr_block,
         destination_ipv6_cidr_block,
     } = req;
-    refuse_if(destination_prefix_list_id.is_some(), "DestinationPrefixListId")?;
-    refuse_if(destination_ipv6_cidr_block.is_some(), "DestinationIpv6CidrBlock")?;
+    let begin = Where { destination_cidr_block, destination_ipv6_cidr_block, destination_prefix_list_id };
     let table = tx.get::<RouteTable>(&route_table_id.ok_or_else(|| missing("RouteTableId"))?.parse()?)?;
-    let destination = destination_of(destination_cidr_block)?;
+    let destination = begin.destination()?;
     let id = &table.id;
-    if tx.get::<Vpc>(&table.vpc)?.cidr == destination {
+    if is_local(&*tx.get::<Vpc>(&table.vpc)?, &destination) {
         return Err(invalid(format!("cannot remove local route {destination} in route table {id}")));
     }
     let mut changed = (*table).clone();
     changed.routes.retain(|r| r.destination != destination);
     if changed.routes.len() == table.routes.len() {
-        let message = format!("no route with destination-cidr-block {destination} in route table {id}");
+        let message = format!("no route with {} {destination} in route table {id}", member_of(&destination));
         return Err(refuse(Code::InvalidRouteNotFound, message));
     }
     tx.put(changed);

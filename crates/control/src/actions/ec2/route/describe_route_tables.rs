@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use awan_model::gateway::InternetGateway;
-use awan_model::route::{Route, RouteTable, Target};
+use awan_model::interface::NetworkInterface;
+use awan_model::route::{Destination, Route, RouteTable, Target};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::target::is_active;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
 use crate::tagging;
@@ -76,7 +77,13 @@ fn values(table: &ec2::RouteTable, tags: &BTreeMap<String, String>, name: &str) 
         "owner-id" => table.owner_id.iter().cloned().collect(),
         "route-table-id" => table.route_table_id.iter().cloned().collect(),
         "route.destination-cidr-block" => routes(|r| &r.destination_cidr_block),
+        "route.destination-ipv6-cidr-block" => routes(|r| &r.destination_ipv6_cidr_block),
+        "route.destination-prefix-list-id" => routes(|r| &r.destination_prefix_list_id),
+        "route.egress-only-internet-gateway-id" => routes(|r| &r.egress_only_internet_gateway_id),
         "route.gateway-id" => routes(|r| &r.gateway_id),
+        "route.instance-id" => routes(|r| &r.instance_id),
+        "route.nat-gateway-id" => routes(|r| &r.nat_gateway_id),
+        "route.vpc-peering-connection-id" => routes(|r| &r.vpc_peering_connection_id),
         "route.origin" => routes(|r| &r.origin),
         "route.state" => routes(|r| &r.state),
         "vpc-id" => table.vpc_id.iter().cloned().collect(),
@@ -86,14 +93,15 @@ fn values(table: &ec2::RouteTable, tags: &BTreeMap<String, String>, name: &str) 
 }
 
 pub fn shown(tx: &mut Tx<Tenant>, table: &RouteTable, tags: Vec<ec2::Tag>) -> ec2::RouteTable {
-    let local = tx.find::<Vpc>(&table.vpc).map(|vpc| ec2::Route {
-        destination_cidr_block: Some(vpc.cidr.to_string()),
+    let vpc = tx.find::<Vpc>(&table.vpc);
+    let local = vpc.iter().flat_map(|vpc| vpc.cidrs()).map(|cidr| ec2::Route {
+        destination_cidr_block: Some(cidr.to_string()),
         gateway_id: Some("local".into()),
         origin: Some("CreateRouteTable".into()),
         state: Some("active".into()),
         ..Default::default()
     });
-    let routes = local.into_iter().chain(table.routes.iter().map(|r| route(tx, table, r))).collect();
+    let routes = local.chain(table.routes.iter().map(|r| route(tx, table, r))).collect();
     let association = |id: &str, subnet: Option<String>| ec2::RouteTableAssociation {
         main: Some(subnet.is_none()),
         route_table_association_id: Some(id.to_owned()),
@@ -119,23 +127,35 @@ pub fn associated() -> Option<ec2::RouteTableAssociationState> {
     Some(ec2::RouteTableAssociationState { state: Some("associated".into()), ..Default::default() })
 }
 
-/// A route works while its target is there and attached.
+/// A route works while its target is there.
 fn route(tx: &mut Tx<Tenant>, table: &RouteTable, route: &Route) -> ec2::Route {
     let Route { destination, target } = route;
-    let (gateway, active) = match target {
-        Target::InternetGateway(id) => {
-            let there = tx.find::<InternetGateway>(id).is_some_and(|g| g.vpc.as_ref() == Some(&table.vpc));
-            (Some(id.to_string()), there)
-        }
-        Target::Blackhole => (None, false),
-    };
-    ec2::Route {
-        destination_cidr_block: Some(destination.to_string()),
-        gateway_id: gateway,
-        origin: Some("CreateRoute".into()),
-        state: Some(if active { "active" } else { "blackhole" }.into()),
-        ..Default::default()
+    let state = if is_active(tx, table, target) { "active" } else { "blackhole" };
+    let mut out = ec2::Route { origin: Some("CreateRoute".into()), state: Some(state.into()), ..ec2::Route::default() };
+    let text = Some(destination.to_string());
+    match destination {
+        Destination::Ipv4(_) => out.destination_cidr_block = text,
+        Destination::Ipv6(_) => out.destination_ipv6_cidr_block = text,
+        Destination::PrefixList(_) => out.destination_prefix_list_id = text,
     }
+    match target {
+        Target::InternetGateway(id) => out.gateway_id = Some(id.to_string()),
+        Target::NatGateway(id) => out.nat_gateway_id = Some(id.to_string()),
+        Target::NetworkInterface(id) => {
+            out.network_interface_id = Some(id.to_string());
+            let eni = tx.find::<NetworkInterface>(id);
+            if let Some(attachment) = eni.as_ref().and_then(|eni| eni.attachment.as_ref()) {
+                out.instance_id = Some(attachment.instance.to_string());
+                out.instance_owner_id = Some(table.home.account().into());
+            }
+        }
+        Target::VpcPeering(id) => out.vpc_peering_connection_id = Some(id.to_string()),
+        Target::EgressOnly(id) => out.egress_only_internet_gateway_id = Some(id.to_string()),
+        // EC2 shows endpoints as gateways.
+        Target::Endpoint(id) => out.gateway_id = Some(id.to_string()),
+        Target::Blackhole => {}
+    }
+    out
 }
 
 #[cfg(test)]

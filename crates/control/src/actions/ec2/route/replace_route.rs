@@ -1,12 +1,14 @@
 //! ReplaceRoute: another target for a destination that has one.
+//!
+//! Record only: to a NAT gateway or a network interface no packets go yet; those of such a route go nowhere.
 
 use awan_model::route::RouteTable;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::create_route::{destination_of, gateway};
-use crate::error::{Result, invalid, missing, refuse_both, refuse_if, unsupported};
+use super::target::{Asked, Where, is_local};
+use crate::error::{Result, invalid, missing, refuse_both, unsupported};
 
 pub fn replace_route(tx: &mut Tx<Tenant>, req: ec2::ReplaceRouteRequest) -> Result<()> {
     let ec2::ReplaceRouteRequest {
@@ -29,36 +31,34 @@ pub fn replace_route(tx: &mut Tx<Tenant>, req: ec2::ReplaceRouteRequest) -> Resu
         vpc_peering_connection_id,
         nat_gateway_id,
     } = req;
-    for (there, name) in [
-        (destination_prefix_list_id, "DestinationPrefixListId"),
-        (vpc_endpoint_id, "VpcEndpointId"),
-        (transit_gateway_id, "TransitGatewayId"),
-        (local_gateway_id, "LocalGatewayId"),
-        (carrier_gateway_id, "CarrierGatewayId"),
-        (core_network_arn, "CoreNetworkArn"),
-        (odb_network_arn, "OdbNetworkArn"),
-        (destination_ipv6_cidr_block, "DestinationIpv6CidrBlock"),
-        (egress_only_internet_gateway_id, "EgressOnlyInternetGatewayId"),
-        (instance_id, "InstanceId"),
-        (network_interface_id, "NetworkInterfaceId"),
-        (vpc_peering_connection_id, "VpcPeeringConnectionId"),
-        (nat_gateway_id, "NatGatewayId"),
-    ] {
-        refuse_if(there.is_some(), name)?;
-    }
+    let begin = Where { destination_cidr_block, destination_ipv6_cidr_block, destination_prefix_list_id };
     let table = tx.get::<RouteTable>(&route_table_id.ok_or_else(|| missing("RouteTableId"))?.parse()?)?;
-    let destination = destination_of(destination_cidr_block)?;
+    let destination = begin.destination()?;
     let local = local_target == Some(true);
     refuse_both((gateway_id.is_some(), "GatewayId"), (local, "LocalTarget"))?;
     let to_local = local || gateway_id.as_deref() == Some("local");
-    if tx.get::<Vpc>(&table.vpc)?.cidr == destination {
-        // It is local already; a gateway cannot have it.
+    if is_local(&*tx.get::<Vpc>(&table.vpc)?, &destination) {
+        // It is local already; nothing else can have it.
         return if to_local { Ok(()) } else { Err(unsupported("GatewayId for the local route")) };
     }
     if to_local {
         return Err(invalid("The target 'local' is only for the local route."));
     }
-    let target = gateway(tx, &table, &gateway_id.ok_or_else(|| missing("GatewayId"))?)?;
+    let asked = Asked {
+        gateway_id,
+        nat_gateway_id,
+        network_interface_id,
+        instance_id,
+        vpc_peering_connection_id,
+        egress_only_internet_gateway_id,
+        vpc_endpoint_id,
+        transit_gateway_id,
+        local_gateway_id,
+        carrier_gateway_id,
+        core_network_arn,
+        odb_network_arn,
+    };
+    let target = asked.target(tx, &table)?;
     let mut changed = (*table).clone();
     let Some(route) = changed.routes.iter_mut().find(|r| r.destination == destination) else {
         return Err(invalid(format!(

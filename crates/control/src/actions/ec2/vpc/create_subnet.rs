@@ -78,7 +78,7 @@ fn zone(tx: &mut Tx<Tenant>, name: Option<String>, id: Option<String>) -> Result
 }
 
 fn must_be_free(tx: &mut Tx<Tenant>, vpc: &Vpc, cidr: &Ipv4Net) -> Result<()> {
-    if !(16..=28).contains(&cidr.prefix_len()) || !vpc.cidr.contains(cidr) {
+    if !(16..=28).contains(&cidr.prefix_len()) || !vpc.cidrs().any(|range| range.contains(cidr)) {
         return Err(refuse(Code::InvalidSubnetRange, format!("The CIDR '{cidr}' is invalid.")));
     }
     let mut there = tx.list::<Subnet>();
