@@ -98,6 +98,7 @@ pub mod ec2 {
         pub mod disassociate_route_table;
         pub mod replace_route;
         pub mod replace_route_table_association;
+        pub mod target;
     }
     pub mod tag {
         pub mod create_tags;
