@@ -93,8 +93,8 @@ fn matches(pattern: &[Token], text: &str) -> bool {
     pattern[p..].iter().all(|token| matches!(token, Token::Star))
 }
 
-#[cfg(test)]
-fn wildcard(pattern: &str, text: &str) -> bool {
+/// Whether a text is what a pattern with `*` and `?` says.
+pub fn wildcard(pattern: &str, text: &str) -> bool {
     matches(&tokens(pattern), text)
 }
 

@@ -79,6 +79,7 @@ codes! {
     InvalidFilterOption "InvalidFilterOption" 400,
     InvalidFilterValue "InvalidFilterValue" 400,
     InvalidGatewayIdNotFound "InvalidGatewayID.NotFound" 400,
+    InvalidFleetIdMalformed "InvalidFleetId.Malformed" 400,
     InvalidGroupDuplicate "InvalidGroup.Duplicate" 400,
     InvalidGroupInUse "InvalidGroup.InUse" 400,
     InvalidGroupNotFound "InvalidGroup.NotFound" 400,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use awan_model::address::Address;
+use awan_model::fleet::Fleet;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::image::Image;
@@ -45,6 +46,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("pl-", "prefix-list"),
         ("lt-", "launch-template"),
         ("pg-", "placement-group"),
+        ("fleet-", "fleet"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -73,6 +75,10 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("placement-group") => there::<PlacementGroup>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
         Some("prefix-list") => there::<PrefixList>(tx, id),
+        Some("fleet") => {
+            tx.get::<Fleet>(&id.to_owned())?;
+            Ok(())
+        }
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
         _ => Err(no_such_id(id)),
     }
@@ -191,6 +197,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "prefix-list",
         "launch-template",
         "placement-group",
+        "fleet",
         "spot-instances-request",
         "snapshot",
     ];

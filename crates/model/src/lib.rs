@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod address;
+pub mod fleet;
 pub mod gateway;
 pub mod group;
 pub mod host;

@@ -259,6 +259,20 @@ impl<S: Scope> Tx<S> {
         format!("{prefix}-{:017x}", random & 0xf_ffff_ffff_ffff_ffff)
     }
 
+    /// Tries something that may be refused: a refusal takes back what it wrote, and what it read stays read.
+    pub fn attempt<T, E>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let core = self.core();
+        let (writes, cold, broken) = (core.writes.clone(), core.cold.len(), core.broken.clone());
+        let tried = f(self);
+        if tried.is_err() {
+            let core = self.core();
+            core.writes = writes;
+            core.cold.truncate(cold);
+            core.broken = broken;
+        }
+        tried
+    }
+
     fn lend<O: Scope, T>(&mut self, scope: O, f: impl FnOnce(&mut Tx<O>) -> T) -> T {
         let mut inner = Tx { scope, core: self.core.take() };
         let out = f(&mut inner);

@@ -26,6 +26,29 @@ def two_versions(home):
     return id
 
 
+def fleet(home, **more):
+    return {
+        "Type": "instant",
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": home.launch_template, "Version": "1"},
+                "Overrides": [{"InstanceType": "t3.micro", "WeightedCapacity": 1, "Priority": 1}, {"InstanceType": "r5.24xlarge"}],
+            }
+        ],
+        "OnDemandOptions": {"AllocationStrategy": "prioritized"},
+        "TagSpecifications": named("fleet"),
+        **more,
+    }
+
+
+def new_fleet(home):
+    return home.ec2.create_fleet(**fleet(home))["FleetId"]
+
+
+REQUIREMENTS = {"VCpuCount": {"Min": 2}, "MemoryMiB": {"Min": 4096}}
+CHOSEN = "LaunchTemplateAndOverrides.LaunchTemplateSpecification.LaunchTemplateId LaunchTemplateAndOverrides.Overrides.InstanceType Lifecycle"
+
 CALLS = {
     "CreateLaunchTemplate": lambda h: {
         "LaunchTemplateName": f"template-{next(COUNT)}",
@@ -38,6 +61,17 @@ CALLS = {
         "VersionDescription": "next",
         "LaunchTemplateData": {"KeyName": h.key_name},
     },
+    "CreateFleet": fleet,
+    "DeleteFleets": lambda h: {"FleetIds": [new_fleet(h)], "TerminateInstances": True},
+    "DescribeFleetHistory": lambda h: {"FleetId": h.fleet, "StartTime": "2026-01-01T00:00:00Z"},
+    "DescribeFleetInstances": lambda h: {"FleetId": h.fleet},
+    "DescribeFleets": lambda h: {"FleetIds": [h.fleet]},
+    "DescribeSpotPriceHistory": lambda h: {"InstanceTypes": ["t3.micro"]},
+    "GetInstanceTypesFromInstanceRequirements": lambda h: {
+        "ArchitectureTypes": ["x86_64"],
+        "VirtualizationTypes": ["hvm"],
+        "InstanceRequirements": REQUIREMENTS,
+    },
     "DeleteLaunchTemplate": lambda h: {"LaunchTemplateId": new_template(h)},
     "DeleteLaunchTemplateVersions": lambda h: {"LaunchTemplateId": two_versions(h), "Versions": ["1", "2"]},
     "DescribeLaunchTemplates": lambda h: {"LaunchTemplateIds": [h.launch_template]},
@@ -49,6 +83,19 @@ CALLS = {
 READS = {
     "CreateLaunchTemplate": under("LaunchTemplate", TEMPLATE + " Tags.Key"),
     "CreateLaunchTemplateVersion": under("LaunchTemplateVersion", VERSION + " VersionDescription LaunchTemplateData.KeyName"),
+    "CreateFleet": "FleetId " + under("Instances", CHOSEN + " InstanceIds InstanceType AvailabilityZone AvailabilityZoneId SubnetId"),
+    "DeleteFleets": under("SuccessfulFleetDeletions", "FleetId CurrentFleetState PreviousFleetState"),
+    "DescribeFleetHistory": "FleetId StartTime LastEvaluatedTime " + under("HistoryRecords", "EventType Timestamp EventInformation.EventSubType"),
+    "DescribeFleetInstances": "FleetId " + under("ActiveInstances", "InstanceId InstanceType InstanceHealth"),
+    "DescribeFleets": under(
+        "Fleets",
+        "FleetId FleetState ActivityStatus CreateTime Type FulfilledCapacity FulfilledOnDemandCapacity Tags.Key "
+        "TargetCapacitySpecification.TotalTargetCapacity TargetCapacitySpecification.OnDemandTargetCapacity "
+        "LaunchTemplateConfigs.LaunchTemplateSpecification.Version LaunchTemplateConfigs.Overrides.InstanceType "
+        "OnDemandOptions.AllocationStrategy Instances.InstanceIds Instances.Lifecycle",
+    ),
+    "DescribeSpotPriceHistory": "",
+    "GetInstanceTypesFromInstanceRequirements": under("InstanceTypes", "InstanceType"),
     "DeleteLaunchTemplate": under("LaunchTemplate", TEMPLATE),
     "DeleteLaunchTemplateVersions": under("SuccessfullyDeletedLaunchTemplateVersions", NUMBER)
     + " "
@@ -64,14 +111,14 @@ READS = {
     "ModifyLaunchTemplate": under("LaunchTemplate", TEMPLATE),
 }
 
-MADE = {"launch_template": new_template}
+MADE = {"launch_template": new_template, "fleet": new_fleet}
 
-NAMES = {"launch_template": ["LaunchTemplateId", "LaunchTemplateIds"]}
+NAMES = {"launch_template": ["LaunchTemplateId", "LaunchTemplateIds"], "fleet": ["FleetId", "FleetIds"]}
 
-TAGGED = ["launch_template"]
+TAGGED = ["launch_template", "fleet"]
 
-# All versions of all templates cannot be asked for.
-NOT_LISTS = {"DescribeLaunchTemplateVersions"}
+# All versions of all templates cannot be asked for; and no prices are kept.
+NOT_LISTS = {"DescribeLaunchTemplateVersions", "DescribeFleetHistory", "DescribeFleetInstances", "DescribeSpotPriceHistory"}
 
 
 def FILTERS(home):

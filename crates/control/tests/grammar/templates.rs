@@ -19,7 +19,49 @@ const DATA: &[(&str, &str)] = &[
     ("VersionDescription", "text|"),
 ];
 
+const FLEET: (&str, &str) = ("FleetId", "<fleet>");
+const SINCE: (&str, &str) = ("StartTime", "2026-01-01T00:00:00Z|yesterday");
+
 pub const RECIPES: &[Recipe] = &[
+    (
+        "CreateFleet",
+        &[
+            ("Type", "instant"),
+            ("TargetCapacitySpecification.TotalTargetCapacity", "1|2|3"),
+            ("TargetCapacitySpecification.DefaultTargetCapacityType", "on-demand|spot"),
+            ("LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateName", "web|data|work"),
+            ("LaunchTemplateConfigs.1.LaunchTemplateSpecification.Version", NUMBER),
+        ],
+        &[
+            ("LaunchTemplateConfigs.1.Overrides.1.InstanceType", "t3.nano|m5.large|x"),
+            ("LaunchTemplateConfigs.1.Overrides.1.SubnetId", "<subnet>"),
+            ("LaunchTemplateConfigs.1.Overrides.1.WeightedCapacity", "1|2|0.5|0"),
+            ("LaunchTemplateConfigs.1.Overrides.2.AvailabilityZone", "us-east-1a|us-east-1c|x"),
+            ("OnDemandOptions.SingleAvailabilityZone", "true|false"),
+            ("OnDemandOptions.SingleInstanceType", "true|false"),
+            ("OnDemandOptions.AllocationStrategy", "prioritized|lowest-price|x"),
+            ("ClientToken", "x|y|z"),
+        ],
+    ),
+    ("DeleteFleets", &[("FleetId.1", "<fleet>"), ("TerminateInstances", "true|false")], &[]),
+    ("DescribeFleetHistory", &[FLEET, SINCE], &[("EventType", "instance-change|x"), PAGE]),
+    ("DescribeFleetInstances", &[FLEET], &[PAGE]),
+    ("DescribeFleets", &[], &[("FleetId.1", "<fleet>"), ("Filter.1.Name", "type|colour"), FILTER_VALUE, PAGE]),
+    ("DescribeSpotPriceHistory", &[], &[("InstanceType.1", "t3.micro|x"), PAGE]),
+    (
+        "GetInstanceTypesFromInstanceRequirements",
+        &[
+            ("ArchitectureType.1", "x86_64|arm64"),
+            ("VirtualizationType.1", "hvm"),
+            ("InstanceRequirements.VCpuCount.Min", "1|2|-1"),
+            ("InstanceRequirements.MemoryMiB.Min", "1|4096"),
+        ],
+        &[
+            ("InstanceRequirements.AllowedInstanceType.1", "m5*|*"),
+            ("InstanceRequirements.BareMetal", "excluded|x"),
+            PAGE,
+        ],
+    ),
     ("CreateLaunchTemplate", &[NAME, TYPE], DATA),
     ("CreateLaunchTemplateVersion", &[NAME, TYPE], DATA),
     ("DeleteLaunchTemplate", &[NAME], &[]),
@@ -62,6 +104,20 @@ pub fn story(teller: &mut dyn Teller) {
     let made = teller.ask("RunInstances", "LaunchTemplate.LaunchTemplateName=told&MinCount=1&MaxCount=1");
     teller.ask("GetLaunchTemplateData", &format!("InstanceId={}", text(&made, "instanceId")));
     teller.ask("DescribeLaunchTemplateVersions", name);
+    let spec = "LaunchTemplateConfigs.1.LaunchTemplateSpecification";
+    let capacity = "TargetCapacitySpecification";
+    let fleet = teller.ask(
+        "CreateFleet",
+        &format!(
+            "Type=instant&{spec}.LaunchTemplateName=told&{spec}.Version=2\
+             &{capacity}.TotalTargetCapacity=1&{capacity}.DefaultTargetCapacityType=on-demand"
+        ),
+    );
+    let fleet = text(&fleet, "fleetId");
+    teller.ask("DescribeFleets", &format!("FleetId.1={fleet}"));
+    teller.ask("DescribeFleetInstances", &format!("FleetId={fleet}"));
+    teller.ask("DescribeFleetHistory", &format!("FleetId={fleet}&StartTime=2026-01-01T00%3A00%3A00Z"));
+    teller.ask("DeleteFleets", &format!("FleetId.1={fleet}&TerminateInstances=true"));
     teller.ask("DeleteLaunchTemplateVersions", &format!("{name}&LaunchTemplateVersion.1=1"));
     teller.ask("DeleteLaunchTemplate", name);
 }

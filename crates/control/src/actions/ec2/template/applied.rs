@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::tagging;
 
 /// The template behind a launch: its instances tell by tags that no tenant can set.
+#[derive(Clone)]
 pub struct Origin {
     id: String,
     version: u64,

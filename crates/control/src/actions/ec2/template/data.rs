@@ -107,6 +107,9 @@ pub fn overlay(under: &mut Data, over: Data) {
         under.remove("SecurityGroupIds");
         under.remove("SecurityGroups");
     }
+    if over.contains_key("InstanceType") {
+        under.remove("InstanceRequirements");
+    }
     for (name, value) in over {
         let key = KEYED.iter().find(|(list, _)| *list == name).map(|(_, key)| *key);
         match (under.get_mut(&name), value, key) {
