@@ -11,6 +11,15 @@ pub mod ec2 {
         pub mod disassociate_address;
         pub mod release_address;
     }
+    pub mod fleet {
+        pub mod candidate;
+        pub mod create_fleet;
+        pub mod delete_fleets;
+        pub mod describe_fleet_history;
+        pub mod describe_fleet_instances;
+        pub mod describe_fleets;
+        pub mod shown;
+    }
     pub mod gateway {
         pub mod attach_internet_gateway;
         pub mod create_internet_gateway;
@@ -55,6 +64,9 @@ pub mod ec2 {
     pub mod instance_type {
         pub mod describe_instance_type_offerings;
         pub mod describe_instance_types;
+        pub mod describe_spot_price_history;
+        pub mod get_instance_types_from_instance_requirements;
+        pub mod requirements;
     }
     pub mod interface {
         pub mod delete_network_interface;
@@ -164,6 +176,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
+    Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
     Action { name: "CreateInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::create_internet_gateway::create_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateKeyPair", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::key::create_key_pair::create_key_pair(cx, req?).await?) as _)) }) }) },
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
@@ -176,6 +189,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
+    Action { name: "DeleteFleets", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::delete_fleets::delete_fleets(tx, q.read()?)?)))) },
     Action { name: "DeleteInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::delete_internet_gateway::delete_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::delete_key_pair::delete_key_pair(tx, q.read()?)?)))) },
     Action { name: "DeleteLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template::delete_launch_template(tx, q.read()?)?)))) },
@@ -193,6 +207,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
+    Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
+    Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
+    Action { name: "DescribeFleets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleets::describe_fleets(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_status::describe_instance_status(tx, q.read()?)?)))) },
@@ -211,6 +228,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeRouteTables", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::describe_route_tables::describe_route_tables(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroupRules", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_rules::describe_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_groups::describe_security_groups(tx, q.read()?)?)))) },
+    Action { name: "DescribeSpotPriceHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_spot_price_history::describe_spot_price_history(tx, q.read()?)?)))) },
     Action { name: "DescribeSubnets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_subnets::describe_subnets(tx, q.read()?)?)))) },
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
     Action { name: "DescribeVolumes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes::describe_volumes(tx, q.read()?)?)))) },
@@ -221,6 +239,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
     Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
+    Action { name: "GetInstanceTypesFromInstanceRequirements", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::get_instance_types_from_instance_requirements::get_instance_types_from_instance_requirements(tx, q.read()?)?)))) },
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
