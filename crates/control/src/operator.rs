@@ -1,5 +1,6 @@
 //! What the operator does: the installation, accounts, built-in images and types.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
@@ -13,10 +14,11 @@ use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
 use awan_model::route::RouteTable;
+use awan_model::snapshot::{Bytes, Snapshot};
 use awan_model::subnet::Subnet;
 use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
-use awan_state::{Db, Home, Operator, Record as _, Ref, Tx};
+use awan_state::{Db, Home, Millis, Operator, Record as _, Ref, Tx};
 
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
@@ -174,6 +176,11 @@ pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
     let id = image.id();
     db.transact(Operator, "start", |tx| {
         let home = Home::new(BUILTIN_ACCOUNT, "_");
+        let snapshot = SnapshotId::made(format!("snap-{}", id.digits()));
+        if tx.find_in::<Snapshot>(&home, &snapshot).is_none() {
+            let record = builtin_snapshot(&home, &snapshot, image, tx.now());
+            tx.act_for_tenant(&home, |tx| tx.put(record));
+        }
         if tx.find_in::<Image>(&home, &id).is_some() {
             return Ok::<_, Error>(());
         }
@@ -187,7 +194,7 @@ pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
             architecture: "x86_64".into(),
             size_gib: image.size_gib,
             root_device: "/dev/xvda".into(),
-            snapshot: SnapshotId::made(format!("snap-{}", id.digits())),
+            snapshot,
             boot: image.boot.clone(),
             created,
         };
@@ -196,6 +203,24 @@ pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
     })
     .await?;
     Ok(id)
+}
+
+/// What its volumes are made of, as EC2 shows it of public images.
+fn builtin_snapshot(home: &Home, id: &SnapshotId, image: &Builtin, started: Millis) -> Snapshot {
+    Snapshot {
+        home: home.clone(),
+        id: id.clone(),
+        volume: None,
+        size_gib: image.size_gib,
+        description: image.description.clone(),
+        bytes: Bytes::Image(image.id()),
+        copy_of: None,
+        public: true,
+        blocked: false,
+        shared_with: BTreeSet::new(),
+        lock: None,
+        started,
+    }
 }
 
 /// Takes no new request, ends what runs. What is left goes when the last instance is gone: ask again until it says so.
@@ -291,10 +316,10 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             KeyPair,
             Tags,
             ClientToken,
-            Image,
             Parameter,
             PlacementGroup,
             AccountOptions,
+            Snapshot,
             Image
         );
     });

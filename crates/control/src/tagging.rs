@@ -14,6 +14,7 @@ use awan_model::launch_template::LaunchTemplate;
 use awan_model::placement_group::PlacementGroup;
 use awan_model::prefix_list::PrefixList;
 use awan_model::route::RouteTable;
+use awan_model::snapshot::Snapshot;
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
 use awan_model::volume::Volume;
@@ -33,6 +34,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
     let kinds = [
         ("i-", "instance"),
         ("vol-", "volume"),
+        ("snap-", "snapshot"),
         ("eni-", "network-interface"),
         ("ami-", "image"),
         ("sg-", "security-group"),
@@ -63,6 +65,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
     match kind_of(id) {
         Some("instance") => there::<Instance>(tx, id),
         Some("volume") => there::<Volume>(tx, id),
+        Some("snapshot") => there::<Snapshot>(tx, id),
         Some("network-interface") => there::<NetworkInterface>(tx, id),
         Some("image") => there::<Image>(tx, id),
         Some("security-group") => there::<SecurityGroup>(tx, id),

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod prefix_list;
 pub mod report;
 pub mod route;
+pub mod snapshot;
 pub mod subnet;
 pub mod tag;
 pub mod token;

@@ -1,0 +1,93 @@
+//! Snapshots: what a volume held at one moment, and who may make volumes of it.
+
+use std::collections::BTreeSet;
+
+use awan_state::{Home, Index, Millis, Shareable};
+use serde::{Deserialize, Serialize};
+
+use crate::account::{AccountId, BUILTIN_ACCOUNT};
+use crate::id::{ImageId, SnapshotId, VolumeId};
+use crate::record;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub home: Home,
+    pub id: SnapshotId,
+    /// What it was made of; a copy and what came with an image have none.
+    pub volume: Option<VolumeId>,
+    pub size_gib: u32,
+    pub description: String,
+    pub bytes: Bytes,
+    /// The one that it is a copy of.
+    pub copy_of: Option<SnapshotId>,
+    pub public: bool,
+    /// Its account lets nobody see what is public: to others it is as if it were not.
+    pub blocked: bool,
+    pub shared_with: BTreeSet<AccountId>,
+    pub lock: Option<Lock>,
+    pub started: Millis,
+}
+record!(
+    Snapshot,
+    "snapshot",
+    SnapshotId,
+    Tenant,
+    "InvalidSnapshot.NotFound",
+    "The snapshot '{}' does not exist.",
+    |snapshot| vec![Index { name: Snapshot::INDEX, value: snapshot.id.to_string(), everywhere: true }]
+);
+
+/// What a volume of the snapshot begins as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bytes {
+    /// The same as an image that came with Awan.
+    Image(ImageId),
+    /// What its volume held. No host keeps that yet.
+    Own,
+}
+
+/// Protection against deletion for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    pub compliance: bool,
+    /// How long a compliance lock can be taken back.
+    pub cool_off_hours: Option<u32>,
+    pub cool_off_until: Option<Millis>,
+    pub days: u32,
+    pub created: Millis,
+    /// When `days` began to count.
+    pub since: Millis,
+    pub expires: Millis,
+}
+
+impl Lock {
+    pub fn state(&self, now: Millis) -> &'static str {
+        if now >= self.expires {
+            "expired"
+        } else if !self.compliance {
+            "governance"
+        } else if self.cool_off_until.is_some_and(|until| now < until) {
+            "compliance-cooloff"
+        } else {
+            "compliance"
+        }
+    }
+}
+
+impl Shareable for Snapshot {
+    const INDEX: &'static str = "snapshot";
+
+    /// Its owner's eyes, those whom the owner named, and everybody's when it is public; in its region.
+    fn visible_to(&self, home: &Home) -> bool {
+        let here = self.is_builtin() || self.home.region() == home.region();
+        let shared = (self.public && !self.blocked) || self.shared_with.contains(home.account());
+        self.home == *home || (here && shared)
+    }
+}
+
+impl Snapshot {
+    /// Came with an image that came with Awan.
+    pub fn is_builtin(&self) -> bool {
+        self.home.account() == BUILTIN_ACCOUNT
+    }
+}
