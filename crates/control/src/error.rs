@@ -111,7 +111,6 @@ codes! {
     InvalidResourceType "InvalidResourceType" 400,
     InvalidRouteNotFound "InvalidRoute.NotFound" 400,
     InvalidSsmResourceId "InvalidResourceId" 400,
-    InvalidGatewayIdNotFound "InvalidGatewayID.NotFound" 400,
     InvalidSnapshotInUse "InvalidSnapshot.InUse" 400,
     InvalidUserIdMalformed "InvalidUserID.Malformed" 400,
     InvalidSubnetConflict "InvalidSubnet.Conflict" 400,
