@@ -98,7 +98,7 @@ mod tests {
         ];
         let made = cloud.tenant("acme").call("CreateSnapshot", &ask).expect("makes");
         assert!(made.contains("<description>nightly</description>") && made.contains("<value>one</value>"), "{made}");
-        assert_eq!(Cloud::ids(&made, "volumeId"), [volume.clone()]);
+        assert_eq!(Cloud::ids(&made, "volumeId"), std::slice::from_ref(&volume));
         let id = Cloud::ids(&made, "snapshotId").remove(0);
         let refusal = cloud.tenant("other").call("CreateSnapshot", &ask).expect_err("a foreign volume");
         assert_eq!(refusal, format!("InvalidVolume.NotFound: The volume '{volume}' does not exist."));

@@ -37,7 +37,7 @@ mod tests {
         cloud.settle();
         let ask = [("Owner.1", "self")];
         let shown = cloud.tenant("acme").call("DescribeSnapshots", &ask).expect("answers");
-        assert_eq!(Cloud::ids(&shown, "snapshotId"), [id.clone()]);
+        assert_eq!(Cloud::ids(&shown, "snapshotId"), std::slice::from_ref(&id));
         let dry = [("SnapshotId", id.as_str()), ("DryRun", "true")];
         let told = cloud.tenant("acme").call("DeleteSnapshot", &dry).expect_err("a dry run");
         assert!(told.starts_with("DryRunOperation"), "{told}");
