@@ -112,6 +112,11 @@ pub mod ec2 {
         pub mod replace_route_table_association;
         pub mod target;
     }
+    pub mod snapshot {
+        pub mod create_snapshot;
+        pub mod delete_snapshot;
+        pub mod describe_snapshots;
+    }
     pub mod tag {
         pub mod create_tags;
         pub mod delete_tags;
@@ -186,6 +191,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
     Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
     Action { name: "CreateSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::create_security_group::create_security_group(tx, q.read()?)?)))) },
+    Action { name: "CreateSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::create_snapshot::create_snapshot(tx, q.read()?)?)))) },
     Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
@@ -200,6 +206,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route::delete_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route_table::delete_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::delete_security_group::delete_security_group(tx, q.read()?)?)))) },
+    Action { name: "DeleteSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::snapshot::delete_snapshot::delete_snapshot(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_subnet::delete_subnet(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::delete_tags::delete_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::delete_volume::delete_volume(tx, q.read()?)?; Ok(None) }) },
@@ -228,6 +235,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeRouteTables", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::describe_route_tables::describe_route_tables(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroupRules", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_rules::describe_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_groups::describe_security_groups(tx, q.read()?)?)))) },
+    Action { name: "DescribeSnapshots", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_snapshots::describe_snapshots(tx, q.read()?)?)))) },
     Action { name: "DescribeSpotPriceHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_spot_price_history::describe_spot_price_history(tx, q.read()?)?)))) },
     Action { name: "DescribeSubnets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_subnets::describe_subnets(tx, q.read()?)?)))) },
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
