@@ -82,8 +82,8 @@ def cases(model):
 
 def absent(theirs):
     """A name of the same form that nobody has."""
-    if re.fullmatch(r"[a-z]+-[0-9a-f]{17}", theirs):
-        return theirs.split("-")[0] + "-" + ABSENT
+    if re.fullmatch(r"[a-z-]+-[0-9a-f]{17}", theirs):
+        return theirs.rsplit("-", 1)[0] + "-" + ABSENT
     return "198.18.255.254" if theirs.startswith("198.18.") else theirs[:-3] + "zzz"
 
 

@@ -113,8 +113,12 @@ fn instances(tx: &mut Tx<System>, out: &mut Vec<String>) {
             State::Stopped | State::Terminated if placed => out.push(format!("{id}: is {now} and holds a place")),
             _ => {}
         }
-        if now != State::Terminated && tx.find_in::<NetworkInterface>(home, &instance.interface).is_none() {
-            out.push(format!("{id}: its interface {} is not there", instance.interface));
+        for eni in std::iter::once(&instance.interface).chain(&instance.more_interfaces) {
+            let found = tx.find_in::<NetworkInterface>(home, eni);
+            let own = found.is_some_and(|e| e.attachment.as_ref().is_some_and(|a| a.instance == *id));
+            if now != State::Terminated && !own {
+                out.push(format!("{id}: its interface {eni} is not there"));
+            }
         }
     }
 }
@@ -122,8 +126,8 @@ fn instances(tx: &mut Tx<System>, out: &mut Vec<String>) {
 fn unique(tx: &mut Tx<System>, out: &mut Vec<String>) {
     let (mut addresses, mut macs) = (BTreeSet::new(), BTreeSet::new());
     for eni in tx.all::<NetworkInterface>() {
-        if !addresses.insert((eni.subnet.clone(), eni.private_ip)) {
-            out.push(format!("{}: shares its address {}", eni.id, eni.private_ip));
+        for ip in eni.addresses().filter(|ip| !addresses.insert((eni.subnet.clone(), *ip))) {
+            out.push(format!("{}: shares its address {ip}", eni.id));
         }
         if !macs.insert(eni.mac) {
             out.push(format!("{}: shares its MAC address {}", eni.id, eni.mac));
@@ -270,11 +274,13 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
     for eni in tx.all::<NetworkInterface>() {
         let (home, id) = (&eni.home, &eni.id);
         let attached = eni.attachment.as_ref().map(|a| &a.instance);
-        if let Some(instance) = attached.filter(|i| tx.find_in::<Instance>(home, i).is_none()) {
-            out.push(format!("{id}: is attached to {instance}, which is not there"));
+        let has = |i: &Instance| i.interface == *id || i.more_interfaces.contains(id);
+        if let Some(instance) = attached.filter(|i| !tx.find_in::<Instance>(home, i).is_some_and(|i| has(&i))) {
+            out.push(format!("{id}: is attached to {instance}, which does not have it"));
         }
-        if tx.find_in::<Subnet>(home, &eni.subnet).is_none_or(|s| !s.is_usable(eni.private_ip)) {
-            out.push(format!("{id}: has the address {}, which its subnet has not", eni.private_ip));
+        let subnet = tx.find_in::<Subnet>(home, &eni.subnet);
+        for ip in eni.addresses().filter(|ip| subnet.as_ref().is_none_or(|s| !s.is_usable(*ip))) {
+            out.push(format!("{id}: has the address {ip}, which its subnet has not"));
         }
         for group in eni.groups.iter().filter(|g| tx.find_in::<SecurityGroup>(home, g).is_none()) {
             out.push(format!("{id}: is in {group}, which is not there"));
@@ -289,7 +295,7 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
     for address in tx.all::<Address>() {
         let Some(held) = &address.association else { continue };
         let eni = tx.find_in::<NetworkInterface>(&address.home, &held.interface);
-        if eni.is_none_or(|e| e.private_ip != held.private_ip) {
+        if eni.is_none_or(|e| !e.has(held.private_ip)) {
             out.push(format!("{}: is associated with {}, which is not there", address.id, held.interface));
         }
     }

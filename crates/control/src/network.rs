@@ -16,6 +16,7 @@ use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Record, Tenant, Tx};
 use ipnet::Ipv4Net;
 
+use crate::actions::ec2::interface::create_network_interface;
 use crate::error::{Error, Result};
 use crate::token;
 
@@ -125,13 +126,32 @@ pub fn remove_group(tx: &mut Tx<Tenant>, group: &SecurityGroup) {
     remove::<SecurityGroup>(tx, &group.id);
 }
 
-/// Removes an interface and sets its elastic address free.
+/// Removes an interface, sets its elastic addresses free, and forgets the request that made it.
 pub fn remove_interface(tx: &mut Tx<Tenant>, eni: &NetworkInterface) {
-    let held = tx.lookup(Address::BY_INTERFACE, eni.id.as_str());
+    for ip in eni.addresses() {
+        free_elastic(tx, eni, ip);
+    }
+    if let Some(token) = &eni.client_token {
+        tx.remove::<ClientToken>(&token::id(create_network_interface::TOKEN, token));
+    }
+    remove::<NetworkInterface>(tx, &eni.id);
+}
+
+/// Takes secondary addresses from an interface.
+pub fn remove_addresses(tx: &mut Tx<Tenant>, eni: &NetworkInterface, gone: &[Ipv4Addr]) {
+    let mut left = eni.clone();
+    left.secondary.retain(|ip| !gone.contains(ip));
+    for ip in gone {
+        free_elastic(tx, eni, *ip);
+    }
+    tx.put(left);
+}
+
+fn free_elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface, ip: Ipv4Addr) {
+    let held = tx.lookup(Address::BY_INTERFACE, &Address::on(&eni.id, ip));
     if let Some(address) = held.and_then(|id| tx.find::<Address>(&id.parse().ok()?)) {
         tx.put(Address { association: None, ..(*address).clone() });
     }
-    remove::<NetworkInterface>(tx, &eni.id);
 }
 
 /// The gateway that is attached to a VPC.

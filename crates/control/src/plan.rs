@@ -8,14 +8,14 @@ use awan_model::address::Address;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup};
 use awan_model::host::HostRecord;
-use awan_model::id::{GroupId, HostId, VpcId};
+use awan_model::id::{GroupId, HostId, InterfaceId, VpcId};
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
-    DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SubnetPlan,
-    VmPlan, VolumePlan, VpcPlan,
+    DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SecondaryPlan,
+    SubnetPlan, VmPlan, VolumePlan, VpcPlan,
 };
 use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::subnet::Subnet;
@@ -36,9 +36,11 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
     for place in tx.all::<Placement>() {
         let Some(plan) = plans.get_mut(&place.host) else { continue };
         let Some(instance) = tx.find_in::<Instance>(&place.home, &place.id) else { continue };
-        plan.vms.extend(vm(tx, &instance, &place));
-        if let Some(eni) = tx.find_in::<NetworkInterface>(&instance.home, &instance.interface) {
-            vpcs.entry((place.host.clone(), eni.vpc.clone())).or_default().push(Placed { place, eni });
+        let enis = interfaces(tx, &instance, &place);
+        plan.vms.extend(vm(tx, &instance, &place, &enis));
+        for eni in enis {
+            let public_ip = place.public_ip.filter(|_| eni.id == instance.interface);
+            vpcs.entry((place.host.clone(), eni.vpc.clone())).or_default().push(Placed { public_ip, eni });
         }
     }
     let mut networks: HashMap<VpcId, Option<Network>> = HashMap::new();
@@ -53,8 +55,19 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
 }
 
 struct Placed {
-    place: Arc<Placement>,
+    /// The automatic one.
+    public_ip: Option<Ipv4Addr>,
     eni: Arc<NetworkInterface>,
+}
+
+/// What this run of an instance has of its interfaces, in the order of their device index.
+fn interfaces(tx: &mut Tx<System>, instance: &Instance, place: &Placement) -> Vec<Arc<NetworkInterface>> {
+    let ids = std::iter::once(&instance.interface).chain(&instance.more_interfaces);
+    let found: Vec<_> = ids.filter_map(|id| tx.find_in::<NetworkInterface>(&instance.home, id)).collect();
+    let own = |eni: &Arc<NetworkInterface>| {
+        eni.attachment.as_ref().is_some_and(|a| a.instance == instance.id && a.since_run <= place.run)
+    };
+    found.into_iter().filter(own).collect()
 }
 
 fn empty(installation: &Installation, host: &HostId, revision: Revision) -> HostPlan {
@@ -82,7 +95,12 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
     }
 }
 
-fn vm(tx: &mut Tx<System>, instance: &Instance, place: &Placement) -> Option<VmPlan> {
+fn vm(
+    tx: &mut Tx<System>,
+    instance: &Instance,
+    place: &Placement,
+    interfaces: &[Arc<NetworkInterface>],
+) -> Option<VmPlan> {
     let image = tx.find_by::<Image>("image", instance.image.as_str());
     let boot = image.map_or(Boot::Firmware, |image| image.boot.clone());
     Some(VmPlan {
@@ -98,7 +116,7 @@ fn vm(tx: &mut Tx<System>, instance: &Instance, place: &Placement) -> Option<VmP
         boot,
         image: instance.image.clone(),
         disks: vec![DiskPlan { volume: instance.root_volume.clone(), device: instance.root_device.clone() }],
-        interfaces: vec![instance.interface.clone()],
+        interfaces: interfaces.iter().map(|eni| eni.id.clone()).collect(),
         metadata: metadata(tx, instance),
     })
 }
@@ -134,7 +152,7 @@ struct Network {
     subnets: Vec<SubnetPlan>,
     groups: HashMap<GroupId, Arc<SecurityGroup>>,
     members: Vec<Member>,
-    elastic: HashMap<String, Ipv4Addr>,
+    elastic: Elastic,
 }
 
 impl Network {
@@ -146,12 +164,16 @@ impl Network {
         let subnets = subnets(tx, home, id);
         let mut members = Vec::new();
         for eni in tx.all_in::<NetworkInterface>(home).iter().filter(|eni| eni.vpc == *id) {
-            let automatic = || {
-                let instance = &eni.attachment.as_ref()?.instance;
+            let mut automatic = || {
+                let instance = &eni.attachment.as_ref().filter(|a| a.device_index == 0)?.instance;
                 tx.find_in::<Placement>(home, instance)?.public_ip
             };
-            let public_ip = elastic.get(eni.id.as_str()).copied().or_else(automatic);
-            members.push(Member { private_ip: eni.private_ip, groups: eni.groups.clone(), public_ip });
+            let automatic = automatic();
+            for private_ip in eni.addresses() {
+                let held = elastic.get(&(eni.id.clone(), private_ip)).copied();
+                let public_ip = held.or(automatic.filter(|_| private_ip == eni.private_ip));
+                members.push(Member { private_ip, groups: eni.groups.clone(), public_ip });
+            }
         }
         Some(Self { vpc, subnets, groups, members, elastic })
     }
@@ -176,6 +198,8 @@ impl Network {
     fn interface(&self, placed: &Placed) -> Option<InterfacePlan> {
         let eni = &placed.eni;
         let attachment = eni.attachment.as_ref()?;
+        let elastic = |ip: Ipv4Addr| self.elastic.get(&(eni.id.clone(), ip)).copied();
+        let secondary = |ip: &Ipv4Addr| SecondaryPlan { private_ip: *ip, public_ip: elastic(*ip) };
         Some(InterfacePlan {
             id: eni.id.clone(),
             instance: attachment.instance.clone(),
@@ -183,7 +207,8 @@ impl Network {
             subnet: eni.subnet.clone(),
             mac: eni.mac,
             private_ip: eni.private_ip,
-            public_ip: self.elastic.get(eni.id.as_str()).copied().or(placed.place.public_ip),
+            public_ip: elastic(eni.private_ip).or(placed.public_ip),
+            secondary: eni.secondary.iter().map(secondary).collect(),
             groups: eni.groups.clone(),
             source_dest_check: eni.source_dest_check,
         })
@@ -222,10 +247,14 @@ fn group_plan(group: &SecurityGroup) -> GroupPlan {
     GroupPlan { id: group.id.clone(), name: group.name.clone(), ingress: rules(false), egress: rules(true) }
 }
 
-/// Elastic addresses by the interface that has them.
-fn elastic(tx: &mut Tx<System>, home: &Home) -> HashMap<String, Ipv4Addr> {
+/// Elastic addresses by the interface and the private address that have them.
+type Elastic = HashMap<(InterfaceId, Ipv4Addr), Ipv4Addr>;
+
+fn elastic(tx: &mut Tx<System>, home: &Home) -> Elastic {
     let addresses = tx.all_in::<Address>(home);
-    let held = addresses.iter().filter_map(|a| a.association.as_ref().map(|s| (s.interface.to_string(), a.public_ip)));
+    let held = addresses
+        .iter()
+        .filter_map(|a| a.association.as_ref().map(|s| ((s.interface.clone(), s.private_ip), a.public_ip)));
     held.collect()
 }
 

@@ -300,6 +300,20 @@ impl Account<'_> {
         Cloud::ids(&groups, "groupId").remove(0)
     }
 
+    /// A subnet of the default VPC and the first three numbers of its addresses.
+    pub fn subnet(&mut self) -> (String, String) {
+        let shown = self.call("DescribeSubnets", &[]).expect("answers");
+        let base = Cloud::ids(&shown, "cidrBlock").remove(0);
+        let base = base.rsplit_once('.').expect("an IPv4 network").0.to_owned();
+        (Cloud::ids(&shown, "subnetId").remove(0), base)
+    }
+
+    /// An interface of its own.
+    pub fn interface(&mut self, subnet: &str) -> String {
+        let made = self.call("CreateNetworkInterface", &[("SubnetId", subnet)]).expect("makes");
+        Cloud::ids(&made, "networkInterfaceId").remove(0)
+    }
+
     /// One instance, still pending.
     pub fn launch(&mut self) -> String {
         self.run_with(&[]).expect("launches").remove(0)

@@ -17,6 +17,9 @@ pub struct Address {
     pub id: AllocationId,
     pub public_ip: Ipv4Addr,
     pub association: Option<Association>,
+    /// The name that its owner wishes for it; nobody answers with it.
+    #[serde(default)]
+    pub ptr_record: Option<String>,
     pub created: Millis,
 }
 record!(
@@ -31,7 +34,7 @@ record!(
         if let Some(association) = &address.association {
             indexes.push(Index {
                 name: Address::BY_INTERFACE,
-                value: association.interface.to_string(),
+                value: Address::on(&association.interface, association.private_ip),
                 everywhere: false,
             });
             indexes.push(Index { name: Address::BY_ASSOCIATION, value: association.id.to_string(), everywhere: false });
@@ -49,7 +52,12 @@ pub struct Association {
 }
 
 impl Address {
-    /// One elastic address per interface (its primary private address).
+    /// One elastic address per private address of an interface.
     pub const BY_INTERFACE: &'static str = "address-of";
     pub const BY_ASSOCIATION: &'static str = "association";
+
+    /// The value of [`Self::BY_INTERFACE`].
+    pub fn on(interface: &InterfaceId, private_ip: Ipv4Addr) -> String {
+        format!("{interface}:{private_ip}")
+    }
 }

@@ -50,8 +50,11 @@ pub struct Instance {
     pub zone: String,
     pub vpc: VpcId,
     pub subnet: SubnetId,
-    /// The primary one; more may come.
+    /// The primary one.
     pub interface: InterfaceId,
+    /// In the order of their device index.
+    #[serde(default)]
+    pub more_interfaces: Vec<InterfaceId>,
     /// Gets a public address for as long as it is placed.
     pub wants_public_ip: bool,
     pub root_volume: VolumeId,

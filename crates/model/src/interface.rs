@@ -17,13 +17,19 @@ pub struct NetworkInterface {
     pub subnet: SubnetId,
     pub zone: String,
     pub mac: Mac,
+    /// The primary one.
     pub private_ip: Ipv4Addr,
+    /// More of its subnet's, in the order in which they came.
+    #[serde(default)]
+    pub secondary: Vec<Ipv4Addr>,
     pub groups: Vec<GroupId>,
     pub description: String,
     pub source_dest_check: bool,
     pub attachment: Option<Attachment>,
     /// Made by a launch, not by its own action.
     pub requester_managed: bool,
+    #[serde(default)]
+    pub client_token: Option<String>,
     pub created: Millis,
 }
 record!(
@@ -33,14 +39,20 @@ record!(
     Tenant,
     "InvalidNetworkInterfaceID.NotFound",
     "The networkInterface ID '{}' does not exist",
-    |eni| vec![
-        Index {
+    |eni| {
+        let mut indexes = vec![Index { name: "mac", value: eni.mac.to_string(), everywhere: true }];
+        indexes.extend(eni.addresses().map(|ip| Index {
             name: NetworkInterface::BY_IP,
-            value: NetworkInterface::ip_in(&eni.subnet, eni.private_ip),
-            everywhere: false
-        },
-        Index { name: "mac", value: eni.mac.to_string(), everywhere: true },
-    ]
+            value: NetworkInterface::ip_in(&eni.subnet, ip),
+            everywhere: false,
+        }));
+        indexes.extend(eni.attachment.as_ref().map(|a| Index {
+            name: NetworkInterface::BY_ATTACHMENT,
+            value: a.id.to_string(),
+            everywhere: false,
+        }));
+        indexes
+    }
 );
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +61,24 @@ pub struct Attachment {
     pub instance: InstanceId,
     pub device_index: u32,
     pub delete_on_termination: bool,
+    /// The first run of the instance that has it.
+    #[serde(default)]
+    pub since_run: u32,
     pub at: Millis,
 }
 
 impl NetworkInterface {
     pub const BY_IP: &'static str = "private-ip";
+    pub const BY_ATTACHMENT: &'static str = "attachment-of";
+
+    /// All private addresses, the primary first.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        std::iter::once(self.private_ip).chain(self.secondary.iter().copied())
+    }
+
+    pub fn has(&self, ip: Ipv4Addr) -> bool {
+        self.addresses().any(|own| own == ip)
+    }
 
     /// The value of [`Self::BY_IP`]: an address is unique in its subnet.
     pub fn ip_in(subnet: &SubnetId, ip: Ipv4Addr) -> String {

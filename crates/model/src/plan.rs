@@ -157,8 +157,29 @@ pub struct InterfacePlan {
     pub private_ip: Ipv4Addr,
     /// Elastic or automatic: mapped one to one.
     pub public_ip: Option<Ipv4Addr>,
+    /// More private addresses of its subnet, each perhaps with a public one of its own.
+    #[serde(default)]
+    pub secondary: Vec<SecondaryPlan>,
     pub groups: Vec<GroupId>,
     pub source_dest_check: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondaryPlan {
+    pub private_ip: Ipv4Addr,
+    pub public_ip: Option<Ipv4Addr>,
+}
+
+impl InterfacePlan {
+    /// All private addresses, the primary first, with the public ones in front of them.
+    pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Option<Ipv4Addr>)> + '_ {
+        let more = self.secondary.iter().map(|s| (s.private_ip, s.public_ip));
+        std::iter::once((self.private_ip, self.public_ip)).chain(more)
+    }
+
+    pub fn has(&self, ip: Ipv4Addr) -> bool {
+        self.addresses().any(|(own, _)| own == ip)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

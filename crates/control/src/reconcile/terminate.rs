@@ -1,5 +1,6 @@
 //! A terminated instance takes with it what was made to go with it.
 
+use awan_model::id::InterfaceId;
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::tag::Tags;
@@ -15,7 +16,9 @@ pub fn terminate(tx: &mut Tx<System>, at: &Ref<Instance>) {
         return;
     }
     volume(tx, &instance);
-    interface(tx, &instance);
+    for id in std::iter::once(&instance.interface).chain(&instance.more_interfaces) {
+        interface(tx, &instance, id);
+    }
 }
 
 fn volume(tx: &mut Tx<System>, instance: &Instance) {
@@ -35,9 +38,9 @@ fn volume(tx: &mut Tx<System>, instance: &Instance) {
     }
 }
 
-fn interface(tx: &mut Tx<System>, instance: &Instance) {
+fn interface(tx: &mut Tx<System>, instance: &Instance, id: &InterfaceId) {
     let home = &instance.home;
-    let Some(eni) = tx.find_in::<NetworkInterface>(home, &instance.interface) else { return };
+    let Some(eni) = tx.find_in::<NetworkInterface>(home, id) else { return };
     let Some(attachment) = eni.attachment.as_ref().filter(|a| a.instance == instance.id) else { return };
     if attachment.delete_on_termination {
         tx.act_for_tenant(home, |tx| network::remove_interface(tx, &eni));

@@ -46,6 +46,7 @@ pub fn vpc_plan() -> VpcPlan {
             mac: Mac([0x0a, 0, 0, 0, 0, 1]),
             private_ip,
             public_ip,
+            secondary: Vec::new(),
             groups: vec![group.clone()],
             source_dest_check: true,
         }],

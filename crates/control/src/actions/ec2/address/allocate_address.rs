@@ -41,7 +41,7 @@ pub fn allocate_address(tx: &mut Tx<Tenant>, req: ec2::AllocateAddressRequest) -
     let (home, created) = (tx.home().clone(), tx.now());
     let id = AllocationId::made(tx.new_id(AllocationId::PREFIX));
     let region = home.region().to_owned();
-    tx.put(Address { home, id: id.clone(), public_ip, association: None, created });
+    tx.put(Address { home, id: id.clone(), public_ip, association: None, ptr_record: None, created });
     tagging::add(tx, id.as_str(), &tags)?;
     Ok(ec2::AllocateAddressResult {
         allocation_id: Some(id.to_string()),

@@ -1,5 +1,7 @@
 //! AssociateAddress.
 
+use std::net::Ipv4Addr;
+
 use awan_model::address::{Address, Association};
 use awan_model::id::AssociationId;
 use awan_model::instance::{Instance, State, VmReport, state};
@@ -8,7 +10,8 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_addresses::by_ip;
-use crate::error::{Code, Result, invalid, missing, refuse, refuse_both};
+use crate::actions::ec2::interface::view::elastic;
+use crate::error::{Code, Error, Result, invalid, missing, refuse, refuse_both};
 use crate::network;
 
 pub fn associate_address(
@@ -40,10 +43,12 @@ pub fn associate_address(
         }
         (None, None) => return Err(missing("InstanceId")),
     };
-    if private_ip_address.is_some_and(|ip| ip != eni.private_ip.to_string()) {
-        return Err(invalid(format!("The private address is not one of the interface {}", eni.id)));
-    }
-    let same = |a: &Association| a.interface == eni.id;
+    let own = |text: &String| eni.addresses().find(|ip| ip.to_string() == *text);
+    let private_ip = match &private_ip_address {
+        Some(text) => own(text).ok_or_else(|| not_its_own(&eni, text))?,
+        None => eni.private_ip,
+    };
+    let same = |a: &Association| a.interface == eni.id && a.private_ip == private_ip;
     if let Some(held) = &address.association {
         if same(held) {
             return Ok(ec2::AssociateAddressResult { association_id: Some(held.id.to_string()) });
@@ -57,10 +62,9 @@ pub fn associate_address(
         let message = format!("Network {} is not attached to any internet gateway", eni.vpc);
         return Err(refuse(Code::GatewayNotAttached, message));
     }
-    free(tx, &eni, allow_reassociation != Some(false))?;
+    free(tx, &eni, private_ip, allow_reassociation != Some(false))?;
     let id = AssociationId::made(tx.new_id(AssociationId::PREFIX));
-    let association =
-        Association { id: id.clone(), interface: eni.id.clone(), private_ip: eni.private_ip, at: tx.now() };
+    let association = Association { id: id.clone(), interface: eni.id.clone(), private_ip, at: tx.now() };
     tx.put(Address { association: Some(association), ..(*address).clone() });
     Ok(ec2::AssociateAddressResult { association_id: Some(id.to_string()) })
 }
@@ -75,10 +79,14 @@ fn must_live(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-/// An interface has one elastic address; an older one gives way, if it may.
-fn free(tx: &mut Tx<Tenant>, eni: &NetworkInterface, may: bool) -> Result<()> {
-    let held = tx.lookup(Address::BY_INTERFACE, eni.id.as_str()).and_then(|id| tx.find::<Address>(&id.parse().ok()?));
-    match held {
+fn not_its_own(eni: &NetworkInterface, text: &str) -> Error {
+    let shown: String = text.chars().take(64).collect();
+    invalid(format!("The private address {} is not one of the interface {}", shown.escape_debug(), eni.id))
+}
+
+/// A private address has one elastic address; an older one gives way, if it may.
+fn free(tx: &mut Tx<Tenant>, eni: &NetworkInterface, private_ip: Ipv4Addr, may: bool) -> Result<()> {
+    match elastic(tx, eni, private_ip) {
         Some(_) if !may => {
             let message = format!("resource {} is already associated with an address", eni.id);
             Err(refuse(Code::AlreadyAssociated, message))

@@ -34,7 +34,7 @@ pub fn detach_internet_gateway(tx: &mut Tx<Tenant>, req: ec2::DetachInternetGate
 fn has_public_addresses(tx: &mut Tx<Tenant>, vpc: &VpcId) -> bool {
     tx.list::<NetworkInterface>().iter().filter(|eni| eni.vpc == *vpc).any(|eni| {
         let instance = eni.attachment.as_ref().map(|a| &a.instance);
-        tx.lookup(Address::BY_INTERFACE, eni.id.as_str()).is_some()
+        eni.addresses().any(|ip| tx.lookup(Address::BY_INTERFACE, &Address::on(&eni.id, ip)).is_some())
             || instance.and_then(|id| tx.find::<Placement>(id)).is_some_and(|place| place.public_ip.is_some())
     })
 }

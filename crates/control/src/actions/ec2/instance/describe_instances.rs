@@ -1,6 +1,5 @@
 //! DescribeInstances.
 
-use awan_model::address::Address;
 use awan_model::instance::{Instance, State};
 use awan_model::interface::{NetworkInterface, private_dns};
 use awan_model::placement_group::PlacementGroup;
@@ -8,7 +7,8 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::metadata;
-use super::view::{self, GroupNames, Seen};
+use super::view::{self, GroupNames, Interface, Seen};
+use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -210,8 +210,8 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
     let one = |value: &str| vec![value.to_owned()];
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
     let attachment = seen.volume.as_ref().and_then(|v| v.attachment.clone());
-    if let (Some(what), Some(eni)) = (name.strip_prefix("network-interface."), eni) {
-        return interface_value(tx, seen, eni, names, what);
+    if let (Some(what), true) = (name.strip_prefix("network-interface."), alive) {
+        return seen.interfaces.iter().flat_map(|one| interface_value(tx, one, names, what)).collect();
     }
     if let Some(what) = name.strip_prefix("metadata-options.") {
         return metadata_value(seen, what);
@@ -298,31 +298,21 @@ fn group_names(tx: &mut Tx<Tenant>, eni: Option<&NetworkInterface>, names: &mut 
 }
 
 /// Of the interface of an instance that is not terminated.
-fn interface_value(
-    tx: &mut Tx<Tenant>,
-    seen: &Seen,
-    eni: &NetworkInterface,
-    names: &mut GroupNames,
-    what: &str,
-) -> Vec<String> {
+fn interface_value(tx: &mut Tx<Tenant>, seen: &Interface, names: &mut GroupNames, what: &str) -> Vec<String> {
+    let eni = &*seen.eni;
+    let each = |of: &dyn Fn(&Mapped) -> Option<String>| seen.addresses.iter().filter_map(of).collect::<Vec<_>>();
     let (account, attachment) = (eni.home.account(), eni.attachment.as_ref());
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
     match what {
-        "addresses.association.allocation-id" | "association.allocation-id" => {
-            some(elastic(tx, eni).map(|a| a.id.to_string()))
-        }
-        "addresses.association.association-id" | "association.association-id" => {
-            some(elastic(tx, eni).and_then(|a| a.association.as_ref().map(|a| a.id.to_string())))
-        }
+        "addresses.association.allocation-id" | "association.allocation-id" => each(&Mapped::allocation),
+        "addresses.association.association-id" | "association.association-id" => each(&Mapped::association),
         "addresses.association.public-dns-name" | "association.public-dns-name" | "public-dns-name" => {
-            some(seen.public_dns.clone())
+            each(&|m| m.public_dns.clone())
         }
-        "addresses.association.ip-owner-id" | "association.ip-owner-id" => {
-            some(seen.public_ip.map(|_| if seen.elastic { account } else { "amazon" }.to_owned()))
-        }
-        "addresses.association.public-ip" | "association.public-ip" => some(seen.public_ip.map(|ip| ip.to_string())),
-        "addresses.primary" => vec!["true".into()],
-        "addresses.private-ip-address" | "private-ip-address" => vec![eni.private_ip.to_string()],
+        "addresses.association.ip-owner-id" | "association.ip-owner-id" => each(&|m| m.ip_owner(account)),
+        "addresses.association.public-ip" | "association.public-ip" => each(&|m| Some(m.public_ip?.to_string())),
+        "addresses.primary" => each(&|m| Some(m.primary.to_string())),
+        "addresses.private-ip-address" | "private-ip-address" => each(&|m| Some(m.private_ip.to_string())),
         "attachment.attach-time" => some(attachment.and_then(|a| view::text_time(a.at))),
         "attachment.attachment-id" => some(attachment.map(|a| a.id.to_string())),
         "attachment.network-card-index" => vec!["0".into()],
@@ -337,7 +327,9 @@ fn interface_value(
         "group-name" => group_names(tx, Some(eni), names),
         "mac-address" => vec![eni.mac.to_string()],
         "network-interface-id" => vec![eni.id.to_string()],
-        "private-dns-name" | "addresses.private-dns-name" => vec![private_dns(eni.private_ip, eni.home.region())],
+        "private-dns-name" | "addresses.private-dns-name" => {
+            each(&|m| Some(private_dns(m.private_ip, eni.home.region())))
+        }
         "ipv6-native" | "operator.managed" => vec!["false".into()],
         "tag-key" | "tag-value" => tagging::filter_values(&tagging::of(tx, eni.id.as_str()), what),
         "requester-managed" => vec![eni.requester_managed.to_string()],
@@ -347,11 +339,6 @@ fn interface_value(
         "vpc-id" => vec![eni.vpc.to_string()],
         _ => Vec::new(),
     }
-}
-
-fn elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Option<std::sync::Arc<Address>> {
-    let id = tx.lookup(Address::BY_INTERFACE, eni.id.as_str())?;
-    tx.find::<Address>(&id.parse().ok()?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The parts of a launch request: where in the network, what root disk, which metadata options.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::group::SecurityGroup;
@@ -11,7 +10,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Code, Result, combination, invalid, invalid_value, refuse, refuse_if};
+use crate::error::{Code, Result, invalid, invalid_value, refuse, refuse_if};
 
 pub const GROUPS_MAX: usize = 16;
 const VOLUME_GIB_MAX: u32 = 16_384;
@@ -26,16 +25,6 @@ pub struct Asked {
     pub zone: Option<String>,
 }
 
-/// The primary interface of each instance of a launch.
-pub struct Network {
-    pub subnet: Arc<Subnet>,
-    pub groups: Vec<GroupId>,
-    pub private_ip: Option<Ipv4Addr>,
-    pub public_ip: bool,
-    pub description: String,
-    pub delete_on_termination: bool,
-}
-
 pub struct Root {
     pub size_gib: u32,
     pub kind: String,
@@ -43,95 +32,7 @@ pub struct Root {
 }
 
 /// `fits`: how many of the machines that are wanted have room in a zone.
-pub fn network(tx: &mut Tx<Tenant>, asked: Asked, fits: impl Fn(&str) -> u64) -> Result<Network> {
-    let mut specs = asked.network_interfaces.clone();
-    if specs.len() > 1 {
-        return Err(crate::error::unsupported("NetworkInterface.2"));
-    }
-    let spec = specs.pop();
-    if spec.is_some() && !(asked.security_group_ids.is_empty() && asked.security_groups.is_empty()) {
-        return Err(combination(
-            "Network interfaces and an instance-level security groups may not be specified on the same request",
-        ));
-    }
-    if spec.is_some() && asked.subnet_id.is_some() {
-        return Err(combination(
-            "Network interfaces and an instance-level subnet ID may not be specified on the same request",
-        ));
-    }
-    if spec.is_some() && asked.private_ip_address.is_some() {
-        return Err(combination(
-            "Network interfaces and an instance-level private IP address may not be specified on the same request",
-        ));
-    }
-    let spec = checked(spec.unwrap_or_default())?;
-    let subnet = subnet(tx, asked.subnet_id.or(spec.subnet_id).as_deref(), asked.zone.as_deref(), fits)?;
-    let ids = if spec.groups.is_empty() { asked.security_group_ids } else { spec.groups };
-    let groups = groups(tx, &subnet.vpc, &ids, &asked.security_groups)?;
-    let private_ip = asked.private_ip_address.or(spec.private_ip_address);
-    let private_ip = private_ip.map(|text| private_address(&subnet, &text)).transpose()?;
-    Ok(Network {
-        public_ip: spec.associate_public_ip_address.unwrap_or(subnet.map_public_ip),
-        description: spec.description.unwrap_or_default(),
-        delete_on_termination: spec.delete_on_termination.unwrap_or(true),
-        subnet,
-        groups,
-        private_ip,
-    })
-}
-
-/// Refuses what an interface of a launch cannot be yet.
-fn checked(spec: ec2::InstanceNetworkInterfaceSpecification) -> Result<ec2::InstanceNetworkInterfaceSpecification> {
-    let ec2::InstanceNetworkInterfaceSpecification {
-        associate_public_ip_address: _,
-        delete_on_termination: _,
-        description: _,
-        device_index,
-        groups: _,
-        ipv6_address_count,
-        ipv6_addresses,
-        network_interface_id,
-        private_ip_address: _,
-        private_ip_addresses,
-        secondary_private_ip_address_count,
-        subnet_id: _,
-        associate_carrier_ip_address,
-        interface_type,
-        network_card_index,
-        ipv4_prefixes,
-        ipv4_prefix_count,
-        ipv6_prefixes,
-        ipv6_prefix_count,
-        primary_ipv6,
-        ena_srd_specification,
-        connection_tracking_specification,
-        ena_queue_count,
-    } = &spec;
-    if device_index.is_some_and(|index| index != 0) {
-        return Err(invalid("The primary network interface has device index 0"));
-    }
-    for (there, name) in [
-        (ipv6_address_count.is_some_and(|n| n > 0), "Ipv6AddressCount"),
-        (!ipv6_addresses.is_empty(), "Ipv6Addresses"),
-        (network_interface_id.is_some(), "NetworkInterfaceId"),
-        (!private_ip_addresses.is_empty(), "PrivateIpAddresses"),
-        (secondary_private_ip_address_count.is_some_and(|n| n > 0), "SecondaryPrivateIpAddressCount"),
-        (associate_carrier_ip_address.is_some(), "AssociateCarrierIpAddress"),
-        (interface_type.as_deref().is_some_and(|t| t != "interface"), "InterfaceType"),
-        (network_card_index.is_some_and(|n| n != 0), "NetworkCardIndex"),
-        (!ipv4_prefixes.is_empty() || ipv4_prefix_count.is_some(), "Ipv4Prefix"),
-        (!ipv6_prefixes.is_empty() || ipv6_prefix_count.is_some(), "Ipv6Prefix"),
-        (*primary_ipv6 == Some(true), "PrimaryIpv6"),
-        (ena_srd_specification.is_some(), "EnaSrdSpecification"),
-        (connection_tracking_specification.is_some(), "ConnectionTrackingSpecification"),
-        (ena_queue_count.is_some(), "EnaQueueCount"),
-    ] {
-        refuse_if(there, &format!("NetworkInterface.1.{name}"))?;
-    }
-    Ok(spec)
-}
-
-fn subnet(
+pub fn subnet(
     tx: &mut Tx<Tenant>,
     id: Option<&str>,
     zone: Option<&str>,
@@ -205,18 +106,6 @@ pub fn default_vpc(tx: &mut Tx<Tenant>) -> Result<Arc<Vpc>> {
         .into_iter()
         .find(|v| v.is_default)
         .ok_or_else(|| refuse(Code::VpcIdNotSpecified, "No default VPC for this user"))
-}
-
-fn private_address(subnet: &Subnet, text: &str) -> Result<Ipv4Addr> {
-    let shown = text.chars().take(64).collect::<String>();
-    let ip: Ipv4Addr = text.parse().map_err(|_| invalid_value(shown.escape_debug(), "PrivateIpAddress"))?;
-    if !subnet.cidr.contains(&ip) {
-        return Err(invalid(format!("Address {ip} does not fall within the subnet's address range")));
-    }
-    if !subnet.is_usable(ip) {
-        return Err(invalid(format!("Address {ip} is in subnet's reserved address range")));
-    }
-    Ok(ip)
 }
 
 pub fn root(image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Root> {

@@ -1,13 +1,11 @@
 //! RunInstances: from a request to records of instances, their volumes, interfaces and places. All or nothing.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use awan_model::id::{AttachmentId, GroupId, InstanceId, InterfaceId, ReservationId, VolumeId};
+use awan_model::id::{InstanceId, ReservationId, VolumeId};
 use awan_model::image::Image;
 use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
 use awan_model::instance_type::InstanceType;
-use awan_model::interface::{Attachment, Mac, NetworkInterface};
 use awan_model::key_pair::KeyPair;
 use awan_model::options::Options;
 use awan_model::volume::{Volume, VolumeAttachment};
@@ -16,13 +14,14 @@ use awan_wire::ec2;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::launch::{self, Network, Root};
+use super::launch::{self, Root};
+use super::launch_network::{self, Network};
 use super::metadata;
 use super::placing::{self, Placing};
 use super::view;
 use crate::actions::ec2::template::applied;
-use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
-use crate::schedule::{Room, Round};
+use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::schedule::Room;
 use crate::tagging;
 use crate::token::Use;
 
@@ -58,8 +57,8 @@ pub fn run_instances(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest) -> Resu
     }
     let (least, most) = counts(&req)?;
     let (req, origin) = applied::whole(tx, req)?;
-    let (launch, room) = read(tx, req, most)?;
-    let ids = create(tx, &launch, room, least, most)?;
+    let (mut launch, room) = read(tx, req, most)?;
+    let ids = create(tx, &mut launch, room, least, most)?;
     if let Some(template) = origin {
         ids.iter().for_each(|id| template.mark(tx, id.as_str()));
     }
@@ -196,7 +195,8 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let room = Room::count(tx);
     let (home, rule) = (tx.home().clone(), placing.rule(tx));
     let fits = |zone: &str| room.fits(&home, Some(zone), &kind, root.size_gib, &rule).min(most.into());
-    let network = launch::network(tx, asked, fits)?;
+    let network = launch_network::network(tx, asked, most, fits)?;
+    network.must_fit(&kind)?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
     let [instance_tags, volume_tags, interface_tags] = tags;
@@ -256,10 +256,7 @@ pub fn shutdown_behavior(text: Option<&str>) -> Result<ShutdownBehavior> {
 }
 
 /// As many as fit, but at least `least`: their records, in one transaction.
-fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most: u32) -> Result<Vec<InstanceId>> {
-    if launch.network.private_ip.is_some() && most > 1 {
-        return Err(combination("A private address can be given to one instance only"));
-    }
+fn create(tx: &mut Tx<Tenant>, launch: &mut Launch, mut room: Room, least: u32, most: u32) -> Result<Vec<InstanceId>> {
     let zone = &launch.network.subnet.zone;
     let rule = launch.placing.rule(tx);
     let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib, &rule);
@@ -267,35 +264,23 @@ fn create(tx: &mut Tx<Tenant>, launch: &Launch, mut room: Room, least: u32, most
     if fitting < least {
         return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
     }
-    let addresses = addresses(tx, &launch.network, fitting as usize)?;
-    if addresses.len() < least as usize {
-        let message = format!(
-            "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
-            launch.network.subnet.id
-        );
-        return Err(refuse(Code::InsufficientFreeAddressesInSubnet, message));
+    let mut found = Vec::new();
+    while found.len() < fitting as usize {
+        match launch.network.addresses(tx) {
+            Ok(addresses) => found.push(addresses),
+            // As many as there are addresses for, if that is enough.
+            Err(_) if found.len() >= least as usize => break,
+            Err(e) => return Err(e),
+        }
     }
     let reservation = ReservationId::made(tx.new_id(ReservationId::PREFIX));
     let mut ids = Vec::new();
-    for (index, ip) in (0..).zip(addresses) {
-        let instance = one(tx, launch, &reservation, index, ip)?;
+    for (index, addresses) in (0..).zip(found) {
+        let instance = one(tx, launch, &reservation, index, addresses)?;
         room.place(tx, &instance, &launch.kind)?;
         ids.push(instance.id);
     }
     Ok(ids)
-}
-
-/// The address that was asked for, or so many that nobody has, if there are.
-fn addresses(tx: &mut Tx<Tenant>, network: &Network, most: usize) -> Result<Vec<Ipv4Addr>> {
-    let subnet = &network.subnet;
-    let start = u32::from_be_bytes(tx.random());
-    let mut free =
-        |ip: &Ipv4Addr| tx.lookup(NetworkInterface::BY_IP, &NetworkInterface::ip_in(&subnet.id, *ip)).is_none();
-    match network.private_ip {
-        None => Ok(Round::new(&subnet.usable(), start).filter(free).take(most).collect()),
-        Some(wanted) if free(&wanted) => Ok(vec![wanted]),
-        Some(wanted) => Err(refuse(Code::AddressInUse, format!("Address {wanted} is in use."))),
-    }
 }
 
 fn one(
@@ -303,11 +288,13 @@ fn one(
     launch: &Launch,
     reservation: &ReservationId,
     launch_index: u32,
-    ip: Ipv4Addr,
+    addresses: launch_network::Addresses,
 ) -> Result<Instance> {
     let (home, now) = (tx.home().clone(), tx.now());
     let id = InstanceId::made(tx.new_id(InstanceId::PREFIX));
-    let interface = interface(tx, launch, &id, ip);
+    let [instance_tags, volume_tags, interface_tags] = &launch.tags;
+    let mut more_interfaces = launch.network.attach(tx, &id, addresses, interface_tags)?;
+    let interface = more_interfaces.remove(0);
     let root_volume = volume(tx, launch, &id);
     let Launch { image, kind, network, key, .. } = launch;
     let instance = Instance {
@@ -332,7 +319,8 @@ fn one(
         zone: network.subnet.zone.clone(),
         vpc: network.subnet.vpc.clone(),
         subnet: network.subnet.id.clone(),
-        interface: interface.clone(),
+        interface,
+        more_interfaces,
         wants_public_ip: network.public_ip,
         root_volume: root_volume.clone(),
         shutdown: launch.shutdown,
@@ -346,7 +334,7 @@ fn one(
         created: now,
     };
     tx.put(instance.clone());
-    for (id, tags) in [id.as_str(), root_volume.as_str(), interface.as_str()].iter().zip(&launch.tags) {
+    for (id, tags) in [(id.as_str(), instance_tags), (root_volume.as_str(), volume_tags)] {
         tagging::add(tx, id, tags)?;
     }
     Ok(instance)
@@ -356,37 +344,6 @@ fn options(launch: &Launch) -> Options {
     let mut options = Options::default();
     launch.placing.set(&mut options);
     options
-}
-
-fn interface(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId, private_ip: Ipv4Addr) -> InterfaceId {
-    let (home, at) = (tx.home().clone(), tx.now());
-    let network = &launch.network;
-    let id = InterfaceId::made(tx.new_id(InterfaceId::PREFIX));
-    let attachment = Attachment {
-        id: AttachmentId::made(tx.new_id(AttachmentId::PREFIX)),
-        instance: instance.clone(),
-        device_index: 0,
-        delete_on_termination: network.delete_on_termination,
-        at,
-    };
-    let groups: Vec<GroupId> = network.groups.clone();
-    let mac = Mac::from_random(tx.random());
-    tx.put(NetworkInterface {
-        home,
-        id: id.clone(),
-        vpc: network.subnet.vpc.clone(),
-        subnet: network.subnet.id.clone(),
-        zone: network.subnet.zone.clone(),
-        mac,
-        private_ip,
-        groups,
-        description: network.description.clone(),
-        source_dest_check: true,
-        attachment: Some(attachment),
-        requester_managed: false,
-        created: at,
-    });
-    id
 }
 
 fn volume(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId) -> VolumeId {

@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use awan_model::address::Address;
 use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, InstanceId};
 use awan_model::instance::{Exit, Instance, Placement, Reason, State, VmReport, state};
-use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::interface::{NetworkInterface, private_dns};
 use awan_model::placement_group::PlacementGroup;
 use awan_model::volume::Volume;
-use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use awan_wire::shape::Timestamp;
 
+use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
 use crate::tagging;
 
@@ -29,9 +28,14 @@ pub struct Seen {
     pub public_ip: Option<Ipv4Addr>,
     /// Where the VPC gives such names.
     pub public_dns: Option<String>,
-    /// The public address is an elastic one.
-    pub elastic: bool,
+    /// The primary one first.
+    pub interfaces: Vec<Interface>,
     pub tags: std::collections::BTreeMap<String, String>,
+}
+
+pub struct Interface {
+    pub eni: Arc<NetworkInterface>,
+    pub addresses: Vec<Mapped>,
 }
 
 /// The names of groups, looked up once for an answer.
@@ -78,28 +82,41 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let report = tx.find::<VmReport>(&instance.id);
     let eni = tx.find::<NetworkInterface>(&instance.interface);
     let volume = tx.find::<Volume>(&instance.root_volume);
-    let held = eni.as_ref().is_some_and(|e| e.attachment.as_ref().is_some_and(|a| a.instance == instance.id))
+    let has = |e: &NetworkInterface| e.attachment.as_ref().is_some_and(|a| a.instance == instance.id);
+    let held = eni.as_ref().is_some_and(|e| has(e))
+        || instance.more_interfaces.iter().any(|id| tx.find::<NetworkInterface>(id).is_some_and(|e| has(&e)))
         || volume.as_ref().is_some_and(|v| v.attachment.as_ref().is_some_and(|a| a.instance == instance.id));
     let state = match state(&instance, report.as_deref()) {
         // Whoever waits for its end goes on to delete its group or to use its address again.
         State::Terminated if held => State::ShuttingDown,
         state => state,
     };
-    let elastic = elastic(tx, instance.interface.as_str());
     // The place of what has stopped, and the address with it, is about to be given back.
     let on = !matches!(state, State::Stopped | State::Terminated);
-    let automatic = || tx.find::<Placement>(&instance.id).filter(|_| on).and_then(|p| p.public_ip);
-    let public_ip = elastic.or_else(automatic);
-    let named = tx.find::<Vpc>(&instance.vpc).is_some_and(|vpc| vpc.dns_hostnames);
-    let public_dns = public_ip.filter(|_| named).map(|ip| public_dns(ip, instance.home.region()));
+    let automatic = tx.find::<Placement>(&instance.id).filter(|_| on).and_then(|p| p.public_ip);
+    let interfaces = interfaces(tx, eni.clone(), &instance, automatic);
+    let first = interfaces.first().and_then(|seen| seen.addresses.first());
+    let public_ip = first.and_then(|mapped| mapped.public_ip);
+    let public_dns = first.and_then(|mapped| mapped.public_dns.clone());
     let tags = tagging::of(tx, instance.id.as_str());
-    Seen { state, eni, volume, public_ip, public_dns, elastic: elastic.is_some(), tags, report, instance }
+    Seen { state, eni, volume, public_ip, public_dns, interfaces, tags, report, instance }
 }
 
-/// The elastic address of an interface.
-pub fn elastic(tx: &mut Tx<Tenant>, interface: &str) -> Option<Ipv4Addr> {
-    let id = tx.lookup(Address::BY_INTERFACE, interface)?;
-    tx.find::<Address>(&id.parse().ok()?).map(|a| a.public_ip)
+/// The interfaces that an instance has, in the order of their device index.
+fn interfaces(
+    tx: &mut Tx<Tenant>,
+    primary: Option<Arc<NetworkInterface>>,
+    instance: &Instance,
+    automatic: Option<Ipv4Addr>,
+) -> Vec<Interface> {
+    let more = instance.more_interfaces.iter().filter_map(|id| tx.find::<NetworkInterface>(id));
+    let all: Vec<_> = primary.into_iter().chain(more).collect();
+    let own = |eni: &NetworkInterface| eni.attachment.as_ref().is_some_and(|a| a.instance == instance.id);
+    let see = |eni: Arc<NetworkInterface>| {
+        let addresses = mapped(tx, &eni, automatic.filter(|_| eni.id == instance.interface));
+        Interface { eni, addresses }
+    };
+    all.into_iter().filter(|eni| own(eni)).map(see).collect()
 }
 
 pub fn state_shown(state: State) -> ec2::InstanceState {
@@ -156,7 +173,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         ebs_optimized: Some(i.ebs_optimized),
         ena_support: Some(true),
         hypervisor: Some("xen".into()),
-        network_interfaces: eni.map(|e| interface(e, groups.clone(), seen)).into_iter().collect(),
+        network_interfaces: if alive { network_interfaces(tx, seen, names) } else { Vec::new() },
         root_device_name: Some(i.root_device.clone()),
         root_device_type: Some("ebs".into()),
         security_groups: groups,
@@ -227,14 +244,25 @@ fn block_device(volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
     Some(ec2::InstanceBlockDeviceMapping { device_name: Some(attachment.device.clone()), ebs: Some(ebs) })
 }
 
-fn interface(eni: &NetworkInterface, groups: Vec<ec2::GroupIdentifier>, seen: &Seen) -> ec2::InstanceNetworkInterface {
-    let region = eni.home.region();
-    let association = seen.public_ip.map(|ip| ec2::InstanceNetworkInterfaceAssociation {
-        ip_owner_id: Some(if seen.elastic { eni.home.account() } else { "amazon" }.into()),
-        public_dns_name: Some(seen.public_dns.clone().unwrap_or_default()),
-        public_ip: Some(ip.to_string()),
-        ..Default::default()
-    });
+fn network_interfaces(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> Vec<ec2::InstanceNetworkInterface> {
+    let one = |interface: &Interface| {
+        let groups = names.shown(tx, &interface.eni.groups);
+        network_interface(interface, groups)
+    };
+    seen.interfaces.iter().map(one).collect()
+}
+
+fn network_interface(seen: &Interface, groups: Vec<ec2::GroupIdentifier>) -> ec2::InstanceNetworkInterface {
+    let eni = &seen.eni;
+    let (account, region) = (eni.home.account(), eni.home.region());
+    let association = |mapped: &Mapped| {
+        Some(ec2::InstanceNetworkInterfaceAssociation {
+            ip_owner_id: mapped.ip_owner(account),
+            public_dns_name: Some(mapped.public_dns.clone().unwrap_or_default()),
+            public_ip: Some(mapped.public_ip?.to_string()),
+            ..Default::default()
+        })
+    };
     let attachment = eni.attachment.as_ref().map(|a| ec2::InstanceNetworkInterfaceAttachment {
         attach_time: time(a.at),
         attachment_id: Some(a.id.to_string()),
@@ -244,23 +272,23 @@ fn interface(eni: &NetworkInterface, groups: Vec<ec2::GroupIdentifier>, seen: &S
         network_card_index: Some(0),
         ..Default::default()
     });
-    let address = ec2::InstancePrivateIpAddress {
-        association: association.clone(),
-        primary: Some(true),
-        private_dns_name: Some(private_dns(eni.private_ip, region)),
-        private_ip_address: Some(eni.private_ip.to_string()),
+    let address = |mapped: &Mapped| ec2::InstancePrivateIpAddress {
+        association: association(mapped),
+        primary: Some(mapped.primary),
+        private_dns_name: Some(private_dns(mapped.private_ip, region)),
+        private_ip_address: Some(mapped.private_ip.to_string()),
     };
     ec2::InstanceNetworkInterface {
-        association,
+        association: seen.addresses.first().and_then(association),
         attachment,
         description: Some(eni.description.clone()),
         groups,
         mac_address: Some(eni.mac.to_string()),
         network_interface_id: Some(eni.id.to_string()),
-        owner_id: Some(eni.home.account().into()),
+        owner_id: Some(account.into()),
         private_dns_name: Some(private_dns(eni.private_ip, region)),
         private_ip_address: Some(eni.private_ip.to_string()),
-        private_ip_addresses: vec![address],
+        private_ip_addresses: seen.addresses.iter().map(address).collect(),
         source_dest_check: Some(eni.source_dest_check),
         status: Some("in-use".into()),
         subnet_id: Some(eni.subnet.to_string()),

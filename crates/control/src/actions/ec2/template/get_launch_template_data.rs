@@ -19,7 +19,8 @@ pub fn get_launch_template_data(
     let instance = tx.get::<Instance>(&id.parse()?)?;
     let seen = view::see(tx, instance.clone());
     let shown = view::shown(tx, &seen, &mut GroupNames::default());
-    let public = seen.public_ip.is_some() && !seen.elastic;
+    let first = seen.interfaces.first().and_then(|one| one.addresses.first());
+    let public = first.is_some_and(|mapped| mapped.public_ip.is_some() && mapped.elastic.is_none());
     let launch_template_data = ec2::ResponseLaunchTemplateData {
         ebs_optimized: shown.ebs_optimized,
         iam_instance_profile: shown

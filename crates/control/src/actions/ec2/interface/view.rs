@@ -1,0 +1,145 @@
+//! Network interfaces as answers and filters see them: each private address with the public one in front of it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use awan_model::address::Address;
+use awan_model::instance::{Instance, Placement};
+use awan_model::interface::{NetworkInterface, private_dns, public_dns};
+use awan_model::vpc::Vpc;
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use crate::actions::ec2::instance::view::{GroupNames, time};
+use crate::actions::ec2::region::describe_availability_zones::zone_id;
+use crate::tagging;
+
+/// A private address and what is in front of it.
+pub struct Mapped {
+    pub private_ip: Ipv4Addr,
+    pub primary: bool,
+    pub public_ip: Option<Ipv4Addr>,
+    /// Where the VPC gives such names.
+    pub public_dns: Option<String>,
+    pub elastic: Option<Arc<Address>>,
+}
+
+impl Mapped {
+    pub fn allocation(&self) -> Option<String> {
+        self.elastic.as_ref().map(|a| a.id.to_string())
+    }
+
+    pub fn association(&self) -> Option<String> {
+        self.elastic.as_ref()?.association.as_ref().map(|a| a.id.to_string())
+    }
+
+    pub fn ip_owner(&self, account: &str) -> Option<String> {
+        self.public_ip.map(|_| if self.elastic.is_some() { account } else { "amazon" }.to_owned())
+    }
+}
+
+/// The elastic address in front of a private address of an interface.
+pub fn elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface, private_ip: Ipv4Addr) -> Option<Arc<Address>> {
+    let id = tx.lookup(Address::BY_INTERFACE, &Address::on(&eni.id, private_ip))?;
+    tx.find::<Address>(&id.parse().ok()?)
+}
+
+/// The automatic public address of the instance is its primary interface's.
+pub fn automatic(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Option<Ipv4Addr> {
+    let id = &eni.attachment.as_ref().filter(|a| a.device_index == 0)?.instance;
+    tx.find::<Instance>(id).filter(|i| i.interface == eni.id)?;
+    tx.find::<Placement>(id)?.public_ip
+}
+
+/// All addresses of an interface, the primary first. `automatic`: the public address that it has without an elastic one.
+pub fn mapped(tx: &mut Tx<Tenant>, eni: &NetworkInterface, automatic: Option<Ipv4Addr>) -> Vec<Mapped> {
+    let named = tx.find::<Vpc>(&eni.vpc).is_some_and(|vpc| vpc.dns_hostnames);
+    let mut out = Vec::with_capacity(1 + eni.secondary.len());
+    for private_ip in eni.addresses() {
+        let primary = private_ip == eni.private_ip;
+        let elastic = elastic(tx, eni, private_ip);
+        let public_ip = elastic.as_ref().map(|a| a.public_ip).or(automatic.filter(|_| primary));
+        let public_dns = public_ip.filter(|_| named).map(|ip| public_dns(ip, eni.home.region()));
+        out.push(Mapped { private_ip, primary, public_ip, public_dns, elastic });
+    }
+    out
+}
+
+pub fn status(eni: &NetworkInterface) -> &'static str {
+    if eni.attachment.is_some() { "in-use" } else { "available" }
+}
+
+/// An interface with everything that an answer or a filter asks about.
+pub struct Seen {
+    pub eni: Arc<NetworkInterface>,
+    pub addresses: Vec<Mapped>,
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+pub fn see(tx: &mut Tx<Tenant>, eni: Arc<NetworkInterface>) -> Seen {
+    let automatic = automatic(tx, &eni);
+    let addresses = mapped(tx, &eni, automatic);
+    let tags = tagging::of(tx, eni.id.as_str());
+    Seen { eni, addresses, tags }
+}
+
+pub fn attachment(eni: &NetworkInterface) -> Option<ec2::NetworkInterfaceAttachment> {
+    eni.attachment.as_ref().map(|a| ec2::NetworkInterfaceAttachment {
+        attach_time: time(a.at),
+        attachment_id: Some(a.id.to_string()),
+        delete_on_termination: Some(a.delete_on_termination),
+        device_index: i32::try_from(a.device_index).ok(),
+        network_card_index: Some(0),
+        instance_id: Some(a.instance.to_string()),
+        instance_owner_id: Some(eni.home.account().into()),
+        status: Some("attached".into()),
+        ..Default::default()
+    })
+}
+
+fn association(mapped: &Mapped, account: &str) -> Option<ec2::NetworkInterfaceAssociation> {
+    Some(ec2::NetworkInterfaceAssociation {
+        allocation_id: mapped.allocation(),
+        association_id: mapped.association(),
+        ip_owner_id: mapped.ip_owner(account),
+        public_dns_name: Some(mapped.public_dns.clone().unwrap_or_default()),
+        public_ip: Some(mapped.public_ip?.to_string()),
+        ..Default::default()
+    })
+}
+
+pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::NetworkInterface {
+    let eni = &seen.eni;
+    let (account, region) = (eni.home.account(), eni.home.region());
+    let address = |mapped: &Mapped| ec2::NetworkInterfacePrivateIpAddress {
+        association: association(mapped, account),
+        primary: Some(mapped.primary),
+        private_dns_name: Some(private_dns(mapped.private_ip, region)),
+        private_ip_address: Some(mapped.private_ip.to_string()),
+    };
+    ec2::NetworkInterface {
+        association: seen.addresses.first().and_then(|mapped| association(mapped, account)),
+        attachment: attachment(eni),
+        availability_zone: Some(eni.zone.clone()),
+        availability_zone_id: Some(zone_id(&eni.zone)),
+        description: Some(eni.description.clone()),
+        groups: names.shown(tx, &eni.groups),
+        interface_type: Some("interface".into()),
+        mac_address: Some(eni.mac.to_string()),
+        network_interface_id: Some(eni.id.to_string()),
+        owner_id: Some(account.into()),
+        private_dns_name: Some(private_dns(eni.private_ip, region)),
+        public_dns_name: seen.addresses.first().and_then(|mapped| mapped.public_dns.clone()),
+        private_ip_address: Some(eni.private_ip.to_string()),
+        private_ip_addresses: seen.addresses.iter().map(address).collect(),
+        requester_managed: Some(eni.requester_managed),
+        requester_id: Some(account.into()),
+        source_dest_check: Some(eni.source_dest_check),
+        status: Some(status(eni).into()),
+        subnet_id: Some(eni.subnet.to_string()),
+        tag_set: tagging::shown(&seen.tags),
+        vpc_id: Some(eni.vpc.to_string()),
+        operator: Some(ec2::OperatorResponse { managed: Some(false), ..Default::default() }),
+        ..Default::default()
+    }
+}
