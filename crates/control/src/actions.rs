@@ -48,6 +48,7 @@ pub mod ec2 {
         pub mod get_console_output;
         pub mod get_instance_metadata_defaults;
         pub mod launch;
+        pub mod launch_network;
         pub mod metadata;
         pub mod modify_instance_attribute;
         pub mod modify_instance_metadata_defaults;
@@ -69,8 +70,19 @@ pub mod ec2 {
         pub mod requirements;
     }
     pub mod interface {
+        pub mod addresses;
+        pub mod assign_private_ip_addresses;
+        pub mod attach_network_interface;
+        pub mod create_network_interface;
         pub mod delete_network_interface;
+        pub mod describe_network_interface_attribute;
         pub mod describe_network_interfaces;
+        pub mod detach_network_interface;
+        pub mod draft;
+        pub mod modify_network_interface_attribute;
+        pub mod reset_network_interface_attribute;
+        pub mod unassign_private_ip_addresses;
+        pub mod view;
     }
     pub mod key {
         pub mod create_key_pair;
@@ -176,9 +188,11 @@ pub mod sts {
 
 pub static ACTIONS: &[Action] = &[
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
+    Action { name: "AssignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_private_ip_addresses::assign_private_ip_addresses(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
     Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
@@ -187,6 +201,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
     Action { name: "CreateLaunchTemplateVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template_version::create_launch_template_version(tx, q.read()?)?)))) },
     Action { name: "CreateManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::create_managed_prefix_list::create_managed_prefix_list(tx, q.read()?)?)))) },
+    Action { name: "CreateNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::create_network_interface::create_network_interface(tx, q.read()?)?)))) },
     Action { name: "CreatePlacementGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::create_placement_group::create_placement_group(tx, q.read()?)?)))) },
     Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
     Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
@@ -228,6 +243,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeLaunchTemplateVersions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_template_versions::describe_launch_template_versions(tx, q.read()?)?)))) },
     Action { name: "DescribeLaunchTemplates", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_templates::describe_launch_templates(tx, q.read()?)?)))) },
     Action { name: "DescribeManagedPrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_managed_prefix_lists::describe_managed_prefix_lists(tx, q.read()?)?)))) },
+    Action { name: "DescribeNetworkInterfaceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interface_attribute::describe_network_interface_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
     Action { name: "DescribePlacementGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::describe_placement_groups::describe_placement_groups(tx, q.read()?)?)))) },
     Action { name: "DescribePrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_prefix_lists::describe_prefix_lists(tx, q.read()?)?)))) },
@@ -243,6 +259,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeVpcAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpc_attribute::describe_vpc_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpcs::describe_vpcs(tx, q.read()?)?)))) },
     Action { name: "DetachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::detach_internet_gateway::detach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DetachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::detach_network_interface::detach_network_interface(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
@@ -258,12 +275,14 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyInstancePlacement", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_placement::modify_instance_placement(tx, q.read()?)?)))) },
     Action { name: "ModifyLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::modify_launch_template::modify_launch_template(tx, q.read()?)?)))) },
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
+    Action { name: "ModifyNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::modify_network_interface_attribute::modify_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
+    Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
@@ -271,6 +290,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StartInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::start_instances::start_instances(tx, q.read()?)?)))) },
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
+    Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AddTagsToResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::add_tags_to_resource::add_tags_to_resource(tx, q.read()?)?)))) },
     Action { name: "DeleteParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameter::delete_parameter(tx, q.read()?)?)))) },
     Action { name: "DeleteParameters", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameters::delete_parameters(tx, q.read()?)?)))) },
