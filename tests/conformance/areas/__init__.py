@@ -4,6 +4,7 @@
 - `READS`: what of the answer a client reads, see `showcase.READS`;
 - `MADE`: things that a home has besides, made when they are first asked for as its attributes;
 - `NAMES`: by the name of such a thing, the parameters that take its id; `NESTED`: ids inside of structures; `TAGGED`: things that can be tagged;
+- `DELETED`: by the name of such a thing, how one is made, the client's method that deletes it, and its parameter;
 - `FILTERS`: from a home, filters that would find its things;
 - `NO_FILTERS`: by action, names that documentation lists under filters and that are none here; `OTHERWISE`: what differs from a first request with the same token;
 - `NOT_LISTS`: a `Describe` that tells about one thing; `ALWAYS_WET`: no `DryRun`; `UNLISTED`: values that the API's model lacks.

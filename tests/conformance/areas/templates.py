@@ -122,5 +122,5 @@ NOT_LISTS = {"DescribeLaunchTemplateVersions", "DescribeFleetHistory", "Describe
 
 
 def FILTERS(home):
-    yield "DescribeLaunchTemplates", "tag:Name", ["canary-launch-template"]
-    yield "DescribeLaunchTemplates", "launch-template-name", ["canary-template-*"]
+    (theirs,) = home.ec2.describe_launch_templates(LaunchTemplateIds=[home.launch_template])["LaunchTemplates"]
+    yield "DescribeLaunchTemplates", "launch-template-name", [theirs["LaunchTemplateName"]]
