@@ -46,6 +46,10 @@ def lines(model, ec2):
             assert not shape.get("flattened"), name
             item = shape["member"].get("locationName", "item" if ec2 else "member")
             yield f"list {name} {shape['member']['shape']} {item}"
+        elif name == "summaryMapType":
+            # The one map of IAM that an action here answers: as the list of entries that it is on the wire.
+            yield f"struct summaryMapEntry\n  key {shape['key']['shape']} key key\n  value {shape['value']['shape']} value value"
+            yield f"list {name} summaryMapEntry entry"
         elif kind == "map":
             yield f"map {name} {shape['key']['shape']} {shape['value']['shape']}"
         else:

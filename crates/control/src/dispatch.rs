@@ -112,6 +112,15 @@ impl Service {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ec2 => "ec2",
+            Self::Iam => "iam",
+            Self::Ssm => "ssm",
+            Self::Sts => "sts",
+        }
+    }
+
     /// One set of records for all regions.
     pub fn is_global(self) -> bool {
         matches!(self, Self::Iam | Self::Sts)

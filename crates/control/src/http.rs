@@ -60,6 +60,8 @@ struct Line<'r> {
     request_id: &'r str,
     began: std::time::Instant,
     account: String,
+    /// The ARN of who asked.
+    principal: String,
     action: String,
     service: Option<Service>,
     code: &'static str,
@@ -69,12 +71,13 @@ const CLIENT_GONE: &str = "ClientGone";
 
 impl<'r> Line<'r> {
     fn new(control: &'r Control, request_id: &'r str) -> Self {
-        let (account, action) = (String::new(), String::new());
+        let (account, principal, action) = (String::new(), String::new(), String::new());
         Self {
             control,
             request_id,
             began: std::time::Instant::now(),
             account,
+            principal,
             action,
             service: None,
             code: CLIENT_GONE,
@@ -85,8 +88,8 @@ impl<'r> Line<'r> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let took = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Self { control, request_id, account, action, code, .. } = self;
-        tracing::info!(target: "audit", request_id, account, action, code, took_us = took);
+        let Self { control, request_id, account, principal, action, code, .. } = self;
+        tracing::info!(target: "audit", request_id, account, principal, action, code, took_us = took);
         control.count(action, code);
     }
 }
@@ -110,8 +113,11 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     let presented = sigv4::parse(&parts)?;
     // A refusal too is read by the client of the service that was signed for.
     log.service = Service::signed(&presented.service);
-    let Caller { tenant, service } = auth::verify(control, &presented, &parts)?;
-    tenant.home.account().clone_into(&mut log.account);
+    let caller = auth::verify(control, &presented, &parts)?;
+    caller.tenant.home.account().clone_into(&mut log.account);
+    log.principal = caller.tenant.principal.to_string();
+    auth::note(control, &caller).await?;
+    let Caller { tenant, service, .. } = caller;
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
     let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
     let input = input(service, target, query, form, &body)?;
@@ -166,16 +172,25 @@ mod tests {
     #[test]
     fn a_refusal_has_the_form_of_the_service_that_was_signed_for() {
         let cloud = Cloud::new();
-        for (service, root) in
-            [("ec2", "<Response><Errors>"), ("sts", "<ErrorResponse xmlns=\"https://sts."), ("x", "<Response>")]
-        {
+        for (service, root, code) in [
+            ("ec2", "<Response><Errors>", "<Code>AuthFailure<"),
+            ("iam", "<ErrorResponse xmlns=\"https://iam.", "<Code>InvalidClientTokenId<"),
+            ("ssm", "{", "\"__type\":\"UnrecognizedClientException\""),
+            ("sts", "<ErrorResponse xmlns=\"https://sts.", "<Code>InvalidClientTokenId<"),
+            ("x", "<Response>", "<Code>AuthFailure<"),
+        ] {
             let credential = format!("Credential=AKIAUNKNOWN/20261124/us-east-1/{service}/aws4_request");
             let line = format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature=00");
             let request = Request::post("/").header("host", "awan").header("x-amz-date", "20261124T120000Z");
             let request = request.header("authorization", line).body(Body::empty()).expect("a request");
             let (status, body) = cloud.http(request);
-            assert_eq!(status, 401);
-            assert!(body.contains(root) && body.contains("<Code>AuthFailure<"), "{body}");
+            let expected = match service {
+                "ssm" => 400,
+                "iam" | "sts" => 403,
+                _ => 401,
+            };
+            assert_eq!(status, expected, "{body}");
+            assert!(body.contains(root) && body.contains(code), "{body}");
         }
     }
     /// The status and the code of a request signed with these keys and these headers more.

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod error;
 pub mod hosts;
 pub mod http;
+pub mod identity;
 mod journal;
 pub mod live;
 pub mod network;

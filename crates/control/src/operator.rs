@@ -248,6 +248,7 @@ fn close_account(tx: &mut Tx<Operator>, id: &str, force: bool) -> Result<bool> {
     for home in &homes {
         erase(tx, home);
     }
+    erase_identities(tx, &Home::everywhere(id));
     for key in tx.all::<AccessKey>().iter().filter(|k| k.account == id) {
         tx.remove(&key.at());
     }
@@ -272,6 +273,17 @@ fn end_instances(tx: &mut Tx<Operator>, home: &Home, force: bool) -> Result<usiz
         }
     }
     Ok(living)
+}
+
+/// Users, roles and whatever else all regions of an account share.
+fn erase_identities(tx: &mut Tx<Operator>, home: &Home) {
+    use awan_model::identity::{AccountAlias, Group, InstanceProfile, ManagedPolicy, Role, User, UserKey};
+    tx.act_for_tenant(home, |tx| {
+        macro_rules! all {
+            ($($record:ty),*) => { $(for record in tx.list::<$record>() { tx.remove::<$record>(&record.id); })* };
+        }
+        all!(User, UserKey, Group, Role, ManagedPolicy, InstanceProfile, AccountAlias);
+    });
 }
 
 /// Removes every record of a home. Its instances are over.

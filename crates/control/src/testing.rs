@@ -253,6 +253,26 @@ impl Account<'_> {
         self.send(Service::Sts, action, &[])
     }
 
+    pub fn sts_with(&mut self, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+        self.send(Service::Sts, action, parameters)
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn iam(&mut self, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+        self.send(Service::Iam, action, parameters)
+    }
+
+    /// A role that EC2 and everybody of the account may become.
+    pub fn role(&mut self, name: &str) {
+        let who = format!(r#"{{"Service":"ec2.amazonaws.com","AWS":"{}"}}"#, self.id);
+        let trust = format!(r#"{{"Statement":{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{who}}}}}"#);
+        let ask = [("RoleName", name), ("AssumeRolePolicyDocument", trust.as_str())];
+        self.iam("CreateRole", &ask).expect("creates a role");
+    }
+
     /// A request with its parameters as JSON.
     pub fn ssm(&mut self, action: &str, body: &str) -> Result<String, String> {
         let tenant = self.principal(Service::Ssm);

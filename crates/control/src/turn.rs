@@ -24,8 +24,19 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Kinds whose changes concern one instance.
 const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 7] =
-    ["client-token/", "key-pair/", "access-key/", "account/", "host-liveness/", "vm-report/", "parameter/"];
+const UNPLANNED_KINDS: [&str; 11] = [
+    "client-token/",
+    "key-pair/",
+    "access-key/",
+    "account/",
+    "account-alias/",
+    "host-liveness/",
+    "parameter/",
+    "user/",
+    "user-group/",
+    "user-key/",
+    "vm-report/",
+];
 
 pub async fn run(control: Arc<Control>) {
     let mut revisions = control.db.watch();

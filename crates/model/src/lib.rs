@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod group;
 pub mod host;
 pub mod id;
+pub mod identity;
 pub mod image;
 pub mod installation;
 pub mod instance;

@@ -916,7 +916,7 @@ pub static IAM: [Name; 181] = [
     ("GetAccountAuthorizationDetails", &["UserDetailList", "GroupDetailList", "RoleDetailList", "Policies"]),
     ("GetAccountPasswordPolicy", &[]),
     ("GetAccountProperties", &[]),
-    ("GetAccountSummary", &[]),
+    ("GetAccountSummary", &["SummaryMap"]),
     ("GetContextKeysForCustomPolicy", &["ContextKeyNames"]),
     ("GetContextKeysForPrincipalPolicy", &["ContextKeyNames"]),
     ("GetCredentialReport", &[]),

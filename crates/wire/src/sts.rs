@@ -5,6 +5,143 @@
 use crate::shape as s;
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssumeRoleRequest {
+    pub role_arn: Option<String>,
+    pub role_session_name: Option<String>,
+    pub policy_arns: Vec<PolicyDescriptorType>,
+    pub policy: Option<String>,
+    pub duration_seconds: Option<i32>,
+    pub tags: Vec<Tag>,
+    pub transitive_tag_keys: Vec<String>,
+    pub external_id: Option<String>,
+    pub serial_number: Option<String>,
+    pub token_code: Option<String>,
+    pub source_identity: Option<String>,
+    pub provided_contexts: Vec<ProvidedContext>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl s::Shape for AssumeRoleRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 13] = [
+            s::Field::new("RoleArn", "RoleArn", "RoleArn").required(),
+            s::Field::new("RoleSessionName", "RoleSessionName", "RoleSessionName").required(),
+            s::Field::new("PolicyArns", "PolicyArns", "PolicyArns").list("member"),
+            s::Field::new("Policy", "Policy", "Policy"),
+            s::Field::new("DurationSeconds", "DurationSeconds", "DurationSeconds"),
+            s::Field::new("Tags", "Tags", "Tags").list("member"),
+            s::Field::new("TransitiveTagKeys", "TransitiveTagKeys", "TransitiveTagKeys").list("member"),
+            s::Field::new("ExternalId", "ExternalId", "ExternalId"),
+            s::Field::new("SerialNumber", "SerialNumber", "SerialNumber"),
+            s::Field::new("TokenCode", "TokenCode", "TokenCode"),
+            s::Field::new("SourceIdentity", "SourceIdentity", "SourceIdentity"),
+            s::Field::new("ProvidedContexts", "ProvidedContexts", "ProvidedContexts").list("member"),
+            s::Field::new("MinimumSessionTokenSize", "MinimumSessionTokenSize", "MinimumSessionTokenSize"),
+        ];
+        v.leaf(&NAMES[0], &mut self.role_arn);
+        v.leaf(&NAMES[1], &mut self.role_session_name);
+        v.list(&NAMES[2], &mut s::Shapes(&mut self.policy_arns));
+        v.leaf(&NAMES[3], &mut self.policy);
+        v.leaf(&NAMES[4], &mut self.duration_seconds);
+        v.list(&NAMES[5], &mut s::Shapes(&mut self.tags));
+        v.list(&NAMES[6], &mut s::Leaves(&mut self.transitive_tag_keys));
+        v.leaf(&NAMES[7], &mut self.external_id);
+        v.leaf(&NAMES[8], &mut self.serial_number);
+        v.leaf(&NAMES[9], &mut self.token_code);
+        v.leaf(&NAMES[10], &mut self.source_identity);
+        v.list(&NAMES[11], &mut s::Shapes(&mut self.provided_contexts));
+        v.leaf(&NAMES[12], &mut self.minimum_session_token_size);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssumeRoleResponse {
+    pub credentials: Option<Credentials>,
+    pub assumed_role_user: Option<AssumedRoleUser>,
+    pub packed_policy_size: Option<i32>,
+    pub source_identity: Option<String>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl s::Shape for AssumeRoleResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Credentials", "Credentials", "Credentials"),
+            s::Field::new("AssumedRoleUser", "AssumedRoleUser", "AssumedRoleUser"),
+            s::Field::new("PackedPolicySize", "PackedPolicySize", "PackedPolicySize"),
+            s::Field::new("SourceIdentity", "SourceIdentity", "SourceIdentity"),
+            s::Field::new("SessionTokenUtilization", "SessionTokenUtilization", "SessionTokenUtilization"),
+            s::Field::new("SessionTokenSize", "SessionTokenSize", "SessionTokenSize"),
+        ];
+        v.shape(&NAMES[0], &mut self.credentials);
+        v.shape(&NAMES[1], &mut self.assumed_role_user);
+        v.leaf(&NAMES[2], &mut self.packed_policy_size);
+        v.leaf(&NAMES[3], &mut self.source_identity);
+        v.leaf(&NAMES[4], &mut self.session_token_utilization);
+        v.leaf(&NAMES[5], &mut self.session_token_size);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssumedRoleUser {
+    pub assumed_role_id: Option<String>,
+    pub arn: Option<String>,
+}
+impl s::Shape for AssumedRoleUser {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("AssumedRoleId", "AssumedRoleId", "AssumedRoleId").required(),
+            s::Field::new("Arn", "Arn", "Arn").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.assumed_role_id);
+        v.leaf(&NAMES[1], &mut self.arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Credentials {
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<String>,
+    pub session_token: Option<String>,
+    pub expiration: Option<s::Timestamp>,
+}
+impl s::Shape for Credentials {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("AccessKeyId", "AccessKeyId", "AccessKeyId").required(),
+            s::Field::new("SecretAccessKey", "SecretAccessKey", "SecretAccessKey").required(),
+            s::Field::new("SessionToken", "SessionToken", "SessionToken").required(),
+            s::Field::new("Expiration", "Expiration", "Expiration").required(),
+        ];
+        v.leaf(&NAMES[0], &mut self.access_key_id);
+        v.leaf(&NAMES[1], &mut self.secret_access_key);
+        v.leaf(&NAMES[2], &mut self.session_token);
+        v.leaf(&NAMES[3], &mut self.expiration);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetAccessKeyInfoRequest {
+    pub access_key_id: Option<String>,
+}
+impl s::Shape for GetAccessKeyInfoRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AccessKeyId", "AccessKeyId", "AccessKeyId").required()];
+        v.leaf(&NAMES[0], &mut self.access_key_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetAccessKeyInfoResponse {
+    pub account: Option<String>,
+}
+impl s::Shape for GetAccessKeyInfoResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Account", "Account", "Account")];
+        v.leaf(&NAMES[0], &mut self.account);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GetCallerIdentityRequest {}
 impl s::Shape for GetCallerIdentityRequest {
     fn visit(&mut self, _: &mut dyn s::Visitor) {}
@@ -26,5 +163,87 @@ impl s::Shape for GetCallerIdentityResponse {
         v.leaf(&NAMES[0], &mut self.user_id);
         v.leaf(&NAMES[1], &mut self.account);
         v.leaf(&NAMES[2], &mut self.arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSessionTokenRequest {
+    pub duration_seconds: Option<i32>,
+    pub serial_number: Option<String>,
+    pub token_code: Option<String>,
+    pub minimum_session_token_size: Option<i32>,
+}
+impl s::Shape for GetSessionTokenRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("DurationSeconds", "DurationSeconds", "DurationSeconds"),
+            s::Field::new("SerialNumber", "SerialNumber", "SerialNumber"),
+            s::Field::new("TokenCode", "TokenCode", "TokenCode"),
+            s::Field::new("MinimumSessionTokenSize", "MinimumSessionTokenSize", "MinimumSessionTokenSize"),
+        ];
+        v.leaf(&NAMES[0], &mut self.duration_seconds);
+        v.leaf(&NAMES[1], &mut self.serial_number);
+        v.leaf(&NAMES[2], &mut self.token_code);
+        v.leaf(&NAMES[3], &mut self.minimum_session_token_size);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetSessionTokenResponse {
+    pub credentials: Option<Credentials>,
+    pub session_token_utilization: Option<i32>,
+    pub session_token_size: Option<i32>,
+}
+impl s::Shape for GetSessionTokenResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Credentials", "Credentials", "Credentials"),
+            s::Field::new("SessionTokenUtilization", "SessionTokenUtilization", "SessionTokenUtilization"),
+            s::Field::new("SessionTokenSize", "SessionTokenSize", "SessionTokenSize"),
+        ];
+        v.shape(&NAMES[0], &mut self.credentials);
+        v.leaf(&NAMES[1], &mut self.session_token_utilization);
+        v.leaf(&NAMES[2], &mut self.session_token_size);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyDescriptorType {
+    pub arn: Option<String>,
+}
+impl s::Shape for PolicyDescriptorType {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("arn", "arn", "arn")];
+        v.leaf(&NAMES[0], &mut self.arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProvidedContext {
+    pub provider_arn: Option<String>,
+    pub context_assertion: Option<String>,
+}
+impl s::Shape for ProvidedContext {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ProviderArn", "ProviderArn", "ProviderArn"),
+            s::Field::new("ContextAssertion", "ContextAssertion", "ContextAssertion"),
+        ];
+        v.leaf(&NAMES[0], &mut self.provider_arn);
+        v.leaf(&NAMES[1], &mut self.context_assertion);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tag {
+    pub key: Option<String>,
+    pub value: Option<String>,
+}
+impl s::Shape for Tag {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("Key", "Key", "Key").required(), s::Field::new("Value", "Value", "Value").required()];
+        v.leaf(&NAMES[0], &mut self.key);
+        v.leaf(&NAMES[1], &mut self.value);
     }
 }

@@ -1,0 +1,55 @@
+//! AttachGroupPolicy: a managed policy.
+
+use awan_model::identity::Group;
+use awan_state::{Tenant, Tx};
+use awan_wire::iam;
+
+use crate::error::Result;
+use crate::identity::holder;
+
+pub fn attach_group_policy(tx: &mut Tx<Tenant>, req: iam::AttachGroupPolicyRequest) -> Result<()> {
+    let iam::AttachGroupPolicyRequest { group_name, policy_arn } = req;
+    holder::attach::<Group>(tx, &group_name.unwrap_or_default(), &policy_arn.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn what_is_attached_is_counted_listed_and_hinders_deletion() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").iam("CreateGroup", &[("GroupName", "x")]).expect("creates");
+        let mut acme = cloud.tenant("acme");
+        let policy = [
+            ("PolicyName", "p"),
+            (
+                "PolicyDocument",
+                r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:*","Resource":"*"}]}"#,
+            ),
+        ];
+        let arn = Cloud::ids(&acme.iam("CreatePolicy", &policy).expect("creates"), "Arn").remove(0);
+        let attach = [("GroupName", "x"), ("PolicyArn", arn.as_str())];
+        for _ in 0..2 {
+            acme.iam("AttachGroupPolicy", &attach).expect("attaches, also again");
+        }
+        let common = [("GroupName", "x"), ("PolicyArn", "arn:aws:iam::aws:policy/AdministratorAccess")];
+        acme.iam("AttachGroupPolicy", &common).expect("attaches");
+        let told = acme.iam("ListAttachedGroupPolicies", &[("GroupName", "x")]).expect("lists");
+        let mut names = Cloud::ids(&told, "PolicyName");
+        names.sort();
+        assert_eq!(names, ["AdministratorAccess", "p"]);
+        let told = acme.iam("ListEntitiesForPolicy", &[("PolicyArn", &arn)]).expect("lists");
+        assert_eq!(Cloud::ids(&told, "GroupName"), ["x"]);
+        let told = acme.iam("GetPolicy", &[("PolicyArn", &arn)]).expect("is there");
+        assert_eq!(Cloud::ids(&told, "AttachmentCount"), ["1"]);
+        assert!(acme.iam("DeleteGroup", &[("GroupName", "x")]).expect_err("holds it").starts_with("DeleteConflict"));
+        assert!(acme.iam("DeletePolicy", &[("PolicyArn", &arn)]).expect_err("is held").starts_with("DeleteConflict"));
+        for ask in [attach, common] {
+            acme.iam("DetachGroupPolicy", &ask).expect("detaches");
+        }
+        acme.iam("DeletePolicy", &[("PolicyArn", &arn)]).expect("deletes");
+        let refusal = acme.iam("AttachGroupPolicy", &attach).expect_err("is gone");
+        assert!(refusal.starts_with("NoSuchEntity: Policy arn"), "{refusal}");
+    }
+}

@@ -1,0 +1,46 @@
+//! TagInstanceProfile: new tags, or new values of old ones.
+
+use awan_model::identity::InstanceProfile;
+use awan_state::{Tenant, Tx};
+use awan_wire::iam;
+
+use crate::error::Result;
+use crate::identity::{self, get};
+
+pub fn tag_instance_profile(tx: &mut Tx<Tenant>, req: iam::TagInstanceProfileRequest) -> Result<()> {
+    let iam::TagInstanceProfileRequest { instance_profile_name, tags } = req;
+    let one = get::<InstanceProfile>(tx, &instance_profile_name.unwrap_or_default())?;
+    identity::tag_one(tx, one, &tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn tags_are_kept_once_whatever_their_case() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").iam("CreateInstanceProfile", &[("InstanceProfileName", "x")]).expect("creates");
+        let id = "x".to_owned();
+        let mut tag = |key: &str, value: &str| {
+            let ask =
+                [("InstanceProfileName", id.as_str()), ("Tags.member.1.Key", key), ("Tags.member.1.Value", value)];
+            cloud.tenant("acme").iam("TagInstanceProfile", &ask)
+        };
+        for (key, value) in [("a", "1"), ("b", "2"), ("A", "3")] {
+            tag(key, value).expect("tags");
+        }
+        assert!(tag("aws:x", "1").expect_err("is reserved").starts_with("ValidationError"));
+        let list = |cloud: &mut Cloud| {
+            let told =
+                cloud.tenant("acme").iam("ListInstanceProfileTags", &[("InstanceProfileName", &id)]).expect("lists");
+            (Cloud::ids(&told, "Key").join(" "), Cloud::ids(&told, "Value").join(" "))
+        };
+        assert_eq!(list(&mut cloud), ("A b".to_owned(), "3 2".to_owned()));
+        let untag = [("InstanceProfileName", id.as_str()), ("TagKeys.member.1", "a"), ("TagKeys.member.2", "c")];
+        cloud.tenant("acme").iam("UntagInstanceProfile", &untag).expect("untags");
+        assert_eq!(list(&mut cloud).0, "b");
+        let foreign = cloud.tenant("other").iam("UntagInstanceProfile", &untag).expect_err("is not theirs");
+        assert!(foreign.starts_with("NoSuchEntity"), "{foreign}");
+    }
+}

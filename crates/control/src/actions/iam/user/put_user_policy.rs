@@ -1,0 +1,43 @@
+//! PutUserPolicy: an inline policy, new or instead of the old one.
+
+use awan_model::identity::User;
+use awan_state::{Tenant, Tx};
+use awan_wire::iam;
+
+use crate::error::Result;
+use crate::identity::holder;
+
+pub fn put_user_policy(tx: &mut Tx<Tenant>, req: iam::PutUserPolicyRequest) -> Result<()> {
+    let iam::PutUserPolicyRequest { user_name, policy_name, policy_document } = req;
+    holder::put_inline::<User>(tx, &user_name.unwrap_or_default(), policy_name, &policy_document.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn an_inline_policy_is_kept_as_it_is_and_goes_with_its_name() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").iam("CreateUser", &[("UserName", "x")]).expect("creates");
+        let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:*","Resource":"*"}]}"#;
+        let put = [("UserName", "x"), ("PolicyName", "p"), ("PolicyDocument", document)];
+        let mut acme = cloud.tenant("acme");
+        acme.iam("PutUserPolicy", &put).expect("puts");
+        let named = [("UserName", "X"), ("PolicyName", "p")];
+        let told = acme.iam("GetUserPolicy", &named).expect("is there");
+        assert_eq!(Cloud::ids(&told, "PolicyDocument"), [crate::identity::document::encoded(document)]);
+        let told = acme.iam("ListUserPolicies", &named[..1]).expect("lists");
+        assert_eq!(Cloud::ids(&told, "member"), ["p"]);
+        let broken = [("UserName", "x"), ("PolicyName", "p"), ("PolicyDocument", "[]")];
+        assert!(acme.iam("PutUserPolicy", &broken).expect_err("is none").starts_with("MalformedPolicyDocument"));
+        let absent = [("UserName", "y"), ("PolicyName", "p"), ("PolicyDocument", document)];
+        let refusal = acme.iam("PutUserPolicy", &absent).expect_err("is not there");
+        assert_eq!(refusal, "NoSuchEntity: The user with name y cannot be found.");
+        assert!(acme.iam("DeleteUser", &named[..1]).expect_err("has a policy").starts_with("DeleteConflict"));
+        acme.iam("DeleteUserPolicy", &named).expect("deletes");
+        let refusal = acme.iam("GetUserPolicy", &named).expect_err("is gone");
+        assert_eq!(refusal, "NoSuchEntity: The user policy with name p cannot be found.");
+        acme.iam("DeleteUser", &named[..1]).expect("deletes");
+    }
+}
