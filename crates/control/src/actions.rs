@@ -165,6 +165,106 @@ pub mod ec2 {
     }
 }
 
+pub mod iam {
+    pub mod access_key {
+        pub mod create_access_key;
+        pub mod delete_access_key;
+        pub mod get_access_key_last_used;
+        pub mod list_access_keys;
+        pub mod update_access_key;
+    }
+    pub mod account {
+        pub mod create_account_alias;
+        pub mod delete_account_alias;
+        pub mod get_account_summary;
+        pub mod list_account_aliases;
+    }
+    pub mod group {
+        pub mod add_user_to_group;
+        pub mod attach_group_policy;
+        pub mod create_group;
+        pub mod delete_group;
+        pub mod delete_group_policy;
+        pub mod detach_group_policy;
+        pub mod get_group;
+        pub mod get_group_policy;
+        pub mod list_attached_group_policies;
+        pub mod list_group_policies;
+        pub mod list_groups;
+        pub mod list_groups_for_user;
+        pub mod put_group_policy;
+        pub mod remove_user_from_group;
+        pub mod update_group;
+    }
+    pub mod instance_profile {
+        pub mod add_role_to_instance_profile;
+        pub mod create_instance_profile;
+        pub mod delete_instance_profile;
+        pub mod get_instance_profile;
+        pub mod list_instance_profile_tags;
+        pub mod list_instance_profiles;
+        pub mod list_instance_profiles_for_role;
+        pub mod remove_role_from_instance_profile;
+        pub mod tag_instance_profile;
+        pub mod untag_instance_profile;
+    }
+    pub mod policy {
+        pub mod create_policy;
+        pub mod create_policy_version;
+        pub mod delete_policy;
+        pub mod delete_policy_version;
+        pub mod get_policy;
+        pub mod get_policy_version;
+        pub mod list_entities_for_policy;
+        pub mod list_policies;
+        pub mod list_policy_tags;
+        pub mod list_policy_versions;
+        pub mod set_default_policy_version;
+        pub mod tag_policy;
+        pub mod untag_policy;
+    }
+    pub mod role {
+        pub mod attach_role_policy;
+        pub mod create_role;
+        pub mod delete_role;
+        pub mod delete_role_permissions_boundary;
+        pub mod delete_role_policy;
+        pub mod detach_role_policy;
+        pub mod get_role;
+        pub mod get_role_policy;
+        pub mod list_attached_role_policies;
+        pub mod list_role_policies;
+        pub mod list_role_tags;
+        pub mod list_roles;
+        pub mod put_role_permissions_boundary;
+        pub mod put_role_policy;
+        pub mod tag_role;
+        pub mod untag_role;
+        pub mod update_assume_role_policy;
+        pub mod update_role;
+        pub mod update_role_description;
+    }
+    pub mod user {
+        pub mod attach_user_policy;
+        pub mod create_user;
+        pub mod delete_user;
+        pub mod delete_user_permissions_boundary;
+        pub mod delete_user_policy;
+        pub mod detach_user_policy;
+        pub mod get_user;
+        pub mod get_user_policy;
+        pub mod list_attached_user_policies;
+        pub mod list_user_policies;
+        pub mod list_user_tags;
+        pub mod list_users;
+        pub mod put_user_permissions_boundary;
+        pub mod put_user_policy;
+        pub mod tag_user;
+        pub mod untag_user;
+        pub mod update_user;
+    }
+}
+
 pub mod ssm {
     pub mod parameter {
         pub mod add_tags_to_resource;
@@ -182,7 +282,11 @@ pub mod ssm {
 
 pub mod sts {
     pub mod identity {
+        pub mod answer;
+        pub mod assume_role;
+        pub mod get_access_key_info;
         pub mod get_caller_identity;
+        pub mod get_session_token;
     }
 }
 
@@ -291,6 +395,89 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
     Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AddRoleToInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::add_role_to_instance_profile::add_role_to_instance_profile(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AddUserToGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::add_user_to_group::add_user_to_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AttachGroupPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::attach_group_policy::attach_group_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AttachRolePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::attach_role_policy::attach_role_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "AttachUserPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::attach_user_policy::attach_user_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateAccessKey", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::access_key::create_access_key::create_access_key(tx, q.read()?)?)))) },
+    Action { name: "CreateAccountAlias", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::account::create_account_alias::create_account_alias(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::create_group::create_group(tx, q.read()?)?)))) },
+    Action { name: "CreateInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::instance_profile::create_instance_profile::create_instance_profile(tx, q.read()?)?)))) },
+    Action { name: "CreatePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::create_policy::create_policy(tx, q.read()?)?)))) },
+    Action { name: "CreatePolicyVersion", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::create_policy_version::create_policy_version(tx, q.read()?)?)))) },
+    Action { name: "CreateRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::create_role::create_role(tx, q.read()?)?)))) },
+    Action { name: "CreateUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::create_user::create_user(tx, q.read()?)?)))) },
+    Action { name: "DeleteAccessKey", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::access_key::delete_access_key::delete_access_key(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteAccountAlias", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::account::delete_account_alias::delete_account_alias(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::delete_group::delete_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteGroupPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::delete_group_policy::delete_group_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::delete_instance_profile::delete_instance_profile(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeletePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::policy::delete_policy::delete_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeletePolicyVersion", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::policy::delete_policy_version::delete_policy_version(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::delete_role::delete_role(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRolePermissionsBoundary", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::delete_role_permissions_boundary::delete_role_permissions_boundary(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRolePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::delete_role_policy::delete_role_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::delete_user::delete_user(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteUserPermissionsBoundary", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::delete_user_permissions_boundary::delete_user_permissions_boundary(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteUserPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::delete_user_policy::delete_user_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DetachGroupPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::detach_group_policy::detach_group_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DetachRolePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::detach_role_policy::detach_role_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DetachUserPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::detach_user_policy::detach_user_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "GetAccessKeyLastUsed", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::access_key::get_access_key_last_used::get_access_key_last_used(tx, q.read()?)?)))) },
+    Action { name: "GetAccountSummary", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::account::get_account_summary::get_account_summary(tx, q.read()?)?)))) },
+    Action { name: "GetGroup", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::get_group::get_group(tx, q.read()?)?)))) },
+    Action { name: "GetGroupPolicy", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::get_group_policy::get_group_policy(tx, q.read()?)?)))) },
+    Action { name: "GetInstanceProfile", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::instance_profile::get_instance_profile::get_instance_profile(tx, q.read()?)?)))) },
+    Action { name: "GetPolicy", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::get_policy::get_policy(tx, q.read()?)?)))) },
+    Action { name: "GetPolicyVersion", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::get_policy_version::get_policy_version(tx, q.read()?)?)))) },
+    Action { name: "GetRole", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::get_role::get_role(tx, q.read()?)?)))) },
+    Action { name: "GetRolePolicy", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::get_role_policy::get_role_policy(tx, q.read()?)?)))) },
+    Action { name: "GetUser", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::get_user::get_user(tx, q.read()?)?)))) },
+    Action { name: "GetUserPolicy", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::get_user_policy::get_user_policy(tx, q.read()?)?)))) },
+    Action { name: "ListAccessKeys", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::access_key::list_access_keys::list_access_keys(tx, q.read()?)?)))) },
+    Action { name: "ListAccountAliases", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::account::list_account_aliases::list_account_aliases(tx, q.read()?)?)))) },
+    Action { name: "ListAttachedGroupPolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::list_attached_group_policies::list_attached_group_policies(tx, q.read()?)?)))) },
+    Action { name: "ListAttachedRolePolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::list_attached_role_policies::list_attached_role_policies(tx, q.read()?)?)))) },
+    Action { name: "ListAttachedUserPolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::list_attached_user_policies::list_attached_user_policies(tx, q.read()?)?)))) },
+    Action { name: "ListEntitiesForPolicy", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::list_entities_for_policy::list_entities_for_policy(tx, q.read()?)?)))) },
+    Action { name: "ListGroupPolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::list_group_policies::list_group_policies(tx, q.read()?)?)))) },
+    Action { name: "ListGroups", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::list_groups::list_groups(tx, q.read()?)?)))) },
+    Action { name: "ListGroupsForUser", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::group::list_groups_for_user::list_groups_for_user(tx, q.read()?)?)))) },
+    Action { name: "ListInstanceProfileTags", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::instance_profile::list_instance_profile_tags::list_instance_profile_tags(tx, q.read()?)?)))) },
+    Action { name: "ListInstanceProfiles", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::instance_profile::list_instance_profiles::list_instance_profiles(tx, q.read()?)?)))) },
+    Action { name: "ListInstanceProfilesForRole", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::instance_profile::list_instance_profiles_for_role::list_instance_profiles_for_role(tx, q.read()?)?)))) },
+    Action { name: "ListPolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::list_policies::list_policies(tx, q.read()?)?)))) },
+    Action { name: "ListPolicyTags", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::list_policy_tags::list_policy_tags(tx, q.read()?)?)))) },
+    Action { name: "ListPolicyVersions", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::policy::list_policy_versions::list_policy_versions(tx, q.read()?)?)))) },
+    Action { name: "ListRolePolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::list_role_policies::list_role_policies(tx, q.read()?)?)))) },
+    Action { name: "ListRoleTags", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::list_role_tags::list_role_tags(tx, q.read()?)?)))) },
+    Action { name: "ListRoles", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::list_roles::list_roles(tx, q.read()?)?)))) },
+    Action { name: "ListUserPolicies", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::list_user_policies::list_user_policies(tx, q.read()?)?)))) },
+    Action { name: "ListUserTags", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::list_user_tags::list_user_tags(tx, q.read()?)?)))) },
+    Action { name: "ListUsers", service: Service::Iam, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::user::list_users::list_users(tx, q.read()?)?)))) },
+    Action { name: "PutGroupPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::put_group_policy::put_group_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "PutRolePermissionsBoundary", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::put_role_permissions_boundary::put_role_permissions_boundary(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "PutRolePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::put_role_policy::put_role_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "PutUserPermissionsBoundary", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::put_user_permissions_boundary::put_user_permissions_boundary(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "PutUserPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::put_user_policy::put_user_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "RemoveRoleFromInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::remove_role_from_instance_profile::remove_role_from_instance_profile(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "RemoveUserFromGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::remove_user_from_group::remove_user_from_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "SetDefaultPolicyVersion", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::policy::set_default_policy_version::set_default_policy_version(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "TagInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::tag_instance_profile::tag_instance_profile(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "TagPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::policy::tag_policy::tag_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "TagRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::tag_role::tag_role(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "TagUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::tag_user::tag_user(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UntagInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::untag_instance_profile::untag_instance_profile(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UntagPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::policy::untag_policy::untag_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UntagRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::untag_role::untag_role(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UntagUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::untag_user::untag_user(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UpdateAccessKey", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::access_key::update_access_key::update_access_key(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UpdateAssumeRolePolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::role::update_assume_role_policy::update_assume_role_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UpdateGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::update_group::update_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UpdateRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::update_role::update_role(tx, q.read()?)?)))) },
+    Action { name: "UpdateRoleDescription", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::update_role_description::update_role_description(tx, q.read()?)?)))) },
+    Action { name: "UpdateUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::update_user::update_user(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AddTagsToResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::add_tags_to_resource::add_tags_to_resource(tx, q.read()?)?)))) },
     Action { name: "DeleteParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameter::delete_parameter(tx, q.read()?)?)))) },
     Action { name: "DeleteParameters", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameters::delete_parameters(tx, q.read()?)?)))) },
@@ -301,5 +488,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ListTagsForResource", service: Service::Ssm, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::list_tags_for_resource::list_tags_for_resource(tx, q.read()?)?)))) },
     Action { name: "PutParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::put_parameter::put_parameter(tx, q.read()?)?)))) },
     Action { name: "RemoveTagsFromResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::remove_tags_from_resource::remove_tags_from_resource(tx, q.read()?)?)))) },
+    Action { name: "AssumeRole", service: Service::Sts, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(sts::identity::assume_role::assume_role(tx, q.read()?)?)))) },
+    Action { name: "GetAccessKeyInfo", service: Service::Sts, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(sts::identity::get_access_key_info::get_access_key_info(tx, q.read()?)?)))) },
     Action { name: "GetCallerIdentity", service: Service::Sts, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(sts::identity::get_caller_identity::get_caller_identity(tx, q.read()?)?)))) },
+    Action { name: "GetSessionToken", service: Service::Sts, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(sts::identity::get_session_token::get_session_token(tx, q.read()?)?)))) },
 ];
