@@ -17,6 +17,7 @@ use awan_state::{Record, Tenant, Tx};
 use ipnet::Ipv4Net;
 
 use crate::actions::ec2::interface::create_network_interface;
+use crate::actions::ec2::flow_log::delete_flow_logs::remove_of;
 use crate::error::{Error, Result};
 use crate::token;
 
@@ -112,8 +113,9 @@ fn default_group(tx: &mut Tx<Tenant>, vpc: &VpcId) {
     tx.put(SecurityGroup { home, id, vpc: vpc.clone(), name, description, rules, created });
 }
 
-/// Removes a record and its tags.
+/// Removes a record, its tags, and the logs of its traffic.
 pub fn remove<R: Record<Writer = Tenant>>(tx: &mut Tx<Tenant>, id: &R::Id) {
+    remove_of(tx, &id.to_string());
     tx.remove::<Tags>(&id.to_string());
     tx.remove::<R>(id);
 }

@@ -288,12 +288,15 @@ fn erase_identities(tx: &mut Tx<Operator>, home: &Home) {
 
 /// Removes every record of a home. Its instances are over.
 fn erase(tx: &mut Tx<Operator>, home: &Home) {
+    use awan_model::egress_only::EgressOnlyGateway;
+    use awan_model::flow_log::FlowLog;
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
     use awan_model::options::AccountOptions;
     use awan_model::parameter::Parameter;
     use awan_model::placement_group::PlacementGroup;
+    use awan_model::peering::{Peering, PeeringAnswer};
     use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
@@ -323,6 +326,10 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             RouteTable,
             InternetGateway,
             PrefixList,
+            EgressOnlyGateway,
+            FlowLog,
+            Peering,
+            PeeringAnswer,
             Subnet,
             Vpc,
             KeyPair,

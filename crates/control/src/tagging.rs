@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use awan_model::address::Address;
 use awan_model::fleet::Fleet;
+use awan_model::egress_only::EgressOnlyGateway;
+use awan_model::flow_log::FlowLog;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::image::Image;
@@ -22,6 +24,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Record, Tenant, Tx};
 use awan_wire::ec2;
 
+use crate::actions::ec2::peering::peerings as peering;
 use crate::error::{Code, Error, Result, invalid, refuse, unsupported};
 
 /// EC2's limits, from "Tag restrictions".
@@ -49,6 +52,9 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("lt-", "launch-template"),
         ("pg-", "placement-group"),
         ("fleet-", "fleet"),
+        ("pcx-", "vpc-peering-connection"),
+        ("eigw-", "egress-only-internet-gateway"),
+        ("fl-", "vpc-flow-log"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -83,6 +89,9 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
             Ok(())
         }
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
+        Some("vpc-peering-connection") => peering::read(tx, &id.parse()?).map(drop),
+        Some("egress-only-internet-gateway") => there::<EgressOnlyGateway>(tx, id),
+        Some("vpc-flow-log") => there::<FlowLog>(tx, id),
         _ => Err(no_such_id(id)),
     }
 }
@@ -201,6 +210,9 @@ fn kind_known(kind: &str) -> Option<()> {
         "launch-template",
         "placement-group",
         "fleet",
+        "vpc-peering-connection",
+        "egress-only-internet-gateway",
+        "vpc-flow-log",
         "spot-instances-request",
         "snapshot",
     ];

@@ -144,6 +144,9 @@ id!(CidrReservationId, "scr", "InvalidSubnetCidrReservationId.Malformed");
 id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
 id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");
 id!(EndpointId, "vpce", "InvalidVpcEndpointId.Malformed");
+id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
+id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");
+id!(FlowLogId, "fl", "InvalidFlowLogId.Malformed");
 
 /// A host of the installation: a name that its operator chose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

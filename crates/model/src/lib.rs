@@ -5,6 +5,8 @@
 pub mod account;
 pub mod address;
 pub mod fleet;
+pub mod egress_only;
+pub mod flow_log;
 pub mod gateway;
 pub mod group;
 pub mod host;
@@ -22,6 +24,7 @@ pub mod parameter;
 pub mod options;
 pub mod placement_group;
 pub mod nat;
+pub mod peering;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;

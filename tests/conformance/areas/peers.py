@@ -16,7 +16,54 @@ def old_list(home):
     return id
 
 
+def new_peering(home):
+    """Asked, and by the same account."""
+    asked = {"VpcId": home.vpc, "PeerVpcId": home.new_vpc(), "TagSpecifications": named("vpc-peering-connection")}
+    return home.ec2.create_vpc_peering_connection(**asked)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+
+
+def new_active(home):
+    id = new_peering(home)
+    home.ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=id)
+    return id
+
+
+def new_egress_only(home):
+    made = home.ec2.create_egress_only_internet_gateway(VpcId=home.own_vpc, TagSpecifications=named("egress-only-internet-gateway"))
+    return made["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
+
+
+def flow_log(home):
+    return {
+        "ResourceType": "VPC",
+        "ResourceIds": [home.own_vpc],
+        "TrafficType": "ALL",
+        "LogDestinationType": "s3",
+        "LogDestination": f"arn:aws:s3:::canary-bucket/{next(COUNT)}/",
+        "TagSpecifications": named("vpc-flow-log"),
+    }
+
+
+def new_flow_log(home):
+    return home.ec2.create_flow_logs(**flow_log(home))["FlowLogIds"][0]
+
+
 CALLS = {
+    "AcceptVpcPeeringConnection": lambda h: {"VpcPeeringConnectionId": new_peering(h)},
+    "CreateEgressOnlyInternetGateway": lambda h: {"VpcId": h.own_vpc, "TagSpecifications": named("egress-only-internet-gateway")},
+    "CreateFlowLogs": flow_log,
+    "CreateVpcPeeringConnection": lambda h: {"VpcId": h.vpc, "PeerVpcId": h.new_vpc(), "TagSpecifications": named("vpc-peering-connection")},
+    "DeleteEgressOnlyInternetGateway": lambda h: {"EgressOnlyInternetGatewayId": new_egress_only(h)},
+    "DeleteFlowLogs": lambda h: {"FlowLogIds": [new_flow_log(h)]},
+    "DeleteVpcPeeringConnection": lambda h: {"VpcPeeringConnectionId": new_active(h)},
+    "DescribeEgressOnlyInternetGateways": lambda h: {"EgressOnlyInternetGatewayIds": [h.egress_only]},
+    "DescribeFlowLogs": lambda h: {"FlowLogIds": [h.flow_log]},
+    "DescribeVpcPeeringConnections": lambda h: {"VpcPeeringConnectionIds": [h.peering]},
+    "ModifyVpcPeeringConnectionOptions": lambda h: {
+        "VpcPeeringConnectionId": new_active(h),
+        "RequesterPeeringConnectionOptions": {"AllowDnsResolutionFromRemoteVpc": True},
+    },
+    "RejectVpcPeeringConnection": lambda h: {"VpcPeeringConnectionId": new_peering(h)},
     "CreateManagedPrefixList": lambda h: {
         "PrefixListName": f"list-{next(COUNT)}",
         "AddressFamily": "IPv6",
@@ -33,7 +80,30 @@ CALLS = {
     "RestoreManagedPrefixListVersion": lambda h: {"PrefixListId": old_list(h), "PreviousVersion": 1, "CurrentVersion": 2},
 }
 
+EGRESS_ONLY = "EgressOnlyInternetGatewayId Attachments.State Attachments.VpcId Tags.Key"
+FLOW_LOG = (
+    "CreationTime DeliverLogsStatus FlowLogId FlowLogStatus ResourceId TrafficType LogDestinationType LogDestination LogFormat "
+    "MaxAggregationInterval DestinationOptions.FileFormat DestinationOptions.PerHourPartition Tags.Key"
+)
+ENDS = "AccepterVpcInfo.OwnerId AccepterVpcInfo.Region AccepterVpcInfo.VpcId " + under(
+    "RequesterVpcInfo", "OwnerId Region VpcId CidrBlock CidrBlockSet.CidrBlock"
+)
+PEERING = f"VpcPeeringConnectionId Status.Code Status.Message Tags.Key {ENDS}"
+ACTIVE = f"{PEERING} AccepterVpcInfo.CidrBlock AccepterVpcInfo.PeeringOptions.AllowDnsResolutionFromRemoteVpc"
+
 READS = {
+    "AcceptVpcPeeringConnection": under("VpcPeeringConnection", ACTIVE),
+    "CreateEgressOnlyInternetGateway": under("EgressOnlyInternetGateway", EGRESS_ONLY),
+    "CreateFlowLogs": "FlowLogIds",
+    "CreateVpcPeeringConnection": under("VpcPeeringConnection", PEERING + " ExpirationTime"),
+    "DeleteEgressOnlyInternetGateway": "ReturnCode",
+    "DeleteFlowLogs": "",
+    "DeleteVpcPeeringConnection": "Return",
+    "DescribeEgressOnlyInternetGateways": under("EgressOnlyInternetGateways", EGRESS_ONLY),
+    "DescribeFlowLogs": under("FlowLogs", FLOW_LOG),
+    "DescribeVpcPeeringConnections": under("VpcPeeringConnections", ACTIVE),
+    "ModifyVpcPeeringConnectionOptions": "RequesterPeeringConnectionOptions.AllowDnsResolutionFromRemoteVpc",
+    "RejectVpcPeeringConnection": "Return",
     "CreateManagedPrefixList": under("PrefixList", LIST + " Tags.Key"),
     "DeleteManagedPrefixList": under("PrefixList", LIST),
     "DescribeManagedPrefixLists": under("PrefixLists", LIST + " Tags.Key"),
@@ -44,13 +114,28 @@ READS = {
     "RestoreManagedPrefixListVersion": under("PrefixList", LIST),
 }
 
-MADE = {"prefix_list": new_list}
+MADE = {"prefix_list": new_list, "peering": new_active, "egress_only": new_egress_only, "flow_log": new_flow_log}
 
-NAMES = {"prefix_list": ["PrefixListId", "PrefixListIds"]}
+NAMES = {
+    "prefix_list": ["PrefixListId", "PrefixListIds"],
+    "peering": ["VpcPeeringConnectionId", "VpcPeeringConnectionIds"],
+    "vpc": ["PeerVpcId"],
+    "egress_only": ["EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayIds"],
+    "flow_log": ["FlowLogIds"],
+}
 
-TAGGED = ["prefix_list"]
+NESTED = [
+    ("CreateFlowLogs", "vpc", lambda id: {"ResourceIds": [id]}),
+    ("CreateFlowLogs", "subnet", lambda id: {"ResourceType": "Subnet", "ResourceIds": [id]}),
+    ("CreateFlowLogs", "interface", lambda id: {"ResourceType": "NetworkInterface", "ResourceIds": [id]}),
+]
+
+TAGGED = ["prefix_list", "peering", "egress_only", "flow_log"]
 
 
 def FILTERS(home):
     yield "DescribeManagedPrefixLists", "prefix-list-id", [home.prefix_list]
     yield "DescribeManagedPrefixLists", "owner-id", [home.tenant.id]
+    yield "DescribeVpcPeeringConnections", "vpc-peering-connection-id", [home.peering]
+    yield "DescribeVpcPeeringConnections", "requester-vpc-info.owner-id", [home.tenant.id]
+    yield "DescribeFlowLogs", "resource-id", [home.own_vpc]

@@ -1,5 +1,6 @@
 //! DeleteVpc. What a VPC was made with goes with it; whatever else is in it holds it.
 
+use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::id::VpcId;
 use awan_model::interface::NetworkInterface;
@@ -9,6 +10,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use crate::actions::ec2::peering::peerings;
 use crate::error::{Result, dependency, missing};
 use crate::network;
 
@@ -34,6 +36,8 @@ fn is_used(tx: &mut Tx<Tenant>, id: &VpcId) -> bool {
         || network::gateway_of(tx, id).is_some()
         || tx.list::<SecurityGroup>().iter().any(|g| g.vpc == *id && g.name != SecurityGroup::DEFAULT)
         || tx.list::<RouteTable>().iter().any(|t| t.vpc == *id && !t.main)
+        || tx.list::<EgressOnlyGateway>().iter().any(|g| g.vpc == *id)
+        || !peerings::of_vpc(tx, id).is_empty()
 }
 
 #[cfg(test)]
