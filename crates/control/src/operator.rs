@@ -295,8 +295,8 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::key_pair::KeyPair;
     use awan_model::options::AccountOptions;
     use awan_model::parameter::Parameter;
-    use awan_model::placement_group::PlacementGroup;
     use awan_model::peering::{Peering, PeeringAnswer};
+    use awan_model::placement_group::PlacementGroup;
     use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;

@@ -72,7 +72,10 @@ mod tests {
         let ask = [("VpcId", vpc.as_str()), ("ClientToken", "once")];
         let made = call("CreateEgressOnlyInternetGateway", &ask).expect("makes");
         assert_eq!(call("CreateEgressOnlyInternetGateway", &ask).expect("the same"), made);
-        assert_eq!((Cloud::ids(&made, "state"), Cloud::ids(&made, "vpcId")), (vec!["attached".into()], vec![vpc.clone()]));
+        assert_eq!(
+            (Cloud::ids(&made, "state"), Cloud::ids(&made, "vpcId")),
+            (vec!["attached".into()], vec![vpc.clone()])
+        );
         let refusal = call("DeleteVpc", &[("VpcId", &vpc)]).expect_err("has a gateway");
         assert!(refusal.starts_with("DependencyViolation"), "{refusal}");
         let id = Cloud::ids(&made, "egressOnlyInternetGatewayId").remove(0);

@@ -96,7 +96,8 @@ pub fn create_flow_logs(tx: &mut Tx<Tenant>, req: ec2::CreateFlowLogsRequest) ->
 /// The id of what was made, or why it was not.
 fn add(tx: &mut Tx<Tenant>, log: FlowLog, tags: &[ec2::Tag]) -> Result<Result<String, ec2::UnsuccessfulItem>> {
     let all = tx.list::<FlowLog>();
-    let twin = |l: &FlowLog| (&l.resource, &l.destination, &l.traffic) == (&log.resource, &log.destination, &log.traffic);
+    let twin =
+        |l: &FlowLog| (&l.resource, &l.destination, &l.traffic) == (&log.resource, &log.destination, &log.traffic);
     if all.iter().any(|l| twin(l)) {
         let error = ec2::UnsuccessfulItemError {
             code: Some("FlowLogAlreadyExists".into()),
@@ -122,7 +123,9 @@ fn resources(tx: &mut Tx<Tenant>, kind: &str, ids: Vec<String>) -> Result<Vec<St
             "VPC" => drop(tx.get::<Vpc>(&id.parse()?)?),
             "Subnet" => drop(tx.get::<Subnet>(&id.parse()?)?),
             "NetworkInterface" => drop(tx.get::<NetworkInterface>(&id.parse()?)?),
-            "TransitGateway" | "TransitGatewayAttachment" | "RegionalNatGateway" => return Err(unsupported("ResourceType")),
+            "TransitGateway" | "TransitGatewayAttachment" | "RegionalNatGateway" => {
+                return Err(unsupported("ResourceType"));
+            }
             other => return Err(invalid_value(brief(other), "ResourceType")),
         }
     }
@@ -158,8 +161,11 @@ impl Asked {
             return Err(invalid(format!("LogGroupName is not applicable for {} delivery", brief(&kind))));
         }
         let of = |service: &str| {
-            let arn = arn.clone().ok_or_else(|| invalid(format!("LogDestination can't be empty if LogDestinationType is {service}.")))?;
-            let named = arn.split(':').nth(2) == Some(service) && arn.starts_with("arn:") && arn.split(':').count() >= 6;
+            let arn = arn
+                .clone()
+                .ok_or_else(|| invalid(format!("LogDestination can't be empty if LogDestinationType is {service}.")))?;
+            let named =
+                arn.split(':').nth(2) == Some(service) && arn.starts_with("arn:") && arn.split(':').count() >= 6;
             if named { Ok(arn) } else { Err(invalid_value(brief(&arn), "LogDestination")) }
         };
         match kind.as_str() {
@@ -170,7 +176,9 @@ impl Asked {
                 let empty = |name| invalid(format!("{name} can't be empty if LogDestinationType is cloud-watch-logs."));
                 let role = role.ok_or_else(|| empty("DeliverLogsPermissionArn"))?;
                 match (group, &arn) {
-                    (Some(_), Some(_)) => Err(invalid("Please only provide LogGroupName or only provide LogDestination.")),
+                    (Some(_), Some(_)) => {
+                        Err(invalid("Please only provide LogGroupName or only provide LogDestination."))
+                    }
                     (Some(group), None) => Ok(Destination::CloudWatch { arn: None, group, role }),
                     (None, Some(_)) => {
                         let arn = of("logs")?;
@@ -225,7 +233,11 @@ mod tests {
             ("ResourceId.1", "vpc-00000000000000001", "InvalidVpcID.NotFound"),
             ("TrafficType", "SOME", "InvalidParameterValue: Value (SOME) for parameter TrafficType is invalid."),
             ("LogDestination", "here", "InvalidParameterValue: Value (here) for parameter LogDestination is invalid."),
-            ("LogDestinationType", "cloud-watch-logs", "InvalidParameterValue: DeliverLogsPermissionArn can't be empty"),
+            (
+                "LogDestinationType",
+                "cloud-watch-logs",
+                "InvalidParameterValue: DeliverLogsPermissionArn can't be empty",
+            ),
             ("LogGroupName", "a", "InvalidParameterValue: LogGroupName is not applicable for s3 delivery"),
             ("DeliverLogsPermissionArn", "arn:x", "InvalidParameterValue: DeliverLogsPermissionArn is not applicable"),
             ("MaxAggregationInterval", "61", "InvalidParameterValue: Value (61) for parameter MaxAggregationInterval"),

@@ -80,7 +80,9 @@ mod tests {
         let first = id(&call("CreateFlowLogs", &ask).expect("makes"));
         call("DeleteFlowLogs", &[("FlowLogId.1", &first)]).expect("deletes");
         let refusal = call("DeleteFlowLogs", &[("FlowLogId.1", &first)]).expect_err("gone");
-        let expected = format!("InvalidFlowLogId.NotFound: These flow log ids in the input list are not found: [TotalCount: 1] {first}");
+        let expected = format!(
+            "InvalidFlowLogId.NotFound: These flow log ids in the input list are not found: [TotalCount: 1] {first}"
+        );
         assert_eq!(refusal, expected);
         assert_ne!(id(&call("CreateFlowLogs", &ask).expect("makes another")), first);
         cloud.audit();

@@ -78,7 +78,8 @@ mod tests {
         let other = vpc(&mut cloud, "other", "10.2.0.0/16");
         let id = asked(&mut cloud, &a, &other);
         let this = [("VpcPeeringConnectionId", id.as_str())];
-        let absent = format!("InvalidVpcPeeringConnectionID.NotFound: The vpcPeeringConnection ID '{id}' does not exist");
+        let absent =
+            format!("InvalidVpcPeeringConnectionID.NotFound: The vpcPeeringConnection ID '{id}' does not exist");
         for action in ["AcceptVpcPeeringConnection", "RejectVpcPeeringConnection", "DeleteVpcPeeringConnection"] {
             assert_eq!(cloud.tenant("third").call(action, &this).expect_err("not its own"), absent);
         }

@@ -110,7 +110,10 @@ mod tests {
         ];
         let made = cloud.tenant("acme").call("CreateVpcPeeringConnection", &ask).expect("asks");
         assert_eq!(Cloud::ids(&made, "code"), ["pending-acceptance"]);
-        assert!(made.contains("<value>bridge</value>") && made.contains("<cidrBlock>10.1.0.0/16</cidrBlock>"), "{made}");
+        assert!(
+            made.contains("<value>bridge</value>") && made.contains("<cidrBlock>10.1.0.0/16</cidrBlock>"),
+            "{made}"
+        );
         for ask in [[("VpcId", a.as_str()), ("PeerVpcId", &b)], [("VpcId", b.as_str()), ("PeerVpcId", &a)]] {
             let refusal = cloud.tenant("acme").call("CreateVpcPeeringConnection", &ask).expect_err("is asked already");
             assert!(refusal.starts_with("VpcPeeringConnectionAlreadyExists"), "{refusal}");
@@ -128,7 +131,10 @@ mod tests {
         let id = Cloud::ids(&made, "vpcPeeringConnectionId").remove(0);
         let refusal = cloud.tenant("acme").call("AcceptVpcPeeringConnection", &[("VpcPeeringConnectionId", &id)]);
         let refusal = refusal.expect_err("failed");
-        assert!(refusal.starts_with(&format!("InvalidStateTransition: Invalid state transition for {id}")), "{refusal}");
+        assert!(
+            refusal.starts_with(&format!("InvalidStateTransition: Invalid state transition for {id}")),
+            "{refusal}"
+        );
         for (name, value, expected) in [
             ("PeerVpcId", a.as_str(), "InvalidParameterValue: The VPC"),
             ("PeerVpcId", "vpc-00000000000000001", "InvalidVpcID.NotFound"),

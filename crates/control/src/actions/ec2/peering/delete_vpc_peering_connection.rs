@@ -44,7 +44,9 @@ mod tests {
         let refusal = call("DeleteVpcPeeringConnection", &this).expect_err("twice");
         assert_eq!(
             refusal,
-            format!("InvalidStateTransition: Invalid state transition for {id}, attempted to transition from deleted to deleting")
+            format!(
+                "InvalidStateTransition: Invalid state transition for {id}, attempted to transition from deleted to deleting"
+            )
         );
         let deleted = [("Filter.1.Name", "status-code"), ("Filter.1.Value.1", "deleted")];
         let shown = call("DescribeVpcPeeringConnections", &deleted).expect("answers");

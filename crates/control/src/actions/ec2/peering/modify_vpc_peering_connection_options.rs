@@ -63,8 +63,14 @@ fn wanted(options: ec2::PeeringConnectionOptionsRequest, whose: &str) -> Result<
         multipath_resilience_mode,
     } = options;
     for (there, name) in [
-        (allow_egress_from_local_classic_link_to_remote_vpc == Some(true), "AllowEgressFromLocalClassicLinkToRemoteVpc"),
-        (allow_egress_from_local_vpc_to_remote_classic_link == Some(true), "AllowEgressFromLocalVpcToRemoteClassicLink"),
+        (
+            allow_egress_from_local_classic_link_to_remote_vpc == Some(true),
+            "AllowEgressFromLocalClassicLinkToRemoteVpc",
+        ),
+        (
+            allow_egress_from_local_vpc_to_remote_classic_link == Some(true),
+            "AllowEgressFromLocalVpcToRemoteClassicLink",
+        ),
         (allow_multipath_resilience == Some(true), "AllowMultipathResilience"),
         (multipath_resilience_mode.is_some(), "MultipathResilienceMode"),
     ] {
@@ -75,7 +81,8 @@ fn wanted(options: ec2::PeeringConnectionOptionsRequest, whose: &str) -> Result<
 
 fn checked(tx: &mut Tx<Tenant>, dns: bool, vpc: &awan_model::id::VpcId) -> Result<bool> {
     if dns && !tx.find::<Vpc>(vpc).is_some_and(|vpc| vpc.dns_support && vpc.dns_hostnames) {
-        let message = format!("To enable DNS resolution, the VPC '{vpc}' must have DNS hostnames and DNS support enabled.");
+        let message =
+            format!("To enable DNS resolution, the VPC '{vpc}' must have DNS hostnames and DNS support enabled.");
         return Err(refuse(Code::DnsHostnamesDisabled, message));
     }
     Ok(dns)
@@ -105,7 +112,12 @@ mod tests {
         let this = ("VpcPeeringConnectionId", id.as_str());
         let dns = ("AccepterPeeringConnectionOptions.AllowDnsResolutionFromRemoteVpc", "true");
         let refusal = call("ModifyVpcPeeringConnectionOptions", &[this, dns]).expect_err("waits");
-        assert_eq!(refusal, format!("OperationNotPermitted: Peering {id} is not active. Peering options can be added only to active peerings."));
+        assert_eq!(
+            refusal,
+            format!(
+                "OperationNotPermitted: Peering {id} is not active. Peering options can be added only to active peerings."
+            )
+        );
         call("AcceptVpcPeeringConnection", &[this]).expect("accepts");
         let refusal = call("ModifyVpcPeeringConnectionOptions", &[this, dns]).expect_err("has no names");
         assert!(refusal.starts_with("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled"), "{refusal}");

@@ -36,7 +36,9 @@ mod tests {
         call("RejectVpcPeeringConnection", &this).expect("rejects");
         for action in ["RejectVpcPeeringConnection", "AcceptVpcPeeringConnection", "DeleteVpcPeeringConnection"] {
             let refusal = call(action, &this).expect_err("is rejected");
-            let begin = format!("InvalidStateTransition: Invalid state transition for {id}, attempted to transition from rejected to");
+            let begin = format!(
+                "InvalidStateTransition: Invalid state transition for {id}, attempted to transition from rejected to"
+            );
             assert!(refusal.starts_with(&begin), "{refusal}");
         }
         call("CreateVpcPeeringConnection", &ask).expect("asks again");
