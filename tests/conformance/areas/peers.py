@@ -138,4 +138,3 @@ def FILTERS(home):
     yield "DescribeManagedPrefixLists", "owner-id", [home.tenant.id]
     yield "DescribeVpcPeeringConnections", "vpc-peering-connection-id", [home.peering]
     yield "DescribeVpcPeeringConnections", "requester-vpc-info.owner-id", [home.tenant.id]
-    yield "DescribeFlowLogs", "resource-id", [home.own_vpc]
