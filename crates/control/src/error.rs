@@ -118,7 +118,6 @@ codes! {
     InvalidSsmResourceId "InvalidResourceId" 400,
     InvalidSnapshotInUse "InvalidSnapshot.InUse" 400,
     InvalidUserIdMalformed "InvalidUserID.Malformed" 400,
-    InvalidGatewayIdNotFound "InvalidGatewayID.NotFound" 400,
     InvalidStateTransition "InvalidStateTransition" 400,
     InvalidSubnetConflict "InvalidSubnet.Conflict" 400,
     InvalidSubnetRange "InvalidSubnet.Range" 400,

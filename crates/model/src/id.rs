@@ -144,8 +144,6 @@ id!(CidrReservationId, "scr", "InvalidSubnetCidrReservationId.Malformed");
 id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
 id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");
 id!(EndpointId, "vpce", "InvalidVpcEndpointId.Malformed");
-id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
-id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");
 id!(FlowLogId, "fl", "InvalidFlowLogId.Malformed");
 
 /// A host of the installation: a name that its operator chose.

@@ -25,7 +25,6 @@ pub mod placement_group;
 pub mod nat;
 pub mod parameter;
 pub mod peering;
-pub mod placement_group;
 pub mod plan;
 pub mod prefix_list;
 pub mod report;
