@@ -11,6 +11,11 @@ pub mod ec2 {
         pub mod disassociate_address;
         pub mod release_address;
     }
+    pub mod egress_only {
+        pub mod create_egress_only_internet_gateway;
+        pub mod delete_egress_only_internet_gateway;
+        pub mod describe_egress_only_internet_gateways;
+    }
     pub mod fleet {
         pub mod candidate;
         pub mod create_fleet;
@@ -19,6 +24,11 @@ pub mod ec2 {
         pub mod describe_fleet_instances;
         pub mod describe_fleets;
         pub mod shown;
+    }
+    pub mod flow_log {
+        pub mod create_flow_logs;
+        pub mod delete_flow_logs;
+        pub mod describe_flow_logs;
     }
     pub mod gateway {
         pub mod attach_internet_gateway;
@@ -90,6 +100,15 @@ pub mod ec2 {
         pub mod describe_key_pairs;
         pub mod format;
         pub mod import_key_pair;
+    }
+    pub mod peering {
+        pub mod accept_vpc_peering_connection;
+        pub mod create_vpc_peering_connection;
+        pub mod delete_vpc_peering_connection;
+        pub mod describe_vpc_peering_connections;
+        pub mod modify_vpc_peering_connection_options;
+        pub mod peerings;
+        pub mod reject_vpc_peering_connection;
     }
     pub mod placement {
         pub mod create_placement_group;
@@ -291,6 +310,7 @@ pub mod sts {
 }
 
 pub static ACTIONS: &[Action] = &[
+    Action { name: "AcceptVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::accept_vpc_peering_connection::accept_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
     Action { name: "AssignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_private_ip_addresses::assign_private_ip_addresses(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
@@ -299,7 +319,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
+    Action { name: "CreateEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::create_egress_only_internet_gateway::create_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
+    Action { name: "CreateFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::create_flow_logs::create_flow_logs(tx, q.read()?)?)))) },
     Action { name: "CreateInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::create_internet_gateway::create_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateKeyPair", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::key::create_key_pair::create_key_pair(cx, req?).await?) as _)) }) }) },
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
@@ -314,7 +336,10 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
+    Action { name: "CreateVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::create_vpc_peering_connection::create_vpc_peering_connection(tx, q.read()?)?)))) },
+    Action { name: "DeleteEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::delete_egress_only_internet_gateway::delete_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "DeleteFleets", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::delete_fleets::delete_fleets(tx, q.read()?)?)))) },
+    Action { name: "DeleteFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::delete_flow_logs::delete_flow_logs(tx, q.read()?)?)))) },
     Action { name: "DeleteInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::delete_internet_gateway::delete_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::delete_key_pair::delete_key_pair(tx, q.read()?)?)))) },
     Action { name: "DeleteLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template::delete_launch_template(tx, q.read()?)?)))) },
@@ -330,12 +355,15 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::delete_tags::delete_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::delete_volume::delete_volume(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_vpc::delete_vpc(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::delete_vpc_peering_connection::delete_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
+    Action { name: "DescribeEgressOnlyInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::describe_egress_only_internet_gateways::describe_egress_only_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
     Action { name: "DescribeFleets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleets::describe_fleets(tx, q.read()?)?)))) },
+    Action { name: "DescribeFlowLogs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::describe_flow_logs::describe_flow_logs(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_status::describe_instance_status(tx, q.read()?)?)))) },
@@ -361,6 +389,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
     Action { name: "DescribeVolumes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes::describe_volumes(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpc_attribute::describe_vpc_attribute(tx, q.read()?)?)))) },
+    Action { name: "DescribeVpcPeeringConnections", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::describe_vpc_peering_connections::describe_vpc_peering_connections(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpcs::describe_vpcs(tx, q.read()?)?)))) },
     Action { name: "DetachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::detach_internet_gateway::detach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DetachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::detach_network_interface::detach_network_interface(tx, q.read()?)?; Ok(None) }) },
@@ -382,7 +411,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::modify_network_interface_attribute::modify_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "RejectVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::reject_vpc_peering_connection::reject_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
