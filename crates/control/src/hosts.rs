@@ -223,7 +223,7 @@ fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
 }
 
 fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmReport> {
-    let VmSeen { home, id, run, phase, reboots, health, exit, metadata } = seen;
+    let VmSeen { home, id, run, phase, reboots, health, exit, metadata, disks, disk_changes, free_ports } = seen;
     let (run, phase, metadata) = (*run, *phase, *metadata);
     let old = tx.find_in::<VmReport>(home, id);
     let known = old.as_ref().filter(|o| o.run == run);
@@ -231,6 +231,8 @@ fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmRepor
         o.host == *host
             && (o.phase, o.reboots, o.health, o.metadata) == (phase, *reboots, *health, metadata)
             && o.exit == *exit
+            && (o.disk_changes, o.free_ports) == (*disk_changes, *free_ports)
+            && o.disks == *disks
     }) {
         return None;
     }
@@ -246,7 +248,21 @@ fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmRepor
     }
     let at = known.filter(|o| o.phase == phase).map_or(tx.now(), |o| o.at);
     let (home, id, host, exit) = (home.clone(), id.clone(), host.clone(), exit.clone());
-    Some(VmReport { home, id, host, run, phase, reboots: *reboots, health: *health, exit, metadata, at })
+    Some(VmReport {
+        home,
+        id,
+        host,
+        run,
+        phase,
+        reboots: *reboots,
+        health: *health,
+        exit,
+        metadata,
+        disks: disks.clone(),
+        disk_changes: *disk_changes,
+        free_ports: *free_ports,
+        at,
+    })
 }
 
 fn order(phase: Phase) -> u8 {

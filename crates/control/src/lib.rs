@@ -10,6 +10,7 @@ pub mod audit;
 pub mod auth;
 pub mod control;
 pub mod describe;
+mod disks;
 pub mod dispatch;
 pub mod error;
 pub mod hosts;

@@ -300,7 +300,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::prefix_list::PrefixList;
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
-    use awan_model::volume::Volume;
+    use awan_model::volume::{EbsDefaults, Volume};
     tx.as_system(|tx| {
         // Of runs that are declared over, and not yet given back.
         for place in tx.all_in::<Placement>(home) {
@@ -321,6 +321,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             Instance,
             NetworkInterface,
             Volume,
+            EbsDefaults,
             Address,
             SecurityGroup,
             RouteTable,

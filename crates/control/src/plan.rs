@@ -103,6 +103,7 @@ fn vm(
 ) -> Option<VmPlan> {
     let image = tx.find_by::<Image>("image", instance.image.as_str());
     let boot = image.map_or(Boot::Firmware, |image| image.boot.clone());
+    let volumes = attached(tx, instance);
     Some(VmPlan {
         home: instance.home.clone(),
         id: instance.id.clone(),
@@ -115,10 +116,28 @@ fn vm(
         memory_mib: place.memory_mib,
         boot,
         image: instance.image.clone(),
-        disks: vec![DiskPlan { volume: instance.root_volume.clone(), device: instance.root_device.clone() }],
+        disks: volumes.iter().filter_map(|v| disk(v)).collect(),
+        yank: volumes.iter().filter(|v| is_forced(v)).map(|v| v.id.clone()).collect(),
+        disk_changes: instance.disk_changes,
         interfaces: interfaces.iter().map(|eni| eni.id.clone()).collect(),
         metadata: metadata(tx, instance),
     })
+}
+
+fn attached(tx: &mut Tx<System>, instance: &Instance) -> Vec<Arc<Volume>> {
+    let all = std::iter::once(&instance.root_volume).chain(&instance.data_volumes);
+    let found: Vec<_> = all.filter_map(|id| tx.find_in::<Volume>(&instance.home, id)).collect();
+    found.into_iter().filter(|volume| volume.is_attached_to(&instance.id)).collect()
+}
+
+/// What is to go is in no plan.
+fn disk(volume: &Volume) -> Option<DiskPlan> {
+    let attachment = volume.attachment.as_ref().filter(|a| a.detach.is_none())?;
+    Some(DiskPlan { volume: volume.id.clone(), device: attachment.device.clone() })
+}
+
+fn is_forced(volume: &Volume) -> bool {
+    volume.attachment.as_ref().and_then(|a| a.detach).is_some_and(|detach| detach.force)
 }
 
 fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {

@@ -3,17 +3,24 @@
 //! **Invariants.** A reconciler reads, decides and writes; it has no other input, no effect, and never retries by
 //! itself. Running it again changes nothing.
 
+mod disks;
 mod expire;
 mod release;
 mod settle;
 mod terminate;
 
-use awan_model::instance::Instance;
+use awan_model::instance::{Instance, Phase, VmReport};
 use awan_state::{Millis, Ref, System, Tx};
 
 pub use expire::VISIBLE_MS;
 
 use crate::error::Result;
+
+/// Whether nothing follows from what is known about an instance.
+pub fn is_settled(tx: &mut Tx<System>, at: &Ref<Instance>) -> bool {
+    let report = tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id));
+    report.is_none_or(|r| r.phase != Phase::Exited) && disks::unsettled(tx, at).is_empty()
+}
 
 /// When to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,5 +35,6 @@ pub fn instance(tx: &mut Tx<System>, at: &Ref<Instance>) -> Result<Next> {
     release::release(tx, at);
     settle::settle(tx, at);
     terminate::terminate(tx, at);
+    disks::disks(tx, at);
     Ok(expire::expire(tx, at))
 }

@@ -23,6 +23,7 @@ use ipnet::Ipv4Net;
 
 use self::rule::Guests;
 pub use self::rule::Rule;
+use crate::disks;
 use crate::error::{Code, Error, Result, refuse};
 
 /// The room on every host that is alive, counted once for all instances of one request.
@@ -82,7 +83,7 @@ impl Room {
     /// Gives an instance its place for the current run: a host, its root volume's bytes, and a public address if it
     /// wants one.
     pub fn place(&mut self, tx: &mut Tx<Tenant>, instance: &Instance, kind: &InstanceType) -> Result<()> {
-        let volumes = attached(tx, instance);
+        let volumes = disks::attached(tx, instance);
         let bound = volumes.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id));
         let unplaced: Vec<_> =
             volumes.iter().filter(|v| tx.find::<VolumePlacement>(&v.id).is_none()).cloned().collect();
@@ -235,8 +236,44 @@ pub fn public_address(tx: &mut Tx<Tenant>, wanted: Option<Ipv4Addr>) -> Result<I
     })
 }
 
-fn attached(tx: &mut Tx<Tenant>, instance: &Instance) -> Vec<Arc<Volume>> {
-    tx.find::<Volume>(&instance.root_volume).into_iter().collect()
+/// Gives the bytes of a volume that is attached to an instance their place: on the host where the instance's disks are.
+/// One that was never attached before has none; the host makes them.
+pub fn lay(tx: &mut Tx<Tenant>, volume: &Volume, instance: &Instance) -> Result<()> {
+    let others = disks::attached(tx, instance);
+    let host = others.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id)).map(|place| place.host.clone());
+    let host = host.or_else(|| tx.find::<Placement>(&instance.id).map(|place| place.host.clone()));
+    let (Some(host), id) = (host, &volume.id) else { return Ok(()) };
+    match tx.find::<VolumePlacement>(id) {
+        Some(place) if place.host == host => Ok(()),
+        Some(_) => Err(refuse(
+            Code::UnsupportedOperation,
+            format!("The bytes of '{id}' lie on another host than those of '{}'; they cannot move yet", instance.id),
+        )),
+        None => occupy(tx, volume, host, volume.size_gib),
+    }
+}
+
+/// Makes room for what a volume grows by. One that has no bytes yet needs none.
+pub fn grow(tx: &mut Tx<Tenant>, volume: &Volume, size_gib: u32) -> Result<()> {
+    match tx.find::<VolumePlacement>(&volume.id) {
+        Some(place) if size_gib > place.size_gib => {
+            let volume = Volume { size_gib, ..volume.clone() };
+            occupy(tx, &volume, place.host.clone(), size_gib - place.size_gib)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn occupy(tx: &mut Tx<Tenant>, volume: &Volume, host: HostId, more_gib: u32) -> Result<()> {
+    let room = Room::count(tx);
+    let left = room.hosts.iter().find(|on| on.host.id == host).map_or(0, |on| on.left.disk_gib);
+    if left < u64::from(more_gib) {
+        let message = "There is not enough capacity to fulfill your EBS volume provision request.";
+        return Err(refuse(Code::InsufficientVolumeCapacity, message));
+    }
+    let (home, id, size_gib) = (volume.home.clone(), volume.id.clone(), volume.size_gib);
+    tx.as_system(|tx| tx.put(VolumePlacement { home, id, host, size_gib }));
+    Ok(())
 }
 
 pub fn no_capacity(kind: &str, zone: &str) -> Error {

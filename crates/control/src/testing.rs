@@ -1,14 +1,14 @@
 //! A whole cloud for tests: memory store, one pretended host, a clock that stands still.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awan_model::account::root_arn;
 use awan_model::host::Capacity;
-use awan_model::id::{HostId, InstanceId};
+use awan_model::id::{HostId, InstanceId, VolumeId};
 use awan_model::image::Boot;
-use awan_model::instance::{Exit, Health, Instance, Phase, Placement, VmReport, state};
+use awan_model::instance::{DiskSeen, Exit, Health, Instance, Phase, Placement, VmReport, state};
 use awan_model::plan::PROTOCOL;
 use awan_model::report::{Report, VmSeen};
 use awan_model::volume::Volume;
@@ -130,13 +130,31 @@ impl Cloud {
     pub fn settle(&mut self) {
         for _ in 0..3 {
             let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+            let planned = plans.values().flat_map(|p| &p.volumes);
+            let sizes: HashMap<_, _> = planned.map(|v| (v.id.clone(), v.size_gib)).collect();
             let vms = plans.into_values().flat_map(|p| p.vms).map(|vm| {
                 let on = vm.wish == awan_model::instance::Wish::On;
                 let phase = if on { Phase::Running } else { Phase::Exited };
                 let exit = (!on).then_some(Exit::Asked);
                 let metadata = vm.metadata.options.changes;
-                let (reboots, health) = (vm.reboots, Health::Ok);
-                VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots, health, exit, metadata }
+                let size = |id: &VolumeId| sizes.get(id).copied().unwrap_or_default();
+                let seen = |id: &VolumeId| DiskSeen { volume: id.clone(), size_gib: size(id), attached: true };
+                let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|disk| seen(&disk.volume)).collect();
+                let (run, reboots, disk_changes) = (vm.run, vm.reboots, vm.disk_changes);
+                let free_ports = 5_u32.saturating_sub(u32::try_from(disks.len()).unwrap_or_default());
+                VmSeen {
+                    home: vm.home,
+                    id: vm.id,
+                    run,
+                    phase,
+                    reboots,
+                    health: Health::Ok,
+                    exit,
+                    metadata,
+                    disks,
+                    disk_changes,
+                    free_ports,
+                }
             });
             let vms = vms.collect();
             self.report(vms);
@@ -163,6 +181,9 @@ impl Cloud {
             health: Health::Initializing,
             exit: Some(exit),
             metadata: 0,
+            disks: Vec::new(),
+            disk_changes: instance.disk_changes,
+            free_ports: 0,
         };
         self.report(vec![seen]);
     }
@@ -312,6 +333,16 @@ impl Account<'_> {
         let mut ids = Cloud::ids(&self.call("RunInstances", &all)?, "instanceId");
         ids.sort();
         Ok(ids)
+    }
+
+    /// An empty volume of 1 GiB.
+    pub fn volume(&mut self, zone: &str) -> String {
+        let made = self.call("CreateVolume", &[("AvailabilityZone", zone), ("Size", "1")]).expect("makes a volume");
+        Cloud::ids(&made, "volumeId").remove(0)
+    }
+
+    pub fn attach(&mut self, volume: &str, instance: &str, device: &str) -> Result<String, String> {
+        self.call("AttachVolume", &[("VolumeId", volume), ("InstanceId", instance), ("Device", device)])
     }
 
     pub fn default_group(&mut self) -> String {

@@ -119,7 +119,7 @@ pub fn reconcile_all(db: &Db, instances: &BTreeSet<(String, String)>) -> Result<
         let Ok(id) = id.parse() else { continue };
         let at = Ref::<Instance>::new(&Home::new(account, region), &id);
         // Looks first: most reports change nothing that has consequences.
-        if !db.read(System, |tx| settled(tx, &at)) {
+        if !db.read(System, |tx| reconcile::is_settled(tx, &at)) {
             let cause = format!("reconcile {id}");
             match db.transact_blocking(System, &cause, |tx| reconcile::instance(tx, &at)) {
                 Ok(reconcile::Next::At(time)) => soonest = Some(soonest.map_or(time, |s: Millis| s.min(time))),
@@ -132,12 +132,6 @@ pub fn reconcile_all(db: &Db, instances: &BTreeSet<(String, String)>) -> Result<
         }
     }
     failed.map_or(Ok(soonest), Err)
-}
-
-/// Nothing follows from what is known about it.
-fn settled(tx: &mut awan_state::Tx<System>, at: &Ref<Instance>) -> bool {
-    use awan_model::instance::{Phase, VmReport};
-    tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id)).is_none_or(|r| r.phase != Phase::Exited)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use awan_control::{Control, Settings, audit, http, plan, turn};
 use awan_model::host::Capacity;
 use awan_model::id::HostId;
 use awan_model::image::Boot;
-use awan_model::instance::{Exit, Health, Phase, Wish};
-use awan_model::plan::PROTOCOL;
+use awan_model::instance::{DiskSeen, Exit, Health, Phase, Wish};
+use awan_model::plan::{DiskPlan, PROTOCOL};
 use awan_model::report::{Answer, Report, VmSeen};
 use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System};
 use awan_wire::sigv4;
@@ -91,8 +91,21 @@ impl Cloud {
             let phase = if on { Phase::Running } else { Phase::Exited };
             let exit = (!on).then_some(Exit::Asked);
             let metadata = vm.metadata.options.changes;
-            let (reboots, health) = (vm.reboots, Health::Ok);
-            VmSeen { home: vm.home, id: vm.id, run: vm.run, phase, reboots, health, exit, metadata }
+            let seen = |disk: &DiskPlan| DiskSeen { volume: disk.volume.clone(), size_gib: u32::MAX, attached: true };
+            let disks = vm.disks.iter().filter(|_| on).map(seen).collect();
+            VmSeen {
+                home: vm.home,
+                id: vm.id,
+                run: vm.run,
+                phase,
+                reboots: vm.reboots,
+                health: Health::Ok,
+                exit,
+                metadata,
+                disks,
+                disk_changes: vm.disk_changes,
+                free_ports: 4,
+            }
         });
         let report = Report {
             protocol: PROTOCOL,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use awan_model::host::Capacity;
 use awan_model::id::HostId;
-use awan_model::instance::Phase;
+use awan_model::instance::{DiskSeen, Phase};
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Answer, Ask, Inventory, Report, VmSeen, VolumeSeen};
 use tokio::sync::Notify;
@@ -181,7 +181,7 @@ impl Agent {
         self.take_steps(&plan, networks, &under_way, &seen);
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen).await?;
-        self.report(&plan, &seen, volumes);
+        self.report(&plan, &under_way, &seen, volumes);
         self.pause = began.elapsed().min(PAUSE_MAX);
         Ok(())
     }
@@ -193,6 +193,7 @@ impl Agent {
                 // A guest must never run without its rules.
                 Effect::Start(_) if !networks => continue,
                 Effect::Start(vm) => parts.needs(vm),
+                Effect::Attach(_, volume) => parts.disk(volume),
                 _ => Ok(Needs::default()),
             };
             self.steps.take(&self.drivers, effect, needs);
@@ -231,14 +232,15 @@ impl Agent {
         Ok(present)
     }
 
-    fn report(&mut self, plan: &HostPlan, seen: &[SeenVm], volumes: Vec<VolumeSeen>) {
-        let homes: HashMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, &vm.home)).collect();
+    fn report(&mut self, plan: &HostPlan, under_way: &UnderWay, seen: &[SeenVm], volumes: Vec<VolumeSeen>) {
+        let planned: HashMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, vm)).collect();
         let served = self.network_done.as_ref().map(|done| &done.vms);
         let served: HashMap<_, _> =
             served.into_iter().flatten().map(|vm| (&vm.id, vm.metadata.options.changes)).collect();
         let vms = seen.iter().filter_map(|vm| {
+            let planned = planned.get(&vm.id)?;
             Some(VmSeen {
-                home: (*homes.get(&vm.id)?).clone(),
+                home: planned.home.clone(),
                 id: vm.id.clone(),
                 run: vm.run,
                 phase: vm.phase,
@@ -246,6 +248,9 @@ impl Agent {
                 health: self.health.of(&vm.id),
                 exit: vm.exit.clone(),
                 metadata: served.get(&vm.id).copied().unwrap_or_default(),
+                disks: disks(vm, under_way),
+                disk_changes: planned.disk_changes,
+                free_ports: vm.free_ports,
             })
         });
         let vms = vms.collect();
@@ -272,6 +277,14 @@ impl Agent {
     }
 }
 
+/// What a machine has, and what a step that began earlier may be giving to it just now.
+fn disks(vm: &SeenVm, under_way: &UnderWay) -> Vec<DiskSeen> {
+    let mut disks = vm.disks.clone();
+    let coming = under_way.coming(&vm.id).filter(|id| disks.iter().all(|disk| disk.volume != **id));
+    disks.extend(coming.map(|id| DiskSeen { volume: id.clone(), size_gib: 0, attached: false }));
+    disks
+}
+
 /// Networks also depend on what the metadata service says.
 fn same_guests(a: &HostPlan, b: &HostPlan) -> bool {
     a.vms.len() == b.vms.len()
@@ -293,11 +306,12 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             let plan = plan.context("this host has no plan yet")?;
             let vms = drivers.hypervisor.observe().await?;
             let alive = vms.iter().filter(|vm| vm.phase != Phase::Exited);
-            let processes = alive.map(|vm| (vm.id.clone(), vm.run)).collect();
+            let processes = alive.clone().map(|vm| (vm.id.clone(), vm.run)).collect();
+            let disks = alive.flat_map(|vm| vm.disks.iter().map(|disk| (vm.id.clone(), disk.volume.clone()))).collect();
             let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
             let network = drivers.network.compare(plan).await?;
             let (missing, unexpected) = (network.missing, network.unexpected);
-            Ok(Answer::Inventory(Inventory { plan: plan.revision, processes, missing, unexpected, volumes }))
+            Ok(Answer::Inventory(Inventory { plan: plan.revision, processes, disks, missing, unexpected, volumes }))
         }
     }
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
-use awan_model::instance::{Exit, Health, Phase};
+use awan_model::instance::{DiskSeen, Exit, Health, Phase};
 use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 
@@ -23,6 +23,10 @@ pub struct SeenVm {
     pub phase: Phase,
     pub reboots: u32,
     pub exit: Option<Exit>,
+    /// What it has open, and what it may have.
+    pub disks: Vec<DiskSeen>,
+    /// How many disks more can be attached while it runs.
+    pub free_ports: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct BlockDevice {
     pub format: &'static str,
     /// Images below it that the hypervisor must be able to read.
     pub backing: Vec<PathBuf>,
+    /// As it is now: what is larger than it is meant to be stays so.
+    pub size_gib: u32,
 }
 
 /// A guest's end of a network.
@@ -59,6 +65,13 @@ pub trait Hypervisor: Send + Sync {
     fn stop<'a>(&'a self, id: &'a InstanceId, how: Stop) -> Fut<'a, anyhow::Result<()>>;
     /// Resets the guest until it was reset `reboots` times.
     fn reboot<'a>(&'a self, id: &'a InstanceId, reboots: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Gives a running machine one more disk. Returns when its guest can see it.
+    fn attach<'a>(&'a self, id: &'a InstanceId, disk: BlockDevice) -> Fut<'a, anyhow::Result<()>>;
+    /// Takes a disk away from a running machine. Returns when it is closed; fails, to be tried again, while the guest
+    /// does not let go of it, unless that is not waited for.
+    fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, anyhow::Result<()>>;
+    /// Makes a disk of a running machine so large, if it is smaller.
+    fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, anyhow::Result<()>>;
     /// Promises that a run is over, even if it never began. The promise outlives this process.
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, anyhow::Result<()>>;
     /// Removes what is left of a run that is over: sockets, folder, control group.

@@ -13,6 +13,12 @@ pub enum Effect {
     Start(Box<VmPlan>),
     Stop(InstanceId, Stop),
     Reboot(InstanceId, u32),
+    /// Give a running machine one more disk.
+    Attach(Box<VmPlan>, VolumeId),
+    /// Take one away; without waiting for the guest, or with patience.
+    Detach(InstanceId, VolumeId, bool),
+    /// Make one so many GiB large.
+    Grow(InstanceId, VolumeId, u32),
     /// Promise that a run is over, even if it never began.
     Declare(Box<VmPlan>),
     Forget(InstanceId),
@@ -21,8 +27,10 @@ pub enum Effect {
 impl Effect {
     pub fn instance(&self) -> &InstanceId {
         match self {
-            Self::Start(vm) | Self::Declare(vm) => &vm.id,
-            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Forget(id) => id,
+            Self::Start(vm) | Self::Declare(vm) | Self::Attach(vm, _) => &vm.id,
+            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) | Self::Grow(id, ..) | Self::Forget(id) => {
+                id
+            }
         }
     }
 }
@@ -30,7 +38,9 @@ impl Effect {
 pub fn effects(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     let have: HashMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
     let planned: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
-    let wanted = plan.vms.iter().filter_map(|vm| effect(vm, have.get(&vm.id).copied()));
+    let sizes: HashMap<&VolumeId, u32> = plan.volumes.iter().map(|v| (&v.id, v.size_gib)).collect();
+    let of = |vm| effect(vm, have.get(&vm.id).copied()).or_else(|| disk_effect(vm, *have.get(&vm.id)?, &sizes));
+    let wanted = plan.vms.iter().filter_map(of);
     let unwanted = seen.iter().filter(|vm| !planned.contains(&vm.id)).map(|vm| match vm.phase {
         Phase::Starting | Phase::Running => Effect::Stop(vm.id.clone(), Stop::Force),
         Phase::Exited => Effect::Forget(vm.id.clone()),
@@ -56,13 +66,36 @@ fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
     }
 }
 
+/// What a machine that runs as it should still lacks, or has too much, of disks. First goes what is to go, so that its
+/// place is free.
+fn disk_effect(want: &VmPlan, have: &SeenVm, sizes: &HashMap<&VolumeId, u32>) -> Option<Effect> {
+    if want.wish != Wish::On || have.run != want.run || have.phase != Phase::Running {
+        return None;
+    }
+    let id = || want.id.clone();
+    let wanted = |volume: &VolumeId| want.disks.iter().any(|disk| disk.volume == *volume);
+    let there = |volume: &VolumeId| have.disks.iter().any(|disk| disk.attached && disk.volume == *volume);
+    if let Some(gone) = have.disks.iter().find(|disk| !wanted(&disk.volume)) {
+        let volume = gone.volume.clone();
+        let force = want.yank.contains(&volume);
+        return Some(Effect::Detach(id(), volume, force));
+    }
+    if let Some(lacks) = want.disks.iter().find(|disk| !there(&disk.volume)) {
+        return Some(Effect::Attach(Box::new(want.clone()), lacks.volume.clone()));
+    }
+    let small =
+        have.disks.iter().find_map(|d| Some((d, *sizes.get(&d.volume)?)).filter(|(d, size)| d.size_gib < *size));
+    small.map(|(disk, size)| Effect::Grow(id(), disk.volume.clone(), size))
+}
+
 /// Volumes that no plan has, no machine of a plan names, and no machine has open.
 pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
     // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
     let expected: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
     let stray = seen.iter().any(|vm| vm.phase != Phase::Exited && !expected.contains(&vm.id));
     let disks = plan.vms.iter().flat_map(|vm| &vm.disks).map(|disk| &disk.volume);
-    let planned: HashSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).collect();
+    let open = seen.iter().filter(|vm| vm.phase != Phase::Exited).flat_map(|vm| &vm.disks).map(|disk| &disk.volume);
+    let planned: HashSet<&VolumeId> = plan.volumes.iter().map(|v| &v.id).chain(disks).chain(open).collect();
     if stray { Vec::new() } else { present.iter().filter(|id| !planned.contains(id)).cloned().collect() }
 }
 
@@ -70,6 +103,8 @@ pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) 
 mod tests {
     use super::*;
     use crate::hypervisor::testing::{plan, seen, vm};
+    use awan_model::instance::DiskSeen;
+    use awan_model::plan::{DiskPlan, VolumePlan};
 
     #[test]
     fn each_difference_has_one_step() {
@@ -108,9 +143,42 @@ mod tests {
             Effect::Stop(_, Stop::Force) => "force",
             Effect::Stop(_, Stop::Graceful) => "graceful",
             Effect::Reboot(..) => "reboot",
+            Effect::Attach(..) => "attach",
+            Effect::Detach(_, _, false) => "detach",
+            Effect::Detach(_, _, true) => "yank",
+            Effect::Grow(..) => "grow",
             Effect::Declare(_) => "declare",
             Effect::Forget(_) => "forget",
         }
+    }
+
+    #[test]
+    fn of_disks_first_goes_what_is_to_go_then_comes_what_is_to_come_then_grows_what_is_small() {
+        let id = |n: u32| VolumeId::made(format!("vol-{n:017x}"));
+        let disk = |n| DiskPlan { volume: id(n), device: "/dev/sdf".into() };
+        let has = |n, size_gib, attached| DiskSeen { volume: id(n), size_gib, attached };
+        let root = id(0x0123_4567);
+        let mut want = vm("i-00000000000000001", Wish::On, 2);
+        want.disks = vec![DiskPlan { volume: root.clone(), device: "/dev/xvda".into() }, disk(1)];
+        want.yank = vec![id(3)];
+        let size = |n, size_gib| VolumePlan { home: want.home.clone(), id: id(n), size_gib, image: None };
+        let plan = HostPlan { volumes: vec![size(1, 4)], ..plan(vec![want.clone()]) };
+        let root = DiskSeen { volume: root, size_gib: 1, attached: true };
+        let first = |disks: Vec<DiskSeen>, phase| {
+            let disks = std::iter::once(root.clone()).chain(disks).collect();
+            let have = SeenVm { disks, ..seen("i-00000000000000001", 2, phase) };
+            effects(&plan, &[have]).first().map_or("-", name)
+        };
+        assert_eq!(first(vec![has(2, 1, true)], Phase::Running), "detach");
+        assert_eq!(first(vec![has(2, 1, false), has(1, 4, true)], Phase::Running), "detach");
+        assert_eq!(first(vec![has(3, 1, true)], Phase::Running), "yank");
+        assert_eq!(first(vec![], Phase::Running), "attach");
+        assert_eq!(first(vec![has(1, 4, false)], Phase::Running), "attach");
+        assert_eq!(first(vec![has(1, 3, true)], Phase::Running), "grow");
+        assert_eq!(first(vec![has(1, 5, true)], Phase::Running), "-");
+        assert_eq!(first(vec![], Phase::Starting), "-");
+        let open = SeenVm { disks: vec![has(9, 1, true)], ..seen("i-00000000000000001", 2, Phase::Running) };
+        assert_eq!(unwanted_volumes(&plan, &[id(9)], &[open]), Vec::<VolumeId>::new());
     }
 
     #[test]

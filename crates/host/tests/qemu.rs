@@ -133,6 +133,8 @@ impl Host {
             boot,
             image: IMAGE.parse().expect("an id"),
             disks: vec![DiskPlan { volume, device: "/dev/xvda".into() }],
+            yank: Vec::new(),
+            disk_changes: 0,
             interfaces: Vec::new(),
             metadata: metadata(),
         }

@@ -58,6 +58,12 @@ pub struct Instance {
     /// Gets a public address for as long as it is placed.
     pub wants_public_ip: bool,
     pub root_volume: VolumeId,
+    /// The others that are attached to it.
+    #[serde(default)]
+    pub data_volumes: Vec<VolumeId>,
+    /// Counts what was attached and detached, over all runs.
+    #[serde(default)]
+    pub disk_changes: u32,
     pub shutdown: ShutdownBehavior,
     pub metadata: MetadataOptions,
     pub termination_protection: bool,
@@ -151,10 +157,35 @@ pub struct VmReport {
     /// The change of the metadata options that the guest sees.
     #[serde(default)]
     pub metadata: u32,
+    /// What the machine has, and what its host may still be giving to it.
+    #[serde(default)]
+    pub disks: Vec<DiskSeen>,
+    /// How far the host knew of [`Instance::disk_changes`] when it said so.
+    #[serde(default)]
+    pub disk_changes: u32,
+    /// How many disks more can be attached while it runs.
+    #[serde(default)]
+    pub free_ports: u32,
     /// When the phase was first seen, by the control plane's clock.
     pub at: Millis,
 }
 record!(VmReport, "vm-report", InstanceId, Host, "InternalError", "Nothing was reported about '{}'");
+
+impl VmReport {
+    /// The guest has it.
+    pub fn has_disk(&self, volume: &VolumeId) -> bool {
+        self.disks.iter().any(|disk| disk.attached && disk.volume == *volume)
+    }
+}
+
+/// A disk of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSeen {
+    pub volume: VolumeId,
+    pub size_gib: u32,
+    /// Otherwise it is on its way in or out, and may be open.
+    pub attached: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {

@@ -48,6 +48,12 @@ pub struct VmPlan {
     pub image: ImageId,
     /// The root first.
     pub disks: Vec<DiskPlan>,
+    /// Volumes that are to go without waiting for the guest.
+    #[serde(default)]
+    pub yank: Vec<VolumeId>,
+    /// Which of the changes of its disks this is; the report says it back.
+    #[serde(default)]
+    pub disk_changes: u32,
     /// In the order of their device index.
     pub interfaces: Vec<InterfaceId>,
     pub metadata: Metadata,

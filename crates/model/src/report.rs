@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Capacity;
 use crate::id::{HostId, InstanceId, VolumeId};
-use crate::instance::{Exit, Health, Phase};
+use crate::instance::{DiskSeen, Exit, Health, Phase};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -37,6 +37,12 @@ pub struct VmSeen {
     /// The change of the metadata options that the guest sees.
     #[serde(default)]
     pub metadata: u32,
+    #[serde(default)]
+    pub disks: Vec<DiskSeen>,
+    #[serde(default)]
+    pub disk_changes: u32,
+    #[serde(default)]
+    pub free_ports: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,9 @@ pub struct Inventory {
     pub plan: Revision,
     /// Hypervisor processes: instance and run.
     pub processes: Vec<(InstanceId, u32)>,
+    /// The disks of those that run.
+    #[serde(default)]
+    pub disks: Vec<(InstanceId, VolumeId)>,
     /// What the host is to have for the plan's networks and has not, and the other way round, by readable names:
     /// `netns awan-…`, `link tap…`, `table inet …`, `route …`.
     pub missing: Vec<String>,

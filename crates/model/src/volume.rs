@@ -4,6 +4,7 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{HostId, ImageId, InstanceId, SnapshotId, VolumeId};
+use crate::instance::{Instance, State, VmReport, state};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +15,23 @@ pub struct Volume {
     pub size_gib: u32,
     /// `gp3`, …
     pub kind: String,
+    /// Provisioned, or what the kind gives for the size.
+    #[serde(default)]
+    pub iops: Option<u32>,
+    /// In MiB/s.
+    #[serde(default)]
+    pub throughput: Option<u32>,
     /// What it begins as.
     pub image: Option<ImageId>,
     pub snapshot: Option<SnapshotId>,
     pub attachment: Option<VolumeAttachment>,
+    /// The last one.
+    #[serde(default)]
+    pub modification: Option<Modification>,
+    #[serde(default)]
+    pub auto_enable_io: bool,
+    #[serde(default)]
+    pub client_token: Option<String>,
     pub created: Millis,
 }
 record!(Volume, "volume", VolumeId, Tenant, "InvalidVolume.NotFound", "The volume '{}' does not exist.", |volume| {
@@ -35,6 +49,35 @@ pub struct VolumeAttachment {
     pub device: String,
     pub delete_on_termination: bool,
     pub at: Millis,
+    /// It is to end, and its host has not yet said that it has.
+    #[serde(default)]
+    pub detach: Option<Detach>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detach {
+    /// The count of [`Instance::disk_changes`] from which on the host knows that the volume is to go.
+    pub change: u32,
+    /// The guest is not waited for.
+    pub force: bool,
+}
+
+/// What a tenant asked a volume to become, which it is meant to be from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modification {
+    pub from: Shape,
+    pub to: Shape,
+    pub began: Millis,
+    /// When the host had done it; at once where nothing had to be done.
+    pub ended: Option<Millis>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    pub size_gib: u32,
+    pub kind: String,
+    pub iops: Option<u32>,
+    pub throughput: Option<u32>,
 }
 
 impl Volume {
@@ -42,6 +85,27 @@ impl Volume {
 
     pub fn state(&self) -> &'static str {
         if self.attachment.is_some() { "in-use" } else { "available" }
+    }
+
+    pub fn shape(&self) -> Shape {
+        let Self { size_gib, kind, iops, throughput, .. } = self;
+        Shape { size_gib: *size_gib, kind: kind.clone(), iops: *iops, throughput: *throughput }
+    }
+
+    pub fn is_attached_to(&self, instance: &InstanceId) -> bool {
+        self.attachment.as_ref().is_some_and(|a| a.instance == *instance)
+    }
+
+    /// The state of its attachment to an instance: of a machine that is on, what its host says of the current run.
+    pub fn attachment_state(&self, instance: &Instance, report: Option<&VmReport>) -> &'static str {
+        if self.attachment.as_ref().is_some_and(|a| a.detach.is_some()) {
+            return "detaching";
+        }
+        let there = report.filter(|r| r.run == instance.run).is_some_and(|r| r.has_disk(&self.id));
+        match state(instance, report) {
+            State::Pending | State::Running if !there => "attaching",
+            _ => "attached",
+        }
     }
 }
 
@@ -62,3 +126,18 @@ record!(
     "The volume '{}' lies on no host",
     |place| vec![Index { name: "volume-on", value: format!("{}/{}", place.host, place.id), everywhere: true }]
 );
+
+/// What an account's volumes of one region are to be like unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EbsDefaults {
+    pub home: Home,
+    pub id: String,
+    pub encrypt: bool,
+    pub kms_key: Option<String>,
+}
+record!(EbsDefaults, "ebs-defaults", String, Tenant, "InternalError", "The account has no defaults '{}'");
+
+impl EbsDefaults {
+    /// There is one of each home.
+    pub const ID: &'static str = "ebs";
+}

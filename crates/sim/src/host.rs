@@ -6,11 +6,19 @@ use awan_host::driver::SeenVm;
 use awan_host::effect::{Effect, effects, unwanted_volumes};
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId, VolumeId};
-use awan_model::instance::{Exit, Health, Phase};
+use awan_model::instance::{DiskSeen, Exit, Health, Phase};
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Inventory, Report, VmSeen};
 
 use crate::faults::Plant;
+
+/// For disks that are attached while a machine runs.
+const PORTS: u32 = 4;
+
+fn has(plan: &HostPlan, volume: &VolumeId) -> DiskSeen {
+    let size = plan.volumes.iter().find(|v| v.id == *volume).map_or(0, |v| v.size_gib);
+    DiskSeen { volume: volume.clone(), size_gib: size, attached: true }
+}
 
 pub struct SimHost {
     pub id: HostId,
@@ -62,8 +70,15 @@ impl SimHost {
                 self.volumes.extend(
                     vm.disks.iter().filter(|d| plan.volumes.iter().any(|v| v.id == d.volume)).map(|d| d.volume.clone()),
                 );
-                let seen =
-                    SeenVm { id: vm.id.clone(), run: vm.run, phase: Phase::Starting, reboots: vm.reboots, exit: None };
+                let seen = SeenVm {
+                    id: vm.id.clone(),
+                    run: vm.run,
+                    phase: Phase::Starting,
+                    reboots: vm.reboots,
+                    exit: None,
+                    disks: vm.disks.iter().map(|disk| has(plan, &disk.volume)).collect(),
+                    free_ports: PORTS,
+                };
                 self.vms.insert(vm.id.clone(), seen);
             }
             Effect::Stop(id, _) => self.exit(id, Exit::Asked),
@@ -71,6 +86,23 @@ impl SimHost {
                 if let Some(vm) = self.vms.get_mut(id) {
                     vm.reboots = *reboots;
                 }
+            }
+            Effect::Attach(vm, volume) => {
+                self.volumes.insert(volume.clone());
+                if let Some(vm) = self.vms.get_mut(&vm.id) {
+                    vm.disks.push(has(plan, volume));
+                    vm.free_ports = vm.free_ports.saturating_sub(1);
+                }
+            }
+            Effect::Detach(id, volume, _) => {
+                if let Some(vm) = self.vms.get_mut(id) {
+                    vm.disks.retain(|disk| disk.volume != *volume);
+                    vm.free_ports += 1;
+                }
+            }
+            Effect::Grow(id, volume, size_gib) => {
+                let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
+                disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.size_gib = *size_gib);
             }
             Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
             Effect::Declare(vm) => {
@@ -80,6 +112,8 @@ impl SimHost {
                     phase: Phase::Exited,
                     reboots: vm.reboots,
                     exit: Some(Exit::Asked),
+                    disks: Vec::new(),
+                    free_ports: 0,
                 };
                 self.vms.insert(vm.id.clone(), over);
             }
@@ -91,6 +125,7 @@ impl SimHost {
         if let Some(vm) = self.vms.get_mut(id).filter(|vm| vm.phase != Phase::Exited) {
             vm.phase = Phase::Exited;
             vm.exit = Some(exit);
+            vm.disks.clear();
         }
     }
 
@@ -127,6 +162,9 @@ impl SimHost {
                 health: if vm.phase == Phase::Running { Health::Ok } else { Health::Initializing },
                 exit: vm.exit.clone(),
                 metadata: planned.metadata.options.changes,
+                disks: vm.disks.clone(),
+                disk_changes: planned.disk_changes,
+                free_ports: vm.free_ports,
             })
         });
         Report {
@@ -148,6 +186,7 @@ impl SimHost {
         Inventory {
             plan: self.plan.as_ref().map_or(0, |p| p.revision),
             processes: self.alive().map(|vm| (vm.id.clone(), vm.run)).collect(),
+            disks: self.alive().flat_map(|vm| vm.disks.iter().map(|d| (vm.id.clone(), d.volume.clone()))).collect(),
             missing: Vec::new(),
             unexpected: Vec::new(),
             volumes: self.volumes.iter().cloned().collect(),

@@ -3,11 +3,10 @@
 use awan_model::id::InterfaceId;
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
-use awan_model::tag::Tags;
-use awan_model::volume::{Volume, VolumePlacement};
+use awan_model::volume::VolumePlacement;
 use awan_state::{Ref, System, Tx};
 
-use crate::network;
+use crate::{disks, network};
 
 pub fn terminate(tx: &mut Tx<System>, at: &Ref<Instance>) {
     let Some(instance) = tx.find_at(at) else { return };
@@ -15,26 +14,21 @@ pub fn terminate(tx: &mut Tx<System>, at: &Ref<Instance>) {
     if state(&instance, report.as_deref()) != State::Terminated {
         return;
     }
-    volume(tx, &instance);
+    volumes(tx, &instance);
     for id in std::iter::once(&instance.interface).chain(&instance.more_interfaces) {
         interface(tx, &instance, id);
     }
 }
 
-fn volume(tx: &mut Tx<System>, instance: &Instance) {
+fn volumes(tx: &mut Tx<System>, instance: &Instance) {
     let home = &instance.home;
-    let Some(volume) = tx.find_in::<Volume>(home, &instance.root_volume) else { return };
-    let Some(attachment) = volume.attachment.as_ref().filter(|a| a.instance == instance.id) else { return };
-    if attachment.delete_on_termination {
-        tx.remove(&Ref::<VolumePlacement>::new(home, &volume.id));
-        tx.act_for_tenant(home, |tx| {
-            tx.remove::<Volume>(&volume.id);
-            tx.remove::<Tags>(&volume.id.to_string());
-        });
-    } else {
-        let mut kept = (*volume).clone();
-        kept.attachment = None;
-        tx.act_for_tenant(home, |tx| tx.put(kept));
+    for volume in tx.act_for_tenant(home, |tx| disks::attached(tx, instance)) {
+        if volume.attachment.as_ref().is_some_and(|a| a.delete_on_termination) {
+            tx.remove(&Ref::<VolumePlacement>::new(home, &volume.id));
+            tx.act_for_tenant(home, |tx| disks::remove(tx, &volume));
+        } else {
+            tx.act_for_tenant(home, |tx| disks::release(tx, instance, &volume));
+        }
     }
 }
 

@@ -21,10 +21,12 @@ pub struct Steps {
 }
 
 /// What matters of a step that is being taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     /// It waits for the guest. Somebody may lose patience meanwhile.
     Graceful,
+    /// The machine may soon have this disk.
+    Attach(VolumeId),
     Other,
 }
 
@@ -48,10 +50,10 @@ impl Steps {
         let (id, kind) = (effect.instance().clone(), kind(&effect));
         {
             let mut busy = self.busy();
-            if !may_begin(busy.get(&id).copied(), &effect) {
+            if !may_begin(busy.get(&id), &effect) {
                 return;
             }
-            busy.insert(id.clone(), kind);
+            busy.insert(id.clone(), kind.clone());
         }
         let (steps, drivers) = (self.clone(), drivers.clone());
         tokio::spawn(async move {
@@ -82,6 +84,13 @@ impl Steps {
             }
             Effect::Stop(id, how) => hypervisor.stop(&id, how).await,
             Effect::Reboot(id, reboots) => hypervisor.reboot(&id, reboots).await,
+            Effect::Attach(vm, volume) => {
+                let disk = needs?.disks.pop().with_context(|| format!("the plan has no volume {volume}"))?;
+                let device = drivers.volumes.ensure(&disk).await?;
+                hypervisor.attach(&vm.id, device).await
+            }
+            Effect::Detach(id, volume, force) => hypervisor.detach(&id, &volume, force).await,
+            Effect::Grow(id, volume, size_gib) => hypervisor.grow(&id, &volume, size_gib).await,
             Effect::Declare(vm) => hypervisor.declare(&vm, Exit::Asked).await,
             Effect::Forget(id) => hypervisor.forget(&id).await,
         }
@@ -92,19 +101,31 @@ pub struct UnderWay(BTreeMap<InstanceId, Kind>);
 
 impl UnderWay {
     pub fn allows(&self, effect: &Effect) -> bool {
-        may_begin(self.0.get(effect.instance()).copied(), effect)
+        may_begin(self.0.get(effect.instance()), effect)
+    }
+
+    /// The disk that a machine may soon have.
+    pub fn coming(&self, id: &InstanceId) -> Option<&VolumeId> {
+        match self.0.get(id)? {
+            Kind::Attach(volume) => Some(volume),
+            Kind::Graceful | Kind::Other => None,
+        }
     }
 }
 
 fn kind(effect: &Effect) -> Kind {
-    if matches!(effect, Effect::Stop(_, Stop::Graceful)) { Kind::Graceful } else { Kind::Other }
+    match effect {
+        Effect::Stop(_, Stop::Graceful) => Kind::Graceful,
+        Effect::Attach(_, volume) => Kind::Attach(volume.clone()),
+        _ => Kind::Other,
+    }
 }
 
-fn may_begin(now: Option<Kind>, effect: &Effect) -> bool {
+fn may_begin(now: Option<&Kind>, effect: &Effect) -> bool {
     match now {
         None => true,
         Some(Kind::Graceful) => matches!(effect, Effect::Stop(_, Stop::Force)),
-        Some(Kind::Other) => false,
+        Some(Kind::Attach(_) | Kind::Other) => false,
     }
 }
 
@@ -127,6 +148,12 @@ impl<'p> Parts<'p> {
         let interfaces =
             plan.network.vpcs.iter().flat_map(|vpc| vpc.interfaces.iter().map(|i| (&i.id, (&vpc.id, i.mac))));
         Self { volumes, interfaces: interfaces.collect() }
+    }
+
+    /// One disk of a machine.
+    pub fn disk(&self, id: &VolumeId) -> Result<Needs> {
+        let volume = self.volumes.get(id).with_context(|| format!("the plan has no volume {id}"))?;
+        Ok(Needs { disks: vec![(*volume).clone()], taps: Vec::new() })
     }
 
     pub fn needs(&self, vm: &VmPlan) -> Result<Needs> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use awan_model::id::{InstanceId, InterfaceId, VpcId};
+use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
 use awan_model::instance::{Exit, Health, Wish};
 use awan_model::plan::{VmPlan, VolumePlan};
 use tokio::sync::watch;
@@ -45,6 +45,18 @@ impl Hypervisor for Deaf {
 
     fn reboot<'a>(&'a self, id: &'a InstanceId, reboots: u32) -> Fut<'a, Result<()>> {
         self.inner.reboot(id, reboots)
+    }
+
+    fn attach<'a>(&'a self, id: &'a InstanceId, disk: BlockDevice) -> Fut<'a, Result<()>> {
+        self.inner.attach(id, disk)
+    }
+
+    fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, Result<()>> {
+        self.inner.detach(id, volume, force)
+    }
+
+    fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
+        self.inner.grow(id, volume, size_gib)
     }
 
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use awan_model::id::InstanceId;
-use awan_model::instance::{Exit, Phase};
+use awan_model::id::{InstanceId, VolumeId};
+use awan_model::instance::{DiskSeen, Exit, Phase};
 use awan_model::plan::VmPlan;
 use tokio::sync::Notify;
 // Stands still in tests that say so.
@@ -26,6 +26,16 @@ struct Vm {
     /// When it is up.
     up: Instant,
     exit: Option<Exit>,
+    disks: Vec<DiskSeen>,
+    /// For disks beside the root.
+    ports: u32,
+}
+
+/// As many as QEMU's machines have.
+const PORTS: u32 = 4;
+
+fn disk(device: &BlockDevice) -> DiskSeen {
+    DiskSeen { volume: device.volume.clone(), size_gib: device.size_gib, attached: true }
 }
 
 impl SimulatedHypervisor {
@@ -52,7 +62,13 @@ fn seen(id: &InstanceId, vm: &Vm, now: Instant) -> SeenVm {
         None if vm.up <= now => Phase::Running,
         None => Phase::Starting,
     };
-    SeenVm { id: id.clone(), run: vm.run, phase, reboots: vm.reboots, exit: vm.exit.clone() }
+    // The root has a place of its own.
+    let taken = u32::try_from(vm.disks.len().saturating_sub(1)).unwrap_or(PORTS);
+    let (disks, free_ports) = match phase {
+        Phase::Exited => (Vec::new(), 0),
+        Phase::Starting | Phase::Running => (vm.disks.clone(), vm.ports.saturating_sub(taken)),
+    };
+    SeenVm { id: id.clone(), run: vm.run, phase, reboots: vm.reboots, exit: vm.exit.clone(), disks, free_ports }
 }
 
 impl Hypervisor for SimulatedHypervisor {
@@ -62,9 +78,11 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async move { Ok(seen) })
     }
 
-    fn start<'a>(&'a self, vm: &'a VmPlan, _: Vec<BlockDevice>, _: Vec<Tap>) -> Fut<'a, Result<()>> {
+    fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, _: Vec<Tap>) -> Fut<'a, Result<()>> {
         let up = Instant::now() + self.boot;
-        self.vms().insert(vm.id.clone(), Vm { run: vm.run, reboots: vm.reboots, up, exit: None });
+        let disks: Vec<_> = disks.iter().map(disk).collect();
+        let ports = PORTS + u32::try_from(disks.len().saturating_sub(1)).unwrap_or_default();
+        self.vms().insert(vm.id.clone(), Vm { run: vm.run, reboots: vm.reboots, up, exit: None, disks, ports });
         self.wake_at(up);
         Box::pin(async { Ok(()) })
     }
@@ -83,8 +101,40 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async { Ok(()) })
     }
 
+    fn attach<'a>(&'a self, id: &'a InstanceId, device: BlockDevice) -> Fut<'a, Result<()>> {
+        let mut open = false;
+        let mut vms = self.vms();
+        for vm in vms.values().filter(|vm| vm.exit.is_none()) {
+            open |= vm.disks.iter().any(|disk| disk.volume == device.volume);
+        }
+        if let Some(vm) = vms.get_mut(id).filter(|_| !open) {
+            vm.disks.push(disk(&device));
+        }
+        drop(vms);
+        self.changed.notify_one();
+        Box::pin(async move { if open { anyhow::bail!("{} is open", device.volume) } else { Ok(()) } })
+    }
+
+    fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, _: bool) -> Fut<'a, Result<()>> {
+        if let Some(vm) = self.vms().get_mut(id) {
+            vm.disks.retain(|disk| disk.volume != *volume);
+        }
+        self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
+        if let Some(vm) = self.vms().get_mut(id) {
+            let grown = vm.disks.iter_mut().filter(|disk| disk.volume == *volume);
+            grown.for_each(|disk| disk.size_gib = disk.size_gib.max(size_gib));
+        }
+        self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {
-        let over = Vm { run: vm.run, reboots: vm.reboots, up: Instant::now(), exit: Some(exit) };
+        let over =
+            Vm { run: vm.run, reboots: vm.reboots, up: Instant::now(), exit: Some(exit), disks: Vec::new(), ports: 0 };
         self.vms().insert(vm.id.clone(), over);
         Box::pin(async { Ok(()) })
     }

@@ -3,7 +3,7 @@
 use awan_model::Home;
 use awan_model::id::{HostId, ReservationId};
 use awan_model::image::Boot;
-use awan_model::instance::{MetadataOptions, Phase, Wish};
+use awan_model::instance::{DiskSeen, MetadataOptions, Phase, Wish};
 use awan_model::plan::{DiskPlan, HostPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan};
 
 use crate::driver::SeenVm;
@@ -34,6 +34,8 @@ pub fn vm(id: &str, wish: Wish, run: u32) -> VmPlan {
         boot: Boot::Direct { command_line: "console=ttyS0".into() },
         image: "ami-00000000000000001".parse().expect("an id"),
         disks: vec![DiskPlan { volume: "vol-0123456789abcdef0".parse().expect("an id"), device: "/dev/xvda".into() }],
+        yank: Vec::new(),
+        disk_changes: 0,
         interfaces: vec!["eni-00000000000000001".parse().expect("an id")],
         metadata: metadata(),
     }
@@ -58,5 +60,7 @@ pub fn metadata() -> Metadata {
 }
 
 pub fn seen(id: &str, run: u32, phase: Phase) -> SeenVm {
-    SeenVm { id: id.parse().expect("an id"), run, phase, reboots: 0, exit: None }
+    let volume = "vol-0123456789abcdef0".parse().expect("an id");
+    let disks = vec![DiskSeen { volume, size_gib: 1, attached: true }];
+    SeenVm { id: id.parse().expect("an id"), run, phase, reboots: 0, exit: None, disks, free_ports: 4 }
 }

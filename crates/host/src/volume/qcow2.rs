@@ -71,7 +71,8 @@ impl FileVolumes {
             file.sync_all().await.with_context(|| format!("writing {}", new.display()))?;
             std::fs::rename(&new, &path).with_context(|| format!("naming {}", path.display()))?;
         }
-        Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing })
+        let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
+        Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib })
     }
 
     fn list(&self) -> Result<Vec<VolumeSeen>> {

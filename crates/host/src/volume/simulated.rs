@@ -29,8 +29,13 @@ impl Volumes for SimulatedVolumes {
     fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, Result<BlockDevice>> {
         let VolumePlan { home, id, size_gib, image: _ } = volume.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), VolumeSeen { home, id, size_gib });
-        let device =
-            BlockDevice { volume: volume.id.clone(), path: PathBuf::new(), format: "qcow2", backing: Vec::new() };
+        let device = BlockDevice {
+            volume: volume.id.clone(),
+            path: PathBuf::new(),
+            format: "qcow2",
+            backing: Vec::new(),
+            size_gib,
+        };
         Box::pin(async move { Ok(device) })
     }
 

@@ -98,7 +98,9 @@ pub fn adoption(
             adoption.end.push(pid);
             continue;
         };
-        let lost = Record { id: id.clone(), run, reboots: 0, uid, process: None, begun: true, exit: None };
+        let (disks, free_ports) = (Vec::new(), 0);
+        let lost =
+            Record { id: id.clone(), run, reboots: 0, uid, process: None, begun: true, disks, free_ports, exit: None };
         let record = known.entry(id).or_insert(lost);
         if record.process.as_ref().is_some_and(|p| p.pid == pid && is_alive(p)) && record.exit.is_none() {
             continue;
@@ -175,7 +177,8 @@ mod tests {
             let of = |pid| Process { pid, started: 1, boot: "now".into() };
             let records = record.map(|(run, pid, begun, exited)| {
                 let (process, exit) = (pid.map(of), exited.then_some(Exit::Asked));
-                Record { id: id.clone(), run, reboots: 0, uid: 1, process, begun, exit }
+                let (disks, free_ports) = (Vec::new(), 0);
+                Record { id: id.clone(), run, reboots: 0, uid: 1, process, begun, disks, free_ports, exit }
             });
             let marked = processes.iter().map(|(pid, run)| Marked { pid: *pid, uid: 1, run: Some((id.clone(), *run)) });
             let alive = |p: &Process| processes.iter().any(|(pid, _)| *pid == p.pid);

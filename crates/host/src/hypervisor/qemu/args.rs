@@ -3,7 +3,7 @@
 //! **Invariants.** Everything that a tenant named is a value inside JSON made by serde, or absent. Nothing is named by a
 //! path of the host that the machine could write to: files and sockets come as descriptors.
 
-use awan_model::id::InstanceId;
+use awan_model::id::{InstanceId, VolumeId};
 use awan_model::image::Boot;
 use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
@@ -14,7 +14,7 @@ use crate::hypervisor::probe::Accelerator;
 /// Files as QEMU opens them: by descriptors that it inherits, so that no path of the host need be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFds {
-    pub serial: String,
+    pub volume: VolumeId,
     pub disk: i32,
     pub backing: Option<i32>,
 }
@@ -67,7 +67,8 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
     args.pair("-smp", vm.vcpus.to_string());
     args.pair("-m", vm.memory_mib.to_string());
     identity(&mut args, vm);
-    for port in 0..ROOT_PORTS {
+    // Disks beside the root are on ports too, because from there they can go while the guest runs.
+    for port in 0..FREE_PORTS as usize + fds.disks.len().saturating_sub(1) {
         let (slot, function) = (0x10 + port / 8, port % 8);
         args.device(&json!({
             "driver": "pcie-root-port", "id": format!("rp{port}"), "chassis": port + 1, "slot": port + 1, "bus": "pcie.0",
@@ -96,7 +97,7 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
 }
 
 /// Places for disks and interfaces that come while the guest runs. Each costs 30 ms of boot under TCG.
-const ROOT_PORTS: usize = 4;
+pub const FREE_PORTS: u32 = 4;
 
 /// The cache of translated code. Small guests run little code.
 pub fn tb_size_mib(vm: &VmPlan) -> u64 {
@@ -160,16 +161,38 @@ fn disks(args: &mut Args, disks: &[DiskFds]) {
             }
             None => Value::Null,
         };
-        let mut root = json!({
-            "driver": "qcow2", "node-name": format!("disk{n}"), "discard": "unmap", "backing": backing,
+        let (node, id) = match n {
+            0 => ("disk0".to_owned(), "vd0".to_owned()),
+            _ => (node(&disk.volume), device(&disk.volume)),
+        };
+        let mut top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": backing});
+        top["file"] = merged(file(2 * n + 1), "discard", "unmap");
+        args.pair("-blockdev", top.to_string());
+        let mut seat = json!({
+            "driver": "virtio-blk-pci", "id": id, "drive": node, "serial": serial(&disk.volume), "werror": "report",
+            "rerror": "report",
         });
-        root["file"] = merged(file(2 * n + 1), "discard", "unmap");
-        args.pair("-blockdev", root.to_string());
-        args.device(&json!({
-            "driver": "virtio-blk-pci", "id": format!("vd{n}"), "drive": format!("disk{n}"), "serial": disk.serial,
-            "bus": "pcie.0", "addr": format!("{:#x}", 0x4 + n), "werror": "report", "rerror": "report",
-        }));
+        (seat["bus"], seat["addr"]) = match n {
+            0 => ("pcie.0".into(), "0x4".into()),
+            _ => (format!("rp{}", n - 1).into(), "0x0".into()),
+        };
+        args.device(&seat);
     }
+}
+
+/// 20 characters is all that virtio-blk shows: `vol` and 17 digits.
+pub fn serial(volume: &VolumeId) -> String {
+    format!("vol{}", volume.digits())
+}
+
+/// QEMU's name of an open volume, beside the root.
+pub fn node(volume: &VolumeId) -> String {
+    format!("node-{}", volume.digits())
+}
+
+/// QEMU's name of the device that shows a volume to the guest, beside the root.
+pub fn device(volume: &VolumeId) -> String {
+    volume.to_string()
 }
 
 fn merged(mut object: Value, key: &str, value: impl Into<Value>) -> Value {
@@ -187,7 +210,8 @@ mod tests {
 
     fn shown(name: &'static str, cpu: &'static str) -> String {
         let accelerator = Accelerator { name, cpu, note: String::new() };
-        let disk = DiskFds { serial: "vol0123456789abcdef0".into(), disk: 10, backing: Some(11) };
+        let volume = "vol-0123456789abcdef0".parse().expect("an id");
+        let disk = DiskFds { volume, disk: 10, backing: Some(11) };
         let (disks, taps) = (vec![disk], vec![(Mac([10, 0, 0, 0, 0, 1]), 12)]);
         let fds = Fds { disks, taps, direct: Some((13, 14)), qmp: 15, serial: 16, console: 17 };
         let args = arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds);

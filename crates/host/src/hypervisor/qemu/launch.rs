@@ -86,9 +86,7 @@ impl Launch<'_> {
             let file = File::options().read(true).write(true).open(&disk.path);
             let file = file.with_context(|| format!("opening {}", disk.path.display()))?;
             let backing = disk.backing.first().map(|path| keep.open(path)).transpose()?;
-            // 20 characters is all that virtio-blk shows: `vol` and 17 digits.
-            let serial = format!("vol{}", disk.volume.digits());
-            opened.push(DiskFds { serial, disk: keep.hold(file), backing });
+            opened.push(DiskFds { volume: disk.volume, disk: keep.hold(file), backing });
         }
         let direct = match &self.vm.boot {
             Boot::Firmware => None,

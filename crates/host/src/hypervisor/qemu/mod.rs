@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use awan_model::id::InstanceId;
-use awan_model::instance::{Exit, Phase};
+use awan_model::id::{InstanceId, VolumeId};
+use awan_model::instance::{DiskSeen, Exit, Phase};
 use awan_model::plan::VmPlan;
 use tokio::sync::{Notify, mpsc};
 
@@ -174,7 +174,7 @@ impl QemuHypervisor {
     }
 
     /// Writes down the intent to start a run, with a user id that no other machine has.
-    fn intend(&self, vm: &VmPlan) -> Result<(Record, mpsc::Receiver<Order>)> {
+    fn intend(&self, vm: &VmPlan, disks: &[BlockDevice]) -> Result<(Record, mpsc::Receiver<Order>)> {
         let (record, inbox) = {
             let mut vms = self.shared.vms();
             if vms.get(&vm.id).is_some_and(|old| old.record.exit.is_none()) {
@@ -184,7 +184,10 @@ impl QemuHypervisor {
             let uid = (self.config.uid_base..self.config.uid_base + UIDS).find(|uid| !taken.contains(uid));
             let uid = uid.context("all user ids for machines are taken")?;
             let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
-            let record = Record { id, run, reboots, uid, process: None, begun: false, exit: None };
+            let seen =
+                |disk: &BlockDevice| DiskSeen { volume: disk.volume.clone(), size_gib: disk.size_gib, attached: true };
+            let (disks, free_ports) = (disks.iter().map(seen).collect(), args::FREE_PORTS);
+            let record = Record { id, run, reboots, uid, process: None, begun: false, disks, free_ports, exit: None };
             let (new, inbox) = Vm::new(record.clone());
             vms.insert(vm.id.clone(), new);
             (record, inbox)
@@ -194,7 +197,7 @@ impl QemuHypervisor {
     }
 
     fn begin(&self, vm: &VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Result<()> {
-        let (record, inbox) = self.intend(vm)?;
+        let (record, inbox) = self.intend(vm, &disks)?;
         self.launch(vm, record, inbox, disks, taps).inspect_err(|_| {
             // It never began: whoever asked may say so, or try again.
             self.shared.vms().remove(&vm.id);
@@ -258,7 +261,8 @@ impl QemuHypervisor {
         }
         let uid = old.as_ref().map_or(self.config.uid_base, |old| old.uid);
         let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
-        let record = Record { id, run, reboots, uid, process: None, begun: false, exit: Some(exit) };
+        let (disks, free_ports, exit) = (Vec::new(), 0, Some(exit));
+        let record = Record { id, run, reboots, uid, process: None, begun: false, disks, free_ports, exit };
         self.shared.records.write(&record)?;
         self.shared.vms().insert(vm.id.clone(), Vm::new(record).0);
         self.shared.changed.notify_one();
@@ -314,6 +318,8 @@ impl Hypervisor for QemuHypervisor {
             },
             reboots: vm.record.reboots,
             exit: vm.record.exit.clone(),
+            disks: if vm.record.exit.is_none() { vm.record.disks.clone() } else { Vec::new() },
+            free_ports: if vm.record.exit.is_none() { vm.record.free_ports } else { 0 },
         };
         let all = self.shared.vms().values().map(seen).collect();
         Box::pin(async move { Ok(all) })
@@ -335,6 +341,18 @@ impl Hypervisor for QemuHypervisor {
             self.shared.note(id, run, |record| record.reboots = reboots);
             Ok(())
         })
+    }
+
+    fn attach<'a>(&'a self, _: &'a InstanceId, _: BlockDevice) -> Fut<'a, Result<()>> {
+        Box::pin(async { bail!("disks of a running machine do not change yet") })
+    }
+
+    fn detach<'a>(&'a self, _: &'a InstanceId, _: &'a VolumeId, _: bool) -> Fut<'a, Result<()>> {
+        Box::pin(async { bail!("disks of a running machine do not change yet") })
+    }
+
+    fn grow<'a>(&'a self, _: &'a InstanceId, _: &'a VolumeId, _: u32) -> Fut<'a, Result<()>> {
+        Box::pin(async { bail!("disks of a running machine do not change yet") })
     }
 
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use awan_model::id::InstanceId;
-use awan_model::instance::Exit;
+use awan_model::instance::{DiskSeen, Exit};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,11 @@ pub struct Record {
     /// It was seen to run. Until then a launch that is cut short by the end of this program is done again.
     #[serde(default)]
     pub begun: bool,
+    /// What it has open, and what it may have. Noted before a disk is given to it, and forgotten after it is gone.
+    #[serde(default)]
+    pub disks: Vec<DiskSeen>,
+    #[serde(default)]
+    pub free_ports: u32,
     /// Present once the run is over.
     pub exit: Option<Exit>,
 }
@@ -111,7 +116,11 @@ mod tests {
         let records = Records::open(folder.path().join("r")).expect("opens");
         let id: InstanceId = "i-00000000000000001".parse().expect("an id");
         let own = Process::of(i32::try_from(std::process::id()).expect("a pid"));
-        let record = Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process: own, begun: true, exit: None };
+        let disks =
+            vec![DiskSeen { volume: "vol-00000000000000001".parse().expect("an id"), size_gib: 1, attached: true }];
+        let (process, free_ports) = (own, 4);
+        let record =
+            Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process, begun: true, disks, free_ports, exit: None };
         records.write(&record).expect("writes");
         assert_eq!(records.all().expect("reads"), std::slice::from_ref(&record));
         assert!(record.process.clone().expect("lives").is_alive());

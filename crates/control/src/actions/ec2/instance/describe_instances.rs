@@ -3,6 +3,7 @@
 use awan_model::instance::{Instance, State};
 use awan_model::interface::{NetworkInterface, private_dns};
 use awan_model::placement_group::PlacementGroup;
+use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -209,9 +210,11 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
     let region = i.home.region();
     let one = |value: &str| vec![value.to_owned()];
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
-    let attachment = seen.volume.as_ref().and_then(|v| v.attachment.clone());
     if let (Some(what), true) = (name.strip_prefix("network-interface."), alive) {
         return seen.interfaces.iter().flat_map(|one| interface_value(tx, one, names, what)).collect();
+    }
+    if let Some(what) = name.strip_prefix("block-device-mapping.") {
+        return seen.volumes.iter().filter_map(|v| block_device_value(seen, v, what)).collect();
     }
     if let Some(what) = name.strip_prefix("metadata-options.") {
         return metadata_value(seen, what);
@@ -220,11 +223,6 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "architecture" => one(&i.architecture),
         "availability-zone" => one(&i.zone),
         "availability-zone-id" => one(&zone_id(&i.zone)),
-        "block-device-mapping.attach-time" => some(attachment.and_then(|a| view::text_time(a.at))),
-        "block-device-mapping.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
-        "block-device-mapping.device-name" => some(attachment.map(|a| a.device)),
-        "block-device-mapping.status" => some(attachment.map(|_| "attached".into())),
-        "block-device-mapping.volume-id" => some(attachment.and(seen.volume.as_ref()).map(|v| v.id.to_string())),
         "client-token" => some(i.client_token.clone()),
         "current-instance-boot-mode" => one("legacy-bios"),
         "dns-name" => some(seen.public_dns.clone()),
@@ -270,6 +268,18 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
         // Known names of things that no instance here has: lifecycle, requester, spot request, ….
         _ => Vec::new(),
+    }
+}
+
+fn block_device_value(seen: &Seen, volume: &Volume, what: &str) -> Option<String> {
+    let attachment = volume.attachment.as_ref()?;
+    match what {
+        "attach-time" => view::text_time(attachment.at),
+        "delete-on-termination" => Some(attachment.delete_on_termination.to_string()),
+        "device-name" => Some(attachment.device.clone()),
+        "status" => Some(volume.attachment_state(&seen.instance, seen.report.as_deref()).into()),
+        "volume-id" => Some(volume.id.to_string()),
+        _ => None,
     }
 }
 

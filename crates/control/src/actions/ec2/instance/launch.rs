@@ -1,19 +1,17 @@
-//! The parts of a launch request: where in the network, what root disk, which metadata options.
+//! The parts of a launch request: where in the network, which metadata options.
 
 use std::sync::Arc;
 
 use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, VpcId};
-use awan_model::image::Image;
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Code, Result, invalid, invalid_value, refuse, refuse_if};
+use crate::error::{Code, Result, invalid, refuse};
 
 pub const GROUPS_MAX: usize = 16;
-const VOLUME_GIB_MAX: u32 = 16_384;
 
 /// What a request says about the network.
 pub struct Asked {
@@ -23,12 +21,6 @@ pub struct Asked {
     pub private_ip_address: Option<String>,
     pub network_interfaces: Vec<ec2::InstanceNetworkInterfaceSpecification>,
     pub zone: Option<String>,
-}
-
-pub struct Root {
-    pub size_gib: u32,
-    pub kind: String,
-    pub delete_on_termination: bool,
 }
 
 /// `fits`: how many of the machines that are wanted have room in a zone.
@@ -106,67 +98,4 @@ pub fn default_vpc(tx: &mut Tx<Tenant>) -> Result<Arc<Vpc>> {
         .into_iter()
         .find(|v| v.is_default)
         .ok_or_else(|| refuse(Code::VpcIdNotSpecified, "No default VPC for this user"))
-}
-
-pub fn root(image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Root> {
-    let mut root = Root { size_gib: image.size_gib, kind: "gp3".into(), delete_on_termination: true };
-    if mappings.len() > 1 {
-        return Err(crate::error::unsupported("BlockDeviceMapping.2"));
-    }
-    for ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } in mappings {
-        let device = device_name.ok_or_else(|| crate::error::missing("BlockDeviceMapping.DeviceName"))?;
-        if device != image.root_device || no_device.is_some() || virtual_name.is_some() {
-            return Err(crate::error::unsupported("BlockDeviceMapping of other devices than the root"));
-        }
-        root_volume(&mut root, image, ebs.unwrap_or_default())?;
-    }
-    Ok(root)
-}
-
-fn root_volume(root: &mut Root, image: &Image, ebs: ec2::EbsBlockDevice) -> Result<()> {
-    let ec2::EbsBlockDevice {
-        delete_on_termination,
-        iops,
-        snapshot_id,
-        volume_size,
-        volume_type,
-        kms_key_id,
-        throughput,
-        outpost_arn,
-        availability_zone,
-        encrypted,
-        volume_initialization_rate,
-        availability_zone_id,
-        ebs_card_index,
-    } = ebs;
-    for (there, name) in [
-        (iops.is_some(), "Iops"),
-        (snapshot_id.is_some_and(|s| s != image.snapshot.as_str()), "SnapshotId"),
-        (kms_key_id.is_some(), "KmsKeyId"),
-        (throughput.is_some(), "Throughput"),
-        (outpost_arn.is_some(), "OutpostArn"),
-        (availability_zone.is_some() || availability_zone_id.is_some(), "AvailabilityZone"),
-        (encrypted == Some(true), "Encrypted"),
-        (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
-        (ebs_card_index.is_some_and(|n| n != 0), "EbsCardIndex"),
-    ] {
-        refuse_if(there, &format!("BlockDeviceMapping.1.Ebs.{name}"))?;
-    }
-    if let Some(size) = volume_size {
-        let size_gib = u32::try_from(size).ok().filter(|n| (1..=VOLUME_GIB_MAX).contains(n));
-        root.size_gib = size_gib.ok_or_else(|| invalid_value(size, "VolumeSize"))?;
-        if root.size_gib < image.size_gib {
-            let (id, min) = (&image.snapshot, image.size_gib);
-            let message = format!("Volume of size {size}GB is smaller than snapshot '{id}', expect size>= {min}GB");
-            return Err(refuse(Code::InvalidBlockDeviceMapping, message));
-        }
-    }
-    if let Some(kind) = volume_type {
-        if !["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"].contains(&kind.as_str()) {
-            return Err(invalid_value(kind.chars().take(32).collect::<String>().escape_debug(), "VolumeType"));
-        }
-        root.kind = kind;
-    }
-    root.delete_on_termination = delete_on_termination.unwrap_or(true);
-    Ok(())
 }

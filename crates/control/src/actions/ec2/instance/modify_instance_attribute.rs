@@ -2,11 +2,11 @@
 
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
-use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::{launch, run_instances};
+use crate::disks;
 use crate::error::{Code, Error, Result, combination, invalid_value, missing, refuse, refuse_if};
 
 /// What is to change.
@@ -171,13 +171,20 @@ fn delete_on_termination(
     for ec2::InstanceBlockDeviceMappingSpecification { device_name, ebs, virtual_name, no_device } in mappings {
         refuse_if(virtual_name.is_some() || no_device.is_some(), "BlockDeviceMapping")?;
         let device = device_name.unwrap_or_default();
-        let volume = tx.find::<Volume>(&instance.root_volume);
-        let volume = volume
-            .filter(|v| v.attachment.as_ref().is_some_and(|a| a.device == device))
+        let volumes = disks::attached(tx, instance);
+        let volume = volumes
+            .into_iter()
+            .find(|v| v.attachment.as_ref().is_some_and(|a| a.device == device))
             .ok_or_else(|| no_device_here(&device))?;
         let mut changed = (*volume).clone();
-        if let (Some(attachment), Some(flag)) = (&mut changed.attachment, ebs.and_then(|e| e.delete_on_termination)) {
-            attachment.delete_on_termination = flag;
+        let Some(ebs) = ebs else { continue };
+        let ec2::EbsInstanceBlockDeviceSpecification { delete_on_termination, volume_id } = ebs;
+        if volume_id.is_some_and(|id| id != changed.id.as_str()) {
+            return Err(no_device_here(&device));
+        }
+        if let Some(attachment) = &mut changed.attachment {
+            // Source: the API reference of ModifyInstanceAttribute.
+            attachment.delete_on_termination = delete_on_termination.unwrap_or(true);
         }
         tx.put(changed);
     }

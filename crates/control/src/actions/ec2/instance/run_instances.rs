@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use awan_model::id::{InstanceId, ReservationId, VolumeId};
+use awan_model::id::{InstanceId, ReservationId};
 use awan_model::image::Image;
 use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::key_pair::KeyPair;
 use awan_model::options::Options;
-use awan_model::volume::{Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::launch::{self, Root};
+use super::disks::{self, Disks};
+use super::launch;
 use super::launch_network::{self, Network};
 use super::metadata;
 use super::placing::{self, Placing};
@@ -34,7 +34,7 @@ struct Launch {
     image: Arc<Image>,
     kind: Arc<InstanceType>,
     network: Network,
-    root: Root,
+    disks: Disks,
     key: Option<Arc<KeyPair>>,
     user_data: Option<Vec<u8>>,
     metadata: MetadataOptions,
@@ -191,17 +191,17 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let zone = placing.zone.clone();
     let asked =
         launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
-    let root = launch::root(&image, block_device_mappings)?;
+    let disks = disks::disks(tx, &image, block_device_mappings)?;
     let room = Room::count(tx);
     let (home, rule) = (tx.home().clone(), placing.rule(tx));
-    let fits = |zone: &str| room.fits(&home, Some(zone), &kind, root.size_gib, &rule).min(most.into());
+    let fits = |zone: &str| room.fits(&home, Some(zone), &kind, disks.size_gib(), &rule).min(most.into());
     let network = launch_network::network(tx, asked, most, fits)?;
     network.must_fit(&kind)?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
     let [instance_tags, volume_tags, interface_tags] = tags;
     let launch = Launch {
-        root,
+        disks,
         key: key_name.map(|name| key(tx, &name)).transpose()?,
         user_data: user_data.map(|text| decode_user_data(&text)).transpose()?,
         metadata: metadata::of_launch(tx, metadata_options)?,
@@ -259,7 +259,7 @@ pub fn shutdown_behavior(text: Option<&str>) -> Result<ShutdownBehavior> {
 fn create(tx: &mut Tx<Tenant>, launch: &mut Launch, mut room: Room, least: u32, most: u32) -> Result<Vec<InstanceId>> {
     let zone = &launch.network.subnet.zone;
     let rule = launch.placing.rule(tx);
-    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.root.size_gib, &rule);
+    let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.disks.size_gib(), &rule);
     let fitting = u32::try_from(fits).unwrap_or(most).min(most);
     if fitting < least {
         return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
@@ -295,8 +295,10 @@ fn one(
     let [instance_tags, volume_tags, interface_tags] = &launch.tags;
     let mut more_interfaces = launch.network.attach(tx, &id, addresses, interface_tags)?;
     let interface = more_interfaces.remove(0);
-    let root_volume = volume(tx, launch, &id);
-    let Launch { image, kind, network, key, .. } = launch;
+    let Launch { image, kind, network, key, disks, .. } = launch;
+    let zone = &network.subnet.zone;
+    let root_volume = disks::volume(tx, &disks.root, &id, zone, Some(image));
+    let data_volumes: Vec<_> = disks.more.iter().map(|disk| disks::volume(tx, disk, &id, zone, None)).collect();
     let instance = Instance {
         home,
         id: id.clone(),
@@ -323,6 +325,8 @@ fn one(
         more_interfaces,
         wants_public_ip: network.public_ip,
         root_volume: root_volume.clone(),
+        data_volumes: data_volumes.clone(),
+        disk_changes: 0,
         shutdown: launch.shutdown,
         metadata: launch.metadata.clone(),
         termination_protection: launch.termination_protection,
@@ -337,6 +341,9 @@ fn one(
     for (id, tags) in [(id.as_str(), instance_tags), (root_volume.as_str(), volume_tags)] {
         tagging::add(tx, id, tags)?;
     }
+    for id in &data_volumes {
+        tagging::add(tx, id.as_str(), volume_tags)?;
+    }
     Ok(instance)
 }
 
@@ -344,29 +351,6 @@ fn options(launch: &Launch) -> Options {
     let mut options = Options::default();
     launch.placing.set(&mut options);
     options
-}
-
-fn volume(tx: &mut Tx<Tenant>, launch: &Launch, instance: &InstanceId) -> VolumeId {
-    let (home, created) = (tx.home().clone(), tx.now());
-    let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
-    let attachment = VolumeAttachment {
-        instance: instance.clone(),
-        device: launch.image.root_device.clone(),
-        delete_on_termination: launch.root.delete_on_termination,
-        at: created,
-    };
-    tx.put(Volume {
-        home,
-        id: id.clone(),
-        zone: launch.network.subnet.zone.clone(),
-        size_gib: launch.root.size_gib,
-        kind: launch.root.kind.clone(),
-        image: Some(launch.image.id.clone()),
-        snapshot: Some(launch.image.snapshot.clone()),
-        attachment: Some(attachment),
-        created,
-    });
-    id
 }
 
 #[cfg(test)]
@@ -427,7 +411,7 @@ mod tests {
             ("PrivateIpAddress", "10.0.0.1", "InvalidParameterValue"),
             ("UserData", "%%%", "InvalidUserData.Malformed"),
             ("MaxCount", "0", "InvalidParameterValue"),
-            ("BlockDeviceMapping.1.DeviceName", "/dev/sdz", "UnsupportedOperation"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sdz", "MissingParameter"),
             ("NoSuchThing", "1", "UnknownParameter"),
         ] {
             let refusal = cloud.tenant("acme").run_with(&[(name, value)]).expect_err(name);

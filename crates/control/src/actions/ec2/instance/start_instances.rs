@@ -1,6 +1,7 @@
 //! StartInstances.
 
 use awan_model::instance::{Instance, State, VmReport, Wish, state};
+use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -30,6 +31,12 @@ fn start(tx: &mut Tx<Tenant>, room: &mut Room, instance: &Instance) -> Result<ec
         State::Stopped if instance.wish == Wish::On => return Err(incorrect_state(instance, State::Stopping)),
         State::Stopped => {}
         _ => return Err(incorrect_state(instance, before)),
+    }
+    let root = tx.find::<Volume>(&instance.root_volume);
+    if !root.is_some_and(|v| v.is_attached_to(&instance.id)) {
+        let (id, device) = (&instance.id, &instance.root_device);
+        let message = format!("The instance '{id}' does not have a volume attached at root ({device})");
+        return Err(refuse(Code::IncorrectInstanceState, message));
     }
     let now = tx.now();
     let again = Instance {

@@ -16,7 +16,7 @@ use awan_wire::shape::Timestamp;
 
 use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
-use crate::tagging;
+use crate::{disks, tagging};
 
 /// One instance with everything that an answer or a filter asks about.
 pub struct Seen {
@@ -24,7 +24,8 @@ pub struct Seen {
     pub report: Option<Arc<VmReport>>,
     pub state: State,
     pub eni: Option<Arc<NetworkInterface>>,
-    pub volume: Option<Arc<Volume>>,
+    /// The root first.
+    pub volumes: Vec<Arc<Volume>>,
     pub public_ip: Option<Ipv4Addr>,
     /// Where the VPC gives such names.
     pub public_dns: Option<String>,
@@ -81,11 +82,11 @@ fn refuse_missing(message: String) -> crate::error::Error {
 pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let report = tx.find::<VmReport>(&instance.id);
     let eni = tx.find::<NetworkInterface>(&instance.interface);
-    let volume = tx.find::<Volume>(&instance.root_volume);
+    let volumes = disks::attached(tx, &instance);
     let has = |e: &NetworkInterface| e.attachment.as_ref().is_some_and(|a| a.instance == instance.id);
     let held = eni.as_ref().is_some_and(|e| has(e))
         || instance.more_interfaces.iter().any(|id| tx.find::<NetworkInterface>(id).is_some_and(|e| has(&e)))
-        || volume.as_ref().is_some_and(|v| v.attachment.as_ref().is_some_and(|a| a.instance == instance.id));
+        || !volumes.is_empty();
     let state = match state(&instance, report.as_deref()) {
         // Whoever waits for its end goes on to delete its group or to use its address again.
         State::Terminated if held => State::ShuttingDown,
@@ -99,7 +100,7 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let public_ip = first.and_then(|mapped| mapped.public_ip);
     let public_dns = first.and_then(|mapped| mapped.public_dns.clone());
     let tags = tagging::of(tx, instance.id.as_str());
-    Seen { state, eni, volume, public_ip, public_dns, interfaces, tags, report, instance }
+    Seen { state, eni, volumes, public_ip, public_dns, interfaces, tags, report, instance }
 }
 
 /// The interfaces that an instance has, in the order of their device index.
@@ -168,7 +169,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
     let public_ip = public_ip.filter(|_| alive);
     ec2::Instance {
         architecture: Some(i.architecture.clone()),
-        block_device_mappings: seen.volume.iter().filter_map(|v| block_device(v)).collect(),
+        block_device_mappings: seen.volumes.iter().filter_map(|v| block_device(seen, v)).collect(),
         client_token: i.client_token.clone(),
         ebs_optimized: Some(i.ebs_optimized),
         ena_support: Some(true),
@@ -232,12 +233,12 @@ pub fn tenancy(i: &Instance) -> &'static str {
     if i.options.dedicated { "dedicated" } else { "default" }
 }
 
-fn block_device(volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
+fn block_device(seen: &Seen, volume: &Volume) -> Option<ec2::InstanceBlockDeviceMapping> {
     let attachment = volume.attachment.as_ref()?;
     let ebs = ec2::EbsInstanceBlockDevice {
         attach_time: time(attachment.at),
         delete_on_termination: Some(attachment.delete_on_termination),
-        status: Some("attached".into()),
+        status: Some(volume.attachment_state(&seen.instance, seen.report.as_deref()).into()),
         volume_id: Some(volume.id.to_string()),
         ..Default::default()
     };

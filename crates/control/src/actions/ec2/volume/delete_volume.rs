@@ -5,7 +5,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::{network, schedule};
+use crate::{disks, schedule};
 
 pub fn delete_volume(tx: &mut Tx<Tenant>, req: ec2::DeleteVolumeRequest) -> Result<()> {
     let ec2::DeleteVolumeRequest { volume_id, dry_run: _ } = req;
@@ -16,7 +16,7 @@ pub fn delete_volume(tx: &mut Tx<Tenant>, req: ec2::DeleteVolumeRequest) -> Resu
         return Err(refuse(Code::VolumeInUse, message));
     }
     schedule::give_up_bytes(tx, id);
-    network::remove::<Volume>(tx, id);
+    disks::remove(tx, &volume);
     Ok(())
 }
 

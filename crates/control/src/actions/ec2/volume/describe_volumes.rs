@@ -1,12 +1,10 @@
 //! DescribeVolumes.
 
-use std::collections::BTreeMap;
-
-use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::view::{text_time, time};
+use super::view::{self, Seen};
+use crate::actions::ec2::instance::view::text_time;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -47,26 +45,21 @@ pub fn describe_volumes(tx: &mut Tx<Tenant>, req: ec2::DescribeVolumesRequest) -
     let filters = Filters::new(&filters, FILTERS)?;
     let named = !volume_ids.is_empty();
     let page = Page::new(tx, "DescribeVolumes", (max_results, next_token.as_deref()), (5, 1000), named)?;
-    let mut found = Vec::new();
-    for id in &volume_ids {
-        found.push(tx.get::<Volume>(&id.parse()?)?);
-    }
-    if !named {
-        found = page.candidates::<Volume>(tx, !filters.is_empty());
-    }
+    let found = view::asked(tx, &volume_ids, &page, !filters.is_empty())?;
     let mut kept = Vec::new();
     for volume in found {
-        let tags = tagging::of(tx, volume.id.as_str());
-        if filters.match_all(|name| value(&volume, &tags, name)) {
-            kept.push((volume, tags));
+        let seen = view::see(tx, volume);
+        if filters.match_all(|name| value(&seen, name)) {
+            kept.push(seen);
         }
     }
-    let (kept, next_token) = page.cut(kept, |(volume, _)| volume.id.clone());
-    let volumes = kept.iter().map(|(volume, tags)| shown(volume, tagging::shown(tags))).collect();
+    let (kept, next_token) = page.cut(kept, |seen| seen.volume.id.clone());
+    let volumes = kept.iter().map(view::shown).collect();
     Ok(ec2::DescribeVolumesResult { next_token, volumes })
 }
 
-fn value(volume: &Volume, tags: &BTreeMap<String, String>, name: &str) -> Vec<String> {
+fn value(seen: &Seen, name: &str) -> Vec<String> {
+    let Seen { volume, attachment_state, tags } = seen;
     let attachment = volume.attachment.as_ref();
     let some = |value: Option<String>| value.into_iter().collect::<Vec<_>>();
     match name {
@@ -74,7 +67,7 @@ fn value(volume: &Volume, tags: &BTreeMap<String, String>, name: &str) -> Vec<St
         "attachment.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination.to_string())),
         "attachment.device" => some(attachment.map(|a| a.device.clone())),
         "attachment.instance-id" => some(attachment.map(|a| a.instance.to_string())),
-        "attachment.status" => some(attachment.map(|_| "attached".into())),
+        "attachment.status" => some(attachment_state.map(Into::into)),
         "availability-zone" => vec![volume.zone.clone()],
         "availability-zone-id" => vec![zone_id(&volume.zone)],
         "create-time" => some(text_time(volume.created)),
@@ -85,33 +78,6 @@ fn value(volume: &Volume, tags: &BTreeMap<String, String>, name: &str) -> Vec<St
         "volume-id" => vec![volume.id.to_string()],
         "volume-type" => vec![volume.kind.clone()],
         tag => tagging::filter_values(tags, tag),
-    }
-}
-
-fn shown(volume: &Volume, tags: Vec<ec2::Tag>) -> ec2::Volume {
-    let attachment = |a: &awan_model::volume::VolumeAttachment| ec2::VolumeAttachment {
-        delete_on_termination: Some(a.delete_on_termination),
-        volume_id: Some(volume.id.to_string()),
-        instance_id: Some(a.instance.to_string()),
-        device: Some(a.device.clone()),
-        state: Some("attached".into()),
-        attach_time: time(a.at),
-        ..Default::default()
-    };
-    ec2::Volume {
-        availability_zone_id: Some(zone_id(&volume.zone)),
-        tags,
-        volume_type: Some(volume.kind.clone()),
-        multi_attach_enabled: Some(false),
-        volume_id: Some(volume.id.to_string()),
-        size: i32::try_from(volume.size_gib).ok(),
-        snapshot_id: Some(volume.snapshot.as_ref().map(ToString::to_string).unwrap_or_default()),
-        availability_zone: Some(volume.zone.clone()),
-        state: Some(volume.state().into()),
-        create_time: time(volume.created),
-        attachments: volume.attachment.iter().map(attachment).collect(),
-        encrypted: Some(false),
-        ..Default::default()
     }
 }
 
@@ -126,7 +92,7 @@ mod tests {
         let ask = [("Filter.1.Name", "attachment.instance-id"), ("Filter.1.Value.1", ids[3].as_str())];
         let shown = cloud.tenant("acme").call("DescribeVolumes", &ask).expect("answers");
         assert_eq!(Cloud::ids(&shown, "instanceId"), [ids[3].clone()]);
-        assert_eq!(Cloud::ids(&shown, "status"), ["in-use", "attached"], "{shown}");
+        assert_eq!(Cloud::ids(&shown, "status"), ["in-use", "attaching"], "{shown}");
         let first = cloud.tenant("acme").call("DescribeVolumes", &[("MaxResults", "5")]).expect("answers");
         let token = Cloud::ids(&first, "nextToken").remove(0);
         let second = cloud.tenant("acme").call("DescribeVolumes", &[("NextToken", &token)]).expect("answers");

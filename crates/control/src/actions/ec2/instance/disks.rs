@@ -1,0 +1,224 @@
+//! The block devices of a launch: its root, as large as is asked for, and empty volumes beside it.
+
+use awan_model::id::{InstanceId, VolumeId};
+use awan_model::image::Image;
+use awan_model::volume::{Shape, Volume, VolumeAttachment};
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use crate::actions::ec2::volume::shape::{Asked, device, same_place, shape};
+use crate::disks::must_not_encrypt;
+use crate::error::{Code, Error, Result, missing, refuse, refuse_if, unsupported};
+
+/// As many as can be attached to an instance later.
+const MORE_MAX: usize = 26;
+
+pub struct Disks {
+    pub root: Disk,
+    /// Empty ones.
+    pub more: Vec<Disk>,
+}
+
+pub struct Disk {
+    pub device: String,
+    pub shape: Shape,
+    pub delete_on_termination: bool,
+}
+
+impl Disks {
+    pub fn size_gib(&self) -> u32 {
+        self.more.iter().fold(self.root.shape.size_gib, |sum, disk| sum.saturating_add(disk.shape.size_gib))
+    }
+}
+
+pub fn disks(tx: &mut Tx<Tenant>, image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Disks> {
+    must_not_encrypt(tx, None, "Encrypted")?;
+    let (mut root, mut more) = (None, Vec::<Disk>::new());
+    for (n, mapping) in mappings.into_iter().enumerate() {
+        let ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } = mapping;
+        let name = device(&device_name.ok_or_else(|| missing("BlockDeviceMapping.DeviceName"))?)?;
+        let is_root = same_place(&name, &image.root_device);
+        if more.iter().any(|disk| same_place(&disk.device, &name)) || (is_root && root.is_some()) {
+            return Err(wrong(format!("The device '{name}' is used in more than one block-device mapping")));
+        }
+        refuse_if(virtual_name.is_some(), &format!("BlockDeviceMapping.{}.VirtualName", n + 1))?;
+        match (no_device.is_some(), is_root) {
+            (true, true) => return Err(wrong(format!("The root device '{name}' cannot be left out"))),
+            // Images have no other devices, so there is nothing to leave out.
+            (true, false) => {}
+            (false, true) => root = Some(root_disk(tx, image, ebs.unwrap_or_default(), n + 1)?),
+            (false, false) => more.push(empty_disk(tx, name, ebs, n + 1)?),
+        }
+    }
+    if more.len() > MORE_MAX {
+        return Err(wrong(format!("A launch can have at most {MORE_MAX} volumes beside its root")));
+    }
+    let root = root.map_or_else(|| root_disk(tx, image, ec2::EbsBlockDevice::default(), 1), Ok)?;
+    Ok(Disks { root, more })
+}
+
+fn wrong(message: String) -> Error {
+    refuse(Code::InvalidBlockDeviceMapping, message)
+}
+
+/// The parts of a mapping that mean something here.
+struct Given {
+    size: Option<i32>,
+    kind: Option<String>,
+    asked: Asked,
+    snapshot: Option<String>,
+    delete_on_termination: Option<bool>,
+}
+
+fn given(tx: &mut Tx<Tenant>, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Given> {
+    let ec2::EbsBlockDevice {
+        delete_on_termination,
+        iops,
+        snapshot_id,
+        volume_size,
+        volume_type,
+        kms_key_id,
+        throughput,
+        outpost_arn,
+        availability_zone,
+        encrypted,
+        volume_initialization_rate,
+        availability_zone_id,
+        ebs_card_index,
+    } = ebs;
+    let named = |name: &str| format!("BlockDeviceMapping.{n}.Ebs.{name}");
+    for (there, name) in [
+        (kms_key_id.is_some(), "KmsKeyId"),
+        (outpost_arn.is_some(), "OutpostArn"),
+        (availability_zone.is_some() || availability_zone_id.is_some(), "AvailabilityZone"),
+        (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
+        (ebs_card_index.is_some_and(|n| n != 0), "EbsCardIndex"),
+    ] {
+        refuse_if(there, &named(name))?;
+    }
+    must_not_encrypt(tx, encrypted, &named("Encrypted"))?;
+    let (asked, snapshot) = (Asked { iops, throughput }, snapshot_id.filter(|id| !id.is_empty()));
+    Ok(Given { size: volume_size, kind: volume_type, asked, snapshot, delete_on_termination })
+}
+
+fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Disk> {
+    let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
+    if snapshot.is_some_and(|id| id != image.snapshot.as_str()) {
+        return Err(unsupported(&format!("BlockDeviceMapping.{n}.Ebs.SnapshotId")));
+    }
+    let least = i32::try_from(image.size_gib).unwrap_or(i32::MAX);
+    let size = size.unwrap_or(least);
+    let shape = shape(kind.as_deref().unwrap_or("gp3"), size, asked)?;
+    if size < least {
+        let (id, min) = (&image.snapshot, image.size_gib);
+        return Err(wrong(format!("Volume of size {size}GB is smaller than snapshot '{id}', expect size>= {min}GB")));
+    }
+    let delete_on_termination = delete_on_termination.unwrap_or(true);
+    Ok(Disk { device: image.root_device.clone(), shape, delete_on_termination })
+}
+
+fn empty_disk(tx: &mut Tx<Tenant>, device: String, ebs: Option<ec2::EbsBlockDevice>, n: usize) -> Result<Disk> {
+    let ebs = ebs.ok_or_else(|| missing(&format!("BlockDeviceMapping.{n}.Ebs")))?;
+    let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
+    refuse_if(snapshot.is_some(), &format!("BlockDeviceMapping.{n}.Ebs.SnapshotId"))?;
+    let size = size.ok_or_else(|| missing("size/snapshot"))?;
+    let shape = shape(kind.as_deref().unwrap_or("gp2"), size, asked)?;
+    // What is not the root is kept unless the launch says otherwise.
+    Ok(Disk { device, shape, delete_on_termination: delete_on_termination.unwrap_or(false) })
+}
+
+/// A volume of a launch. `image`: what it begins as.
+pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &str, image: Option<&Image>) -> VolumeId {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
+    let attachment = VolumeAttachment {
+        instance: instance.clone(),
+        device: disk.device.clone(),
+        delete_on_termination: disk.delete_on_termination,
+        at: created,
+        detach: None,
+    };
+    let Shape { size_gib, kind, iops, throughput } = disk.shape.clone();
+    tx.put(Volume {
+        home,
+        id: id.clone(),
+        zone: zone.to_owned(),
+        size_gib,
+        kind,
+        iops,
+        throughput,
+        image: image.map(|image| image.id.clone()),
+        snapshot: image.map(|image| image.snapshot.clone()),
+        attachment: Some(attachment),
+        modification: None,
+        auto_enable_io: false,
+        client_token: None,
+        created,
+    });
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Cloud;
+
+    #[test]
+    fn a_launch_makes_its_volumes_and_takes_with_it_those_that_are_its_own() {
+        let mut cloud = Cloud::new();
+        let ask = [
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sdf"),
+            ("BlockDeviceMapping.1.Ebs.VolumeSize", "2"),
+            ("BlockDeviceMapping.2.DeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.2.Ebs.VolumeSize", "3"),
+            ("BlockDeviceMapping.2.Ebs.VolumeType", "gp3"),
+            ("BlockDeviceMapping.2.Ebs.Iops", "3100"),
+            ("BlockDeviceMapping.2.Ebs.Throughput", "200"),
+            ("BlockDeviceMapping.3.DeviceName", "/dev/sdg"),
+            ("BlockDeviceMapping.3.Ebs.VolumeSize", "4"),
+            ("BlockDeviceMapping.3.Ebs.DeleteOnTermination", "true"),
+            ("BlockDeviceMapping.4.DeviceName", "/dev/sdh"),
+            ("BlockDeviceMapping.4.NoDevice", ""),
+            ("TagSpecification.1.ResourceType", "volume"),
+            ("TagSpecification.1.Tag.1.Key", "of"),
+            ("TagSpecification.1.Tag.1.Value", "launch"),
+        ];
+        let refusal = cloud.tenant("acme").run_with(&ask).expect_err("3100 is too many for 3 GiB");
+        assert!(refusal.starts_with("InvalidParameterValue: Iops to volume size"), "{refusal}");
+        let ask = ask.map(|(name, value)| (name, if value == "3100" { "3000" } else { value }));
+        let id = cloud.tenant("acme").run_with(&ask).expect("launches").remove(0);
+        cloud.settle();
+        let tagged = [("Filter.1.Name", "tag:of"), ("Filter.1.Value.1", "launch")];
+        let shown = cloud.tenant("acme").call("DescribeVolumes", &tagged).expect("answers");
+        let mut sizes = Cloud::ids(&shown, "size");
+        sizes.sort();
+        assert_eq!(sizes, ["2", "3", "4"]);
+        let shown = cloud.tenant("acme").call("DescribeInstances", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "deviceName"), ["/dev/xvda", "/dev/sdf", "/dev/sdg"]);
+        assert_eq!(Cloud::ids(&shown, "deleteOnTermination")[..3], ["true", "false", "true"]);
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        assert_eq!(
+            (Cloud::ids(&shown, "size"), Cloud::ids(&shown, "status")),
+            (vec!["2".into()], vec!["available".into()])
+        );
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_a_mapping_cannot_be_is_refused() {
+        let mut cloud = Cloud::new();
+        let name = "BlockDeviceMapping.1.DeviceName";
+        for (more, code) in [
+            (vec![(name, "/dev/sdf"), ("BlockDeviceMapping.1.VirtualName", "ephemeral0")], "UnsupportedOperation"),
+            (vec![(name, "/dev/sdf")], "MissingParameter"),
+            (vec![(name, "/dev/sdf"), ("BlockDeviceMapping.1.Ebs.Encrypted", "true")], "UnsupportedOperation"),
+            (vec![(name, "/dev/xvda"), ("BlockDeviceMapping.1.NoDevice", "")], "InvalidBlockDeviceMapping"),
+            (vec![(name, "disk"), ("BlockDeviceMapping.1.Ebs.VolumeSize", "1")], "InvalidParameterValue"),
+            (vec![(name, "/dev/sda"), ("BlockDeviceMapping.2.DeviceName", "/dev/xvda")], "InvalidBlockDeviceMapping"),
+        ] {
+            let refusal = cloud.tenant("acme").run_with(&more).expect_err(code);
+            assert!(refusal.starts_with(code), "{more:?}: {refusal}");
+        }
+    }
+}
