@@ -55,6 +55,7 @@ pub mod ec2 {
         pub mod describe_instance_attribute;
         pub mod describe_instance_status;
         pub mod describe_instances;
+        pub mod disks;
         pub mod get_console_output;
         pub mod get_instance_metadata_defaults;
         pub mod launch;
@@ -168,8 +169,26 @@ pub mod ec2 {
         pub mod named;
     }
     pub mod volume {
+        pub mod attach_volume;
+        pub mod create_volume;
+        pub mod defaults;
         pub mod delete_volume;
+        pub mod describe_volume_attribute;
+        pub mod describe_volume_status;
         pub mod describe_volumes;
+        pub mod describe_volumes_modifications;
+        pub mod detach_volume;
+        pub mod disable_ebs_encryption_by_default;
+        pub mod enable_ebs_encryption_by_default;
+        pub mod enable_volume_io;
+        pub mod get_ebs_default_kms_key_id;
+        pub mod get_ebs_encryption_by_default;
+        pub mod modify_ebs_default_kms_key_id;
+        pub mod modify_volume;
+        pub mod modify_volume_attribute;
+        pub mod reset_ebs_default_kms_key_id;
+        pub mod shape;
+        pub mod view;
     }
     pub mod vpc {
         pub mod create_subnet;
@@ -317,6 +336,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
+    Action { name: "AttachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::attach_volume::attach_volume(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "CreateEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::create_egress_only_internet_gateway::create_egress_only_internet_gateway(tx, q.read()?)?)))) },
@@ -335,6 +355,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::create_snapshot::create_snapshot(tx, q.read()?)?)))) },
     Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::create_volume::create_volume(tx, q.read()?)?)))) },
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
     Action { name: "CreateVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::create_vpc_peering_connection::create_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "DeleteEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::delete_egress_only_internet_gateway::delete_egress_only_internet_gateway(tx, q.read()?)?)))) },
@@ -387,21 +408,31 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeSpotPriceHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_spot_price_history::describe_spot_price_history(tx, q.read()?)?)))) },
     Action { name: "DescribeSubnets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_subnets::describe_subnets(tx, q.read()?)?)))) },
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
+    Action { name: "DescribeVolumeAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volume_attribute::describe_volume_attribute(tx, q.read()?)?)))) },
+    Action { name: "DescribeVolumeStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volume_status::describe_volume_status(tx, q.read()?)?)))) },
     Action { name: "DescribeVolumes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes::describe_volumes(tx, q.read()?)?)))) },
+    Action { name: "DescribeVolumesModifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes_modifications::describe_volumes_modifications(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpc_attribute::describe_vpc_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcPeeringConnections", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::describe_vpc_peering_connections::describe_vpc_peering_connections(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpcs::describe_vpcs(tx, q.read()?)?)))) },
     Action { name: "DetachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::detach_internet_gateway::detach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DetachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::detach_network_interface::detach_network_interface(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DetachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::detach_volume::detach_volume(tx, q.read()?)?)))) },
+    Action { name: "DisableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::disable_ebs_encryption_by_default::disable_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetEbsDefaultKmsKeyId", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_default_kms_key_id::get_ebs_default_kms_key_id(tx, q.read()?)?)))) },
+    Action { name: "GetEbsEncryptionByDefault", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_encryption_by_default::get_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "GetInstanceTypesFromInstanceRequirements", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::get_instance_types_from_instance_requirements::get_instance_types_from_instance_requirements(tx, q.read()?)?)))) },
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
+    Action { name: "ModifyEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_ebs_default_kms_key_id::modify_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyInstanceMetadataDefaults", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_defaults::modify_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMetadataOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_options::modify_instance_metadata_options(tx, q.read()?)?)))) },
@@ -410,6 +441,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "ModifyNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::modify_network_interface_attribute::modify_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_volume::modify_volume(tx, q.read()?)?)))) },
+    Action { name: "ModifyVolumeAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::modify_volume_attribute::modify_volume_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
@@ -417,6 +450,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
+    Action { name: "ResetEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::reset_ebs_default_kms_key_id::reset_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
