@@ -96,6 +96,9 @@ impl Drop for Line<'_> {
 
 async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line<'_>) -> Result<String> {
     let (head, body) = request.into_parts();
+    let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
+    // Who cannot even sign reads the answer of the service that the request names.
+    log.service = target.starts_with("AmazonSSM.").then_some(Service::Ssm);
     if head.method != "GET" && head.method != "POST" {
         return Err(refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource."));
     }
@@ -112,14 +115,13 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
         sigv4::Parts { method: head.method.as_str(), path: head.uri.path(), query, headers: &headers, body: &body };
     let presented = sigv4::parse(&parts)?;
     // A refusal too is read by the client of the service that was signed for.
-    log.service = Service::signed(&presented.service);
+    log.service = Service::signed(&presented.service).or(log.service);
     let caller = auth::verify(control, &presented, &parts)?;
     caller.tenant.home.account().clone_into(&mut log.account);
     log.principal = caller.tenant.principal.to_string();
     auth::note(control, &caller).await?;
     let Caller { tenant, service, .. } = caller;
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
-    let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
     let input = input(service, target, query, form, &body)?;
     log.action = input.action().unwrap_or_default().chars().take(80).collect();
     run(control, tenant, service, input, request_id.to_owned()).await

@@ -5,9 +5,11 @@
 
 mod grammar;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use awan_control::actions::ACTIONS;
 use awan_control::operator::{self, Builtin, Credentials};
@@ -22,6 +24,7 @@ use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System};
 use awan_wire::sigv4;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use nix::time::{ClockId, clock_gettime};
 use rand::RngExt as _;
 use tower::ServiceExt as _;
 
@@ -31,6 +34,8 @@ use grammar::{Call, Grammar, STORIES, Teller, text};
 const ROUND: u64 = 50;
 /// Between two stories.
 const STORY: u64 = 1_000;
+/// No request may take more of a processor.
+const WORK_MAX: Duration = Duration::from_millis(50);
 /// When there are more instances, some are terminated.
 const INSTANCES_MAX: usize = 60;
 
@@ -47,6 +52,8 @@ struct Cloud {
     clock: Arc<TestClock>,
     runtime: tokio::runtime::Runtime,
     keys: Credentials,
+    /// The request that took the most work so far: what it took, its answer's beginning.
+    slowest: RefCell<(Duration, String)>,
 }
 
 /// Status and body.
@@ -72,7 +79,7 @@ impl Cloud {
             operator::register_builtin(&control.db, &image).await.expect("registers");
             operator::create_account(&control.db, "fuzz", None, "test").await.expect("opens an account")
         });
-        let cloud = Self { control, clock, runtime, keys };
+        let cloud = Self { control, clock, runtime, keys, slowest: RefCell::default() };
         let mut asks = cloud.control.hosts.connect(&host()).asks;
         cloud.runtime.spawn(async move {
             while let Some((_, answer)) = asks.recv().await {
@@ -125,12 +132,18 @@ impl Cloud {
     }
 
     fn send(&self, request: Request<Body>) -> Told {
-        self.runtime.block_on(async {
+        let began = cpu_time();
+        let told = self.runtime.block_on(async {
             let response = http::router(self.control.clone()).oneshot(request).await.expect("answers");
             let status = response.status().as_u16();
             let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
             (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
-        })
+        });
+        let took = cpu_time().saturating_sub(began);
+        if took > self.slowest.borrow().0 {
+            *self.slowest.borrow_mut() = (took, told.1.chars().take(200).collect());
+        }
+        told
     }
 
     /// Terminates some instances when there are many, and lets what is terminated be forgotten.
@@ -274,6 +287,12 @@ fn story(teller: &mut dyn Teller) {
     teller.ask("DeleteVolume", &format!("VolumeId={}", text(&about, "volumeId")));
 }
 
+/// What this thread has worked: other programs on the machine do not count.
+fn cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every Linux has this clock");
+    Duration::from(now)
+}
+
 fn host() -> HostId {
     HostId::new("fuzz").expect("a name")
 }
@@ -289,6 +308,7 @@ struct Counts {
     good: BTreeMap<String, u64>,
     refused: u64,
     unsigned: u64,
+    slowest: (Duration, String),
 }
 
 fn fuzz(seed: u64, count: u64) -> Counts {
@@ -331,6 +351,7 @@ fn fuzz(seed: u64, count: u64) -> Counts {
     }
     let wrong = cloud.control.db.read(System, audit::always);
     assert!(wrong.is_empty(), "after seed {seed}: {wrong:?}");
+    counts.slowest = cloud.slowest.take();
     counts
 }
 
@@ -351,9 +372,11 @@ fn no_request_is_answered_with_an_error_of_ours() {
             counts.good.into_iter().for_each(|(action, n)| *all.good.entry(action).or_default() += n);
             all.refused += counts.refused;
             all.unsigned += counts.unsigned;
+            all.slowest = std::mem::take(&mut all.slowest).max(counts.slowest);
         }
     });
-    let Counts { good, refused, unsigned } = all;
+    let Counts { good, refused, unsigned, slowest } = all;
+    assert!(slowest.0 < WORK_MAX, "seeds {seeds:?}: {slowest:?}");
     if count >= 100_000 {
         let never: Vec<_> = ACTIONS.iter().map(|a| a.name).filter(|name| !good.contains_key(*name)).collect();
         assert!(never.is_empty(), "seeds {seeds:?}: never succeeded: {never:?}; {good:?}");
