@@ -14,6 +14,7 @@ use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
 use awan_model::plan::HostPlan;
+use awan_model::prefix_list::PrefixList;
 use awan_model::report::{Answer, Ask, Inventory};
 use awan_model::route::{Association, RouteTable};
 use awan_model::subnet::Subnet;
@@ -305,6 +306,12 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
                 && tx.find_in::<SecurityGroup>(&group.home, peer).is_none_or(|p| p.vpc != group.vpc)
             {
                 out.push(format!("{}: names {peer}, which is not there", group.id));
+            }
+            if let Peer::PrefixList(list) = &rule.peer
+                && !PrefixList::of_services(&group.home).iter().any(|l| l.id == *list)
+                && tx.find_in::<PrefixList>(&group.home, list).is_none()
+            {
+                out.push(format!("{}: names {list}, which is not there", group.id));
             }
         }
     }

@@ -8,7 +8,7 @@ use awan_model::address::Address;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup};
 use awan_model::host::HostRecord;
-use awan_model::id::{GroupId, HostId, InterfaceId, VpcId};
+use awan_model::id::{GroupId, HostId, InterfaceId, PrefixListId, VpcId};
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
@@ -17,13 +17,14 @@ use awan_model::plan::{
     DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SecondaryPlan,
     SubnetPlan, VmPlan, VolumePlan, VpcPlan,
 };
+use awan_model::prefix_list::PrefixList;
 use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_model::vpc::Vpc;
 use awan_state::{Home, Ref, Revision, System, Tx};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The plans of all hosts.
 pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan> {
@@ -172,11 +173,13 @@ struct Network {
     groups: HashMap<GroupId, Arc<SecurityGroup>>,
     members: Vec<Member>,
     elastic: Elastic,
+    lists: Lists,
 }
 
 impl Network {
     fn read(tx: &mut Tx<System>, home: &Home, id: &VpcId) -> Option<Self> {
         let vpc = tx.find_in::<Vpc>(home, id)?;
+        let lists = tx.all_in::<PrefixList>(home).into_iter().map(|list| (list.id.clone(), list)).collect();
         let elastic = elastic(tx, home);
         let groups = tx.all_in::<SecurityGroup>(home).into_iter().filter(|g| g.vpc == *id).map(|g| (g.id.clone(), g));
         let groups = groups.collect();
@@ -194,7 +197,7 @@ impl Network {
                 members.push(Member { private_ip, groups: eni.groups.clone(), public_ip });
             }
         }
-        Some(Self { vpc, subnets, groups, members, elastic })
+        Some(Self { vpc, subnets, groups, members, elastic, lists })
     }
 
     fn on_host(&self, placed: &[Placed]) -> VpcPlan {
@@ -240,12 +243,12 @@ impl Network {
         for group in own.iter().filter_map(|id| self.groups.get(*id)) {
             wanted.extend(group.rules.iter().filter_map(|rule| match &rule.peer {
                 Peer::Group(id) => Some(id),
-                Peer::Ipv4(_) | Peer::Ipv6(_) => None,
+                Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => None,
             }));
         }
         let plan = |group: &Arc<SecurityGroup>| {
             // Of a group that is only named, the members count; its own rules may name groups that are not here.
-            if own.contains(&group.id) { group_plan(group) } else { members_only(group) }
+            if own.contains(&group.id) { group_plan(group, &self.lists) } else { members_only(group) }
         };
         wanted.into_iter().filter_map(|id| self.groups.get(id)).map(plan).collect()
     }
@@ -255,15 +258,33 @@ fn members_only(group: &SecurityGroup) -> GroupPlan {
     GroupPlan { id: group.id.clone(), name: group.name.clone(), ingress: Vec::new(), egress: Vec::new() }
 }
 
-fn group_plan(group: &SecurityGroup) -> GroupPlan {
+fn group_plan(group: &SecurityGroup, lists: &Lists) -> GroupPlan {
+    let plan = |Rule { traffic, peer, .. }: &Rule| {
+        let peers = match peer {
+            Peer::PrefixList(id) => ranges(lists.get(id)),
+            Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => vec![peer.clone()],
+        };
+        let traffic = *traffic;
+        peers.into_iter().map(move |peer| RulePlan { traffic, peer })
+    };
     let rules = |egress: bool| {
-        let of_side = group.rules.iter().filter(|r| r.egress == egress);
-        let mut rules: Vec<_> =
-            of_side.map(|Rule { traffic, peer, .. }| RulePlan { traffic: *traffic, peer: peer.clone() }).collect();
+        let mut rules: Vec<_> = group.rules.iter().filter(|r| r.egress == egress).flat_map(plan).collect();
         rules.sort_unstable();
+        rules.dedup();
         rules
     };
     GroupPlan { id: group.id.clone(), name: group.name.clone(), ingress: rules(false), egress: rules(true) }
+}
+
+type Lists = HashMap<PrefixListId, Arc<PrefixList>>;
+
+/// What a prefix list means now. One that has no ranges lets nobody in.
+fn ranges(list: Option<&Arc<PrefixList>>) -> Vec<Peer> {
+    let peer = |range: IpNet| match range {
+        IpNet::V4(net) => Peer::Ipv4(net),
+        IpNet::V6(net) => Peer::Ipv6(net),
+    };
+    list.map(|list| list.entries().iter().map(|entry| peer(entry.cidr)).collect()).unwrap_or_default()
 }
 
 /// Elastic addresses by the interface and the private address that have them.
@@ -368,8 +389,45 @@ mod tests {
         assert_eq!(there, groups[..2].iter().cloned().collect());
         let named = vpc.groups.iter().flat_map(|g| g.ingress.iter().chain(&g.egress)).filter_map(|r| match &r.peer {
             Peer::Group(id) => Some(id.to_string()),
-            Peer::Ipv4(_) | Peer::Ipv6(_) => None,
+            Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => None,
         });
         assert_eq!(named.collect::<BTreeSet<_>>(), [groups[1].clone()].into());
+    }
+
+    #[test]
+    fn a_rule_that_means_a_list_lets_in_whom_the_list_names() {
+        let mut cloud = Cloud::new();
+        let (group, instance) = (cloud.tenant("acme").default_group(), cloud.tenant("acme").run());
+        let list = [
+            ("PrefixListName", "offices"),
+            ("AddressFamily", "IPv4"),
+            ("MaxEntries", "5"),
+            ("Entry.1.Cidr", "192.0.2.0/24"),
+        ];
+        let list = cloud.tenant("acme").call("CreateManagedPrefixList", &list).expect("makes");
+        let list = Cloud::ids(&list, "prefixListId").remove(0);
+        let rule = [
+            ("GroupId", group.as_str()),
+            ("IpPermissions.1.IpProtocol", "-1"),
+            ("IpPermissions.1.PrefixListIds.1.PrefixListId", list.as_str()),
+        ];
+        cloud.tenant("acme").call("AuthorizeSecurityGroupIngress", &rule).expect("adds");
+        let let_in = |cloud: &Cloud| -> Vec<String> {
+            let plans = cloud.control.db.read(System, |tx| all(tx, 1));
+            let vpc = plans.values().next().expect("a host").network.vpcs[0].clone();
+            let peers = vpc.groups.into_iter().flat_map(|g| g.ingress).map(|r| r.peer);
+            peers.filter_map(|p| if let Peer::Ipv4(net) = p { Some(net.to_string()) } else { None }).collect()
+        };
+        assert_eq!(let_in(&cloud), ["192.0.2.0/24"]);
+        let more = [("PrefixListId", list.as_str()), ("CurrentVersion", "1"), ("AddEntry.1.Cidr", "198.51.100.0/24")];
+        cloud.tenant("acme").call("ModifyManagedPrefixList", &more).expect("changes");
+        assert_eq!(let_in(&cloud), ["192.0.2.0/24", "198.51.100.0/24"]);
+        let refusal =
+            cloud.tenant("acme").call("DeleteManagedPrefixList", &[("PrefixListId", &list)]).expect_err("used");
+        assert!(refusal.starts_with("DependencyViolation"), "{refusal}");
+        cloud.tenant("acme").call("RevokeSecurityGroupIngress", &rule).expect("removes");
+        cloud.tenant("acme").call("DeleteManagedPrefixList", &[("PrefixListId", &list)]).expect("deletes");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
+        cloud.audit();
     }
 }

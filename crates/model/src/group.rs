@@ -4,7 +4,7 @@ use awan_state::{Home, Index, Millis};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{GroupId, RuleId, VpcId};
+use crate::id::{GroupId, PrefixListId, RuleId, VpcId};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,4 +93,6 @@ pub enum Peer {
     Ipv6(Ipv6Net),
     /// Whatever interface is in that group.
     Group(GroupId),
+    /// The ranges that the list has now; a plan has them in its place.
+    PrefixList(PrefixListId),
 }

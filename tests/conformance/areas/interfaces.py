@@ -21,6 +21,37 @@ def with_secondary(home):
     return {"NetworkInterfaceId": id, "PrivateIpAddresses": [made["AssignedPrivateIpAddresses"][0]["PrivateIpAddress"]]}
 
 
+RULE = [{"IpProtocol": "tcp", "FromPort": 8000, "ToPort": 8000, "IpRanges": [{"CidrIp": "10.0.0.0/8", "Description": "canary-text"}]}]
+
+
+def ruled(home, egress=False):
+    """A group with a rule of its own."""
+    group = home.new_group()
+    add = home.ec2.authorize_security_group_egress if egress else home.ec2.authorize_security_group_ingress
+    return group, add(GroupId=group, IpPermissions=RULE)["SecurityGroupRules"][0]["SecurityGroupRuleId"]
+
+
+def changed(home):
+    group, rule = ruled(home)
+    new = {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "CidrIpv4": "10.0.0.0/8", "Description": "canary-text"}
+    return {"GroupId": group, "SecurityGroupRules": [{"SecurityGroupRuleId": rule, "SecurityGroupRule": new}]}
+
+
+def described(home, egress):
+    group, rule = ruled(home, egress)
+    return {"GroupId": group, "SecurityGroupRuleDescriptions": [{"SecurityGroupRuleId": rule, "Description": "canary-text"}]}
+
+
+def with_name(home):
+    allocation = home.new_address()[0]
+    home.ec2.modify_address_attribute(AllocationId=allocation, DomainName="canary-text.example.com")
+    return allocation
+
+
+def update(rule, change):
+    return {"SecurityGroupRules": [{"SecurityGroupRuleId": rule, "SecurityGroupRule": {"IpProtocol": "-1", **change}}]}
+
+
 MADE = {
     "own_interface": new_interface,
     "attachment": attached,
@@ -28,12 +59,24 @@ MADE = {
 NAMES = {"attachment": ["AttachmentId"]}
 NESTED = [
     ("ModifyNetworkInterfaceAttribute", "attachment", lambda id: {"Description": None, "Attachment": {"AttachmentId": id, "DeleteOnTermination": True}}),
+    ("ModifySecurityGroupRules", "rule", lambda id: update(id, {"CidrIpv4": "10.0.0.0/8"})),
+    ("UpdateSecurityGroupRuleDescriptionsIngress", "rule", lambda id: {"SecurityGroupRuleDescriptions": [{"SecurityGroupRuleId": id}]}),
+    ("UpdateSecurityGroupRuleDescriptionsEgress", "rule", lambda id: {"SecurityGroupRuleDescriptions": [{"SecurityGroupRuleId": id}]}),
 ]
 TAGGED = ["own_interface"]
 NOT_LISTS = {"DescribeNetworkInterfaceAttribute"}
 ALWAYS_WET = {"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"}
 
 CALLS = {
+    "DescribeAddressesAttribute": lambda h: {"AllocationIds": [with_name(h)], "Attribute": "domain-name"},
+    "DescribeSecurityGroupReferences": lambda h: {"GroupId": [h.group]},
+    "DescribeStaleSecurityGroups": lambda h: {"VpcId": h.vpc},
+    "GetSecurityGroupsForVpc": lambda h: {"VpcId": h.vpc, "Filters": [{"Name": "group-id", "Values": [h.group]}]},
+    "ModifyAddressAttribute": lambda h: {"AllocationId": h.new_address()[0], "DomainName": "canary-text.example.com"},
+    "ModifySecurityGroupRules": changed,
+    "ResetAddressAttribute": lambda h: {"AllocationId": with_name(h), "Attribute": "domain-name"},
+    "UpdateSecurityGroupRuleDescriptionsEgress": lambda h: described(h, True),
+    "UpdateSecurityGroupRuleDescriptionsIngress": lambda h: described(h, False),
     "AssignPrivateIpAddresses": lambda h: {"NetworkInterfaceId": new_interface(h), "SecondaryPrivateIpAddressCount": 1},
     "AttachNetworkInterface": lambda h: {
         "NetworkInterfaceId": new_interface(h),
@@ -61,6 +104,15 @@ INTERFACE = (
     "RequesterManaged SourceDestCheck Status TagSet.Key"
 )
 READS = {
+    "DescribeAddressesAttribute": under("Addresses", "AllocationId PublicIp PtrRecord"),
+    "DescribeSecurityGroupReferences": "SecurityGroupReferenceSet",
+    "DescribeStaleSecurityGroups": "StaleSecurityGroupSet",
+    "GetSecurityGroupsForVpc": under("SecurityGroupForVpcs", "Description GroupName OwnerId GroupId PrimaryVpcId Tags.Key"),
+    "ModifyAddressAttribute": under("Address", "AllocationId PublicIp PtrRecord"),
+    "ModifySecurityGroupRules": "Return",
+    "ResetAddressAttribute": under("Address", "AllocationId PublicIp"),
+    "UpdateSecurityGroupRuleDescriptionsEgress": "Return",
+    "UpdateSecurityGroupRuleDescriptionsIngress": "Return",
     "AssignPrivateIpAddresses": "NetworkInterfaceId AssignedPrivateIpAddresses.PrivateIpAddress",
     "AttachNetworkInterface": "AttachmentId NetworkCardIndex",
     "CreateNetworkInterface": under("NetworkInterface", INTERFACE) + " ClientToken",

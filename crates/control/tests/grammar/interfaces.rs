@@ -36,6 +36,11 @@ pub const RECIPES: &[Recipe] = &[
         ],
     ),
     (
+        "DescribeAddressesAttribute",
+        &[],
+        &[("AllocationId.1", "<eipalloc>"), ("Attribute", "domain-name|x"), ("MaxResults", "1|0|1001")],
+    ),
+    (
         "DescribeNetworkInterfaceAttribute",
         &[ENI, ("Attribute", "attachment|description|groupSet|sourceDestCheck|associatePublicIpAddress|x")],
         &[],
@@ -52,8 +57,45 @@ pub const RECIPES: &[Recipe] = &[
             ("Attachment.DeleteOnTermination", "true|false"),
         ],
     ),
+    ("DescribeSecurityGroupReferences", &[("GroupId.1", "<sg>")], &[("GroupId.2", "<sg>")]),
+    ("DescribeStaleSecurityGroups", &[("VpcId", "<vpc>")], &[("MaxResults", "5|1|256")]),
+    (
+        "GetSecurityGroupsForVpc",
+        &[("VpcId", "<vpc>")],
+        &[("Filter.1.Name", "group-id|group-name|colour"), ("Filter.1.Value.1", "<sg>|*"), ("MaxResults", "5|1001")],
+    ),
+    (
+        "ModifyAddressAttribute",
+        &[("AllocationId", "<eipalloc>"), ("DomainName", "mail.example.com|host|-a.b|a.example.com.")],
+        &[],
+    ),
+    (
+        "ModifySecurityGroupRules",
+        &[("GroupId", "<sg>"), ("SecurityGroupRule.1.SecurityGroupRuleId", "<sgr>")],
+        &[
+            ("SecurityGroupRule.1.SecurityGroupRule.IpProtocol", "tcp|udp|-1|icmp|47"),
+            ("SecurityGroupRule.1.SecurityGroupRule.FromPort", "22|80|-1"),
+            ("SecurityGroupRule.1.SecurityGroupRule.ToPort", "22|80|-1"),
+            ("SecurityGroupRule.1.SecurityGroupRule.CidrIpv4", "10.0.0.0/8|192.0.2.7/32"),
+            ("SecurityGroupRule.1.SecurityGroupRule.CidrIpv6", "2001:db8::/32|::/0"),
+            ("SecurityGroupRule.1.SecurityGroupRule.PrefixListId", "<pl>"),
+            ("SecurityGroupRule.1.SecurityGroupRule.ReferencedGroupId", "<sg>"),
+            ("SecurityGroupRule.1.SecurityGroupRule.Description", "from home|"),
+        ],
+    ),
+    ("ResetAddressAttribute", &[("AllocationId", "<eipalloc>"), ("Attribute", "domain-name|x")], &[]),
     ("ResetNetworkInterfaceAttribute", &[ENI, ("SourceDestCheck", "true|x")], &[]),
     ("UnassignPrivateIpAddresses", &[ENI, ("PrivateIpAddress.1", PRIVATE)], &[("PrivateIpAddress.2", PRIVATE)]),
+    (
+        "UpdateSecurityGroupRuleDescriptionsEgress",
+        &[("GroupId", "<sg>"), ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", "<sgr>")],
+        &[("SecurityGroupRuleDescription.1.Description", "from home|")],
+    ),
+    (
+        "UpdateSecurityGroupRuleDescriptionsIngress",
+        &[("GroupId", "<sg>"), ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", "<sgr>")],
+        &[("SecurityGroupRuleDescription.1.Description", "from home|")],
+    ),
 ];
 
 pub const WET: &[&str] = &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"];
@@ -76,4 +118,21 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("DetachNetworkInterface", &format!("AttachmentId={attachment}"));
     teller.round();
     teller.ask("DeleteNetworkInterface", &format!("NetworkInterfaceId={eni}"));
+    rules(teller);
+}
+
+fn rules(teller: &mut dyn Teller) {
+    let made = teller.ask("CreateSecurityGroup", "GroupName=story&GroupDescription=text");
+    let group = text(&made, "groupId");
+    for side in ["Ingress", "Egress"] {
+        let rule = "IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=7&IpPermissions.1.ToPort=7";
+        let rule = format!("GroupId={group}&{rule}&IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8");
+        let added = teller.ask(&format!("AuthorizeSecurityGroup{side}"), &rule);
+        let id = text(&added, "securityGroupRuleId");
+        let described = format!("GroupId={group}&SecurityGroupRuleDescription.1.SecurityGroupRuleId={id}");
+        teller.ask(&format!("UpdateSecurityGroupRuleDescriptions{side}"), &described);
+        let other = "SecurityGroupRule.1.SecurityGroupRule.IpProtocol=-1&SecurityGroupRule.1.SecurityGroupRule.CidrIpv4=10.0.0.0/8";
+        let change = format!("GroupId={group}&SecurityGroupRule.1.SecurityGroupRuleId={id}&{other}");
+        teller.ask("ModifySecurityGroupRules", &change);
+    }
 }

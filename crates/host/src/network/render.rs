@@ -169,6 +169,8 @@ fn chain(text: &mut Text, prefix: &str, group: &GroupPlan, rules: &[RulePlan], s
             Peer::Ipv4(net) => format!("ip {side} {net}"),
             Peer::Ipv6(net) => format!("ip6 {side} {net}"),
             Peer::Group(id) => format!("ip {side} @{}", member_set(id)),
+            // A plan has the ranges in its place.
+            Peer::PrefixList(_) => continue,
         };
         let _ = writeln!(text.0, "    {peer} {}accept", words(*traffic));
     }

@@ -94,6 +94,7 @@ fn value(group: &SecurityGroup, names: &Names, tags: &BTreeMap<String, String>, 
         match (what.trim_start_matches("ip-permission."), &rule.peer) {
             ("cidr", Peer::Ipv4(net)) => Some(net.to_string()),
             ("ipv6-cidr", Peer::Ipv6(net)) => Some(net.to_string()),
+            ("prefix-list-id", Peer::PrefixList(id)) => Some(id.to_string()),
             ("group-id", Peer::Group(id)) => Some(id.to_string()),
             ("group-name", Peer::Group(id)) => names.get(id).cloned(),
             ("user-id", Peer::Group(_)) => Some(group.home.account().into()),

@@ -1,4 +1,4 @@
-//! Rules of security groups: from EC2's permissions and back, and the four actions that change them.
+//! Rules of security groups: from EC2's permissions and back, and the actions that change them.
 
 use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
 use awan_model::id::{GroupId, RuleId};
@@ -8,11 +8,12 @@ use awan_wire::ec2;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::actions::ec2::instance::launch;
+use crate::actions::ec2::prefix_list::lists;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_both, refuse_if};
 use crate::tagging;
 
 /// EC2's default quota: inbound or outbound rules per security group.
-const RULES_MAX: usize = 60;
+pub const RULES_MAX: usize = 60;
 
 /// The old flat way to say one permission.
 #[derive(Default)]
@@ -95,7 +96,6 @@ pub fn drafts(
             ipv6_ranges,
             prefix_list_ids,
         } = permission;
-        refuse_if(!prefix_list_ids.is_empty(), "IpPermissions.PrefixListIds")?;
         let protocol = ip_protocol.ok_or_else(|| missing("IpPermissions.IpProtocol"))?;
         let traffic = traffic(&protocol, from_port, to_port)?;
         let before = out.len();
@@ -105,6 +105,11 @@ pub fn drafts(
         }
         for ec2::Ipv6Range { description, cidr_ipv6 } in ipv6_ranges {
             let peer = ipv6(&cidr_ipv6.ok_or_else(|| missing("CidrIpv6"))?)?;
+            out.push(Draft { traffic, peer, description: described(description)? });
+        }
+        for ec2::PrefixListId { description, prefix_list_id } in prefix_list_ids {
+            let id = prefix_list_id.ok_or_else(|| missing("PrefixListId"))?;
+            let peer = Peer::PrefixList(lists::usable(tx, &id.parse()?)?.id);
             out.push(Draft { traffic, peer, description: described(description)? });
         }
         for pair in user_id_group_pairs {
@@ -249,10 +254,7 @@ pub fn authorize(
         group.rules.push(rule.clone());
         made.push(rule);
         // At each rule, so that a request with thousands costs no more than one with some.
-        if group.rules.iter().filter(|r| r.egress == egress).count() > RULES_MAX {
-            let message = "The maximum number of rules per security group has been reached.";
-            return Err(refuse(Code::RulesPerSecurityGroupLimitExceeded, message));
-        }
+        must_have_room(tx, &group)?;
     }
     for rule in &made {
         tagging::add(tx, rule.id.as_str(), &tags)?;
@@ -262,13 +264,68 @@ pub fn authorize(
     Ok(shown)
 }
 
+/// Refuses more rules than a group can have on either side. A prefix list counts for as many as it has room for: "Work
+/// with customer-managed prefix lists", Amazon VPC documentation.
+pub fn must_have_room(tx: &mut Tx<Tenant>, group: &SecurityGroup) -> Result<()> {
+    for egress in [false, true] {
+        let mut weight = 0;
+        for rule in group.rules.iter().filter(|r| r.egress == egress) {
+            weight += match &rule.peer {
+                Peer::PrefixList(id) => lists::usable(tx, id)?.max_entries.into(),
+                Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => 1,
+            };
+        }
+        if weight > RULES_MAX {
+            let message = "The maximum number of rules per security group has been reached.";
+            return Err(refuse(Code::RulesPerSecurityGroupLimitExceeded, message));
+        }
+    }
+    Ok(())
+}
+
+/// Gives rules other descriptions; all of them are there, or none changes.
+pub fn describe(
+    tx: &mut Tx<Tenant>,
+    mut group: SecurityGroup,
+    egress: bool,
+    permissions: Vec<ec2::IpPermission>,
+    descriptions: Vec<ec2::SecurityGroupRuleDescription>,
+) -> Result<()> {
+    refuse_both(
+        (!descriptions.is_empty(), "SecurityGroupRuleDescription"),
+        (!permissions.is_empty(), "IpPermissions"),
+    )?;
+    let drafts = if descriptions.is_empty() { drafts(tx, &group, permissions, Flat::default())? } else { Vec::new() };
+    for ec2::SecurityGroupRuleDescription { security_group_rule_id, description } in descriptions {
+        let id: RuleId = security_group_rule_id.ok_or_else(|| missing("SecurityGroupRuleId"))?.parse()?;
+        let rule = group.rules.iter_mut().find(|r| r.egress == egress && r.id == id);
+        rule.ok_or_else(|| no_such_rule(&id))?.description = described(description)?;
+    }
+    for Draft { traffic, peer, description } in drafts {
+        let rule = group.rules.iter_mut().find(|r| r.egress == egress && r.traffic == traffic && r.peer == peer);
+        rule.ok_or_else(no_such_permission)?.description = description;
+    }
+    tx.put(group);
+    Ok(())
+}
+
+pub fn no_such_rule(id: &RuleId) -> Error {
+    let message = format!("The security group rule ID '{id}' does not exist");
+    awan_state::Missing { code: "InvalidSecurityGroupRuleId.NotFound", message }.into()
+}
+
+fn no_such_permission() -> Error {
+    refuse(Code::InvalidPermissionNotFound, "The specified rule does not exist in this security group.")
+}
+
 /// `peer: 10.0.0.0/8, TCP, from port: 22, to port: 22, ALLOW`, as EC2 words a rule.
-fn words(rule: &Rule) -> String {
+pub fn words(rule: &Rule) -> String {
     let (protocol, from, to) = wire_traffic(rule.traffic);
     let peer = match &rule.peer {
         Peer::Ipv4(net) => net.to_string(),
         Peer::Ipv6(net) => net.to_string(),
         Peer::Group(id) => id.to_string(),
+        Peer::PrefixList(id) => id.to_string(),
     };
     let ports = match (from, to) {
         (Some(from), Some(to)) => format!(", from port: {from}, to port: {to}"),
@@ -310,18 +367,10 @@ pub fn revoke(
     };
     for id in ids {
         let id: RuleId = id.parse()?;
-        let missing = || {
-            Error::from(awan_state::Missing {
-                code: "InvalidSecurityGroupRuleId.NotFound",
-                message: format!("The security group rule ID '{id}' does not exist"),
-            })
-        };
-        take(&mut group, &|r| r.id == id).ok_or_else(missing)?;
+        take(&mut group, &|r| r.id == id).ok_or_else(|| no_such_rule(&id))?;
     }
     for Draft { traffic, peer, .. } in drafts {
-        let missing =
-            || refuse(Code::InvalidPermissionNotFound, "The specified rule does not exist in this security group.");
-        take(&mut group, &|r| r.traffic == traffic && r.peer == peer).ok_or_else(missing)?;
+        take(&mut group, &|r| r.traffic == traffic && r.peer == peer).ok_or_else(no_such_permission)?;
     }
     for rule in &gone {
         tx.remove::<Tags>(&rule.id.to_string());
@@ -363,11 +412,11 @@ pub fn shown(group: &SecurityGroup, rule: &Rule, tags: Vec<ec2::Tag>) -> ec2::Se
         to_port: Some(to.unwrap_or(-1)),
         cidr_ipv4: if let Peer::Ipv4(net) = &rule.peer { Some(net.to_string()) } else { None },
         cidr_ipv6: if let Peer::Ipv6(net) = &rule.peer { Some(net.to_string()) } else { None },
+        prefix_list_id: if let Peer::PrefixList(id) = &rule.peer { Some(id.to_string()) } else { None },
         referenced_group_info: if let Peer::Group(id) = &rule.peer { Some(referenced(id)) } else { None },
         description: rule.description.clone(),
         tags,
         security_group_rule_arn: Some(format!("arn:aws:ec2:{region}:{account}:security-group-rule/{}", rule.id)),
-        ..Default::default()
     }
 }
 
@@ -381,6 +430,7 @@ fn revoked(group: &SecurityGroup, rule: &Rule) -> ec2::RevokedSecurityGroupRule 
         to_port,
         cidr_ipv4,
         cidr_ipv6,
+        prefix_list_id,
         description,
         ..
     } = shown(group, rule, Vec::new());
@@ -394,9 +444,9 @@ fn revoked(group: &SecurityGroup, rule: &Rule) -> ec2::RevokedSecurityGroupRule 
         to_port,
         cidr_ipv4,
         cidr_ipv6,
+        prefix_list_id,
         referenced_group_id,
         description,
-        ..Default::default()
     }
 }
 
@@ -413,6 +463,9 @@ pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission
             Peer::Ipv4(net) => permission.ip_ranges.push(ec2::IpRange { description, cidr_ip: Some(net.to_string()) }),
             Peer::Ipv6(net) => {
                 permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) });
+            }
+            Peer::PrefixList(id) => {
+                permission.prefix_list_ids.push(ec2::PrefixListId { description, prefix_list_id: Some(id.to_string()) })
             }
             Peer::Group(id) => permission.user_id_group_pairs.push(ec2::UserIdGroupPair {
                 description,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use awan_model::group::{Peer, SecurityGroup};
 use awan_model::id::PrefixListId;
 use awan_model::prefix_list::{Change, Entry, Family, PrefixList};
 use awan_state::{Missing, Tenant, Tx};
@@ -118,8 +119,9 @@ fn cidr_of(text: Option<String>, family: Family) -> Result<IpNet> {
 }
 
 /// The ids of what refers to a list.
-pub fn users(_tx: &mut Tx<Tenant>, _id: &PrefixListId) -> Vec<String> {
-    Vec::new()
+pub fn users(tx: &mut Tx<Tenant>, id: &PrefixListId) -> Vec<String> {
+    let names = |group: &SecurityGroup| group.rules.iter().any(|r| r.peer == Peer::PrefixList(id.clone()));
+    tx.list::<SecurityGroup>().iter().filter(|g| names(g)).map(|g| g.id.to_string()).collect()
 }
 
 pub fn shown(list: &PrefixList, tags: Vec<ec2::Tag>) -> ec2::ManagedPrefixList {
