@@ -8,8 +8,11 @@ pub mod ec2 {
         pub mod allocate_address;
         pub mod associate_address;
         pub mod describe_addresses;
+        pub mod describe_addresses_attribute;
         pub mod disassociate_address;
+        pub mod modify_address_attribute;
         pub mod release_address;
+        pub mod reset_address_attribute;
     }
     pub mod egress_only {
         pub mod create_egress_only_internet_gateway;
@@ -42,11 +45,17 @@ pub mod ec2 {
         pub mod authorize_security_group_ingress;
         pub mod create_security_group;
         pub mod delete_security_group;
+        pub mod describe_security_group_references;
         pub mod describe_security_group_rules;
         pub mod describe_security_groups;
+        pub mod describe_stale_security_groups;
+        pub mod get_security_groups_for_vpc;
+        pub mod modify_security_group_rules;
         pub mod revoke_security_group_egress;
         pub mod revoke_security_group_ingress;
         pub mod rules;
+        pub mod update_security_group_rule_descriptions_egress;
+        pub mod update_security_group_rule_descriptions_ingress;
     }
     pub mod image {
         pub mod describe_images;
@@ -379,6 +388,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::delete_vpc_peering_connection::delete_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
+    Action { name: "DescribeAddressesAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses_attribute::describe_addresses_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
     Action { name: "DescribeEgressOnlyInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::describe_egress_only_internet_gateways::describe_egress_only_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
@@ -402,10 +412,12 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribePrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_prefix_lists::describe_prefix_lists(tx, q.read()?)?)))) },
     Action { name: "DescribeRegions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_regions::describe_regions(tx, q.read()?)?)))) },
     Action { name: "DescribeRouteTables", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::describe_route_tables::describe_route_tables(tx, q.read()?)?)))) },
+    Action { name: "DescribeSecurityGroupReferences", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_references::describe_security_group_references(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroupRules", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_rules::describe_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_groups::describe_security_groups(tx, q.read()?)?)))) },
     Action { name: "DescribeSnapshots", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_snapshots::describe_snapshots(tx, q.read()?)?)))) },
     Action { name: "DescribeSpotPriceHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_spot_price_history::describe_spot_price_history(tx, q.read()?)?)))) },
+    Action { name: "DescribeStaleSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_stale_security_groups::describe_stale_security_groups(tx, q.read()?)?)))) },
     Action { name: "DescribeSubnets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_subnets::describe_subnets(tx, q.read()?)?)))) },
     Action { name: "DescribeTags", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::tag::describe_tags::describe_tags(tx, q.read()?)?)))) },
     Action { name: "DescribeVolumeAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volume_attribute::describe_volume_attribute(tx, q.read()?)?)))) },
@@ -431,7 +443,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
+    Action { name: "GetSecurityGroupsForVpc", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::get_security_groups_for_vpc::get_security_groups_for_vpc(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
+    Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ModifyEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_ebs_default_kms_key_id::modify_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyInstanceMetadataDefaults", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_defaults::modify_instance_metadata_defaults(tx, q.read()?)?)))) },
@@ -440,6 +454,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::modify_launch_template::modify_launch_template(tx, q.read()?)?)))) },
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "ModifyNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::modify_network_interface_attribute::modify_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifySecurityGroupRules", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::modify_security_group_rules::modify_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_volume::modify_volume(tx, q.read()?)?)))) },
     Action { name: "ModifyVolumeAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::modify_volume_attribute::modify_volume_attribute(tx, q.read()?)?; Ok(None) }) },
@@ -450,6 +465,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
+    Action { name: "ResetAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::reset_address_attribute::reset_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ResetEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::reset_ebs_default_kms_key_id::reset_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
@@ -460,6 +476,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
     Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UpdateSecurityGroupRuleDescriptionsEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_egress::update_security_group_rule_descriptions_egress(tx, q.read()?)?)))) },
+    Action { name: "UpdateSecurityGroupRuleDescriptionsIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_ingress::update_security_group_rule_descriptions_ingress(tx, q.read()?)?)))) },
     Action { name: "AddRoleToInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::add_role_to_instance_profile::add_role_to_instance_profile(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AddUserToGroup", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::add_user_to_group::add_user_to_group(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AttachGroupPolicy", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::group::attach_group_policy::attach_group_policy(tx, q.read()?)?; Ok(None) }) },

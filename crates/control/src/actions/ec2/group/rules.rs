@@ -465,7 +465,9 @@ pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission
                 permission.ipv6_ranges.push(ec2::Ipv6Range { description, cidr_ipv6: Some(net.to_string()) });
             }
             Peer::PrefixList(id) => {
-                permission.prefix_list_ids.push(ec2::PrefixListId { description, prefix_list_id: Some(id.to_string()) })
+                permission
+                    .prefix_list_ids
+                    .push(ec2::PrefixListId { description, prefix_list_id: Some(id.to_string()) });
             }
             Peer::Group(id) => permission.user_id_group_pairs.push(ec2::UserIdGroupPair {
                 description,
