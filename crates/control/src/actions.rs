@@ -61,25 +61,37 @@ pub mod ec2 {
         pub mod describe_images;
     }
     pub mod instance {
+        pub mod choices;
+        pub mod credits;
         pub mod describe_instance_attribute;
+        pub mod describe_instance_credit_specifications;
         pub mod describe_instance_status;
         pub mod describe_instances;
         pub mod disks;
         pub mod get_console_output;
+        pub mod get_default_credit_specification;
         pub mod get_instance_metadata_defaults;
+        pub mod get_password_data;
         pub mod launch;
         pub mod launch_network;
         pub mod metadata;
+        pub mod modify_default_credit_specification;
         pub mod modify_instance_attribute;
+        pub mod modify_instance_credit_specification;
+        pub mod modify_instance_maintenance_options;
         pub mod modify_instance_metadata_defaults;
         pub mod modify_instance_metadata_options;
         pub mod modify_instance_placement;
+        pub mod monitor_instances;
         pub mod placing;
         pub mod reboot_instances;
+        pub mod reset_instance_attribute;
         pub mod run_instances;
+        pub mod send_diagnostic_interrupt;
         pub mod start_instances;
         pub mod stop_instances;
         pub mod terminate_instances;
+        pub mod unmonitor_instances;
         pub mod view;
     }
     pub mod instance_type {
@@ -152,6 +164,11 @@ pub mod ec2 {
         pub mod replace_route;
         pub mod replace_route_table_association;
         pub mod target;
+    }
+    pub mod serial_console {
+        pub mod disable_serial_console_access;
+        pub mod enable_serial_console_access;
+        pub mod get_serial_console_access_status;
     }
     pub mod snapshot {
         pub mod create_snapshot;
@@ -397,6 +414,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeFlowLogs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::describe_flow_logs::describe_flow_logs(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
+    Action { name: "DescribeInstanceCreditSpecifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_credit_specifications::describe_instance_credit_specifications(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_status::describe_instance_status(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceTypeOfferings", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_type_offerings::describe_instance_type_offerings(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceTypes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_types::describe_instance_types(tx, q.read()?)?)))) },
@@ -431,11 +449,14 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DetachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::detach_network_interface::detach_network_interface(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DetachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::detach_volume::detach_volume(tx, q.read()?)?)))) },
     Action { name: "DisableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::disable_ebs_encryption_by_default::disable_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "DisableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::disable_serial_console_access::disable_serial_console_access(tx, q.read()?)?)))) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "EnableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::enable_serial_console_access::enable_serial_console_access(tx, q.read()?)?)))) },
     Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetDefaultCreditSpecification", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_default_credit_specification::get_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "GetEbsDefaultKmsKeyId", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_default_kms_key_id::get_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "GetEbsEncryptionByDefault", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_encryption_by_default::get_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
@@ -443,11 +464,16 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
+    Action { name: "GetPasswordData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_password_data::get_password_data(tx, q.read()?)?)))) },
     Action { name: "GetSecurityGroupsForVpc", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::get_security_groups_for_vpc::get_security_groups_for_vpc(tx, q.read()?)?)))) },
+    Action { name: "GetSerialConsoleAccessStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::get_serial_console_access_status::get_serial_console_access_status(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
+    Action { name: "ModifyDefaultCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_default_credit_specification::modify_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "ModifyEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_ebs_default_kms_key_id::modify_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyInstanceCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_credit_specification::modify_instance_credit_specification(tx, q.read()?)?)))) },
+    Action { name: "ModifyInstanceMaintenanceOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_maintenance_options::modify_instance_maintenance_options(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMetadataDefaults", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_defaults::modify_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMetadataOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_options::modify_instance_metadata_options(tx, q.read()?)?)))) },
     Action { name: "ModifyInstancePlacement", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_placement::modify_instance_placement(tx, q.read()?)?)))) },
@@ -460,6 +486,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyVolumeAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::modify_volume_attribute::modify_volume_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
+    Action { name: "MonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::monitor_instances::monitor_instances(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RejectVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::reject_vpc_peering_connection::reject_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
@@ -467,15 +494,18 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
     Action { name: "ResetAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::reset_address_attribute::reset_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ResetEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::reset_ebs_default_kms_key_id::reset_ebs_default_kms_key_id(tx, q.read()?)?)))) },
+    Action { name: "ResetInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reset_instance_attribute::reset_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "RunInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::run_instances::run_instances(tx, q.read()?)?)))) },
+    Action { name: "SendDiagnosticInterrupt", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::send_diagnostic_interrupt::send_diagnostic_interrupt(cx, req?).await?) as _)) }) }) },
     Action { name: "StartInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::start_instances::start_instances(tx, q.read()?)?)))) },
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
     Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UnmonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::unmonitor_instances::unmonitor_instances(tx, q.read()?)?)))) },
     Action { name: "UpdateSecurityGroupRuleDescriptionsEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_egress::update_security_group_rule_descriptions_egress(tx, q.read()?)?)))) },
     Action { name: "UpdateSecurityGroupRuleDescriptionsIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_ingress::update_security_group_rule_descriptions_ingress(tx, q.read()?)?)))) },
     Action { name: "AddRoleToInstanceProfile", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::instance_profile::add_role_to_instance_profile::add_role_to_instance_profile(tx, q.read()?)?; Ok(None) }) },

@@ -43,6 +43,16 @@ impl Input {
         }
     }
 
+    /// The attribute that a `Describe…Attribute` asks for.
+    fn attribute(&self, action: &str) -> Option<&str> {
+        match self {
+            Self::Form(params) if action.starts_with("Describe") && action.ends_with("Attribute") => {
+                params.value("Attribute")
+            }
+            _ => None,
+        }
+    }
+
     fn is_dry_run(&self) -> bool {
         matches!(self, Self::Form(params) if is_dry_run(params))
     }
@@ -183,11 +193,11 @@ impl Service {
         }
     }
 
-    fn answer(self, action: &str, answer: &mut Answer, request_id: &str) -> String {
+    fn answer(self, action: &str, answer: &mut Answer, request_id: &str, only: Option<&str>) -> String {
         let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
         match self {
             Self::Ssm => json::answer(shape),
-            Self::Ec2 => xml::ec2(action, request_id, shape),
+            Self::Ec2 => xml::ec2_of(action, request_id, shape, only),
             Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
         }
     }
@@ -214,7 +224,7 @@ pub async fn dispatch(
             call(live, &query).await?
         }
     };
-    Ok(service.answer(action.name, &mut answer, request_id))
+    Ok(service.answer(action.name, &mut answer, request_id, input.attribute(action.name)))
 }
 
 async fn transact(

@@ -68,6 +68,7 @@ codes! {
     IncorrectModificationState "IncorrectModificationState" 400,
     IncorrectState "IncorrectState" 400,
     InstanceLimitExceeded "InstanceLimitExceeded" 400,
+    InstanceCreditSpecificationNotSupported "InstanceCreditSpecification.NotSupported" 400,
     InsufficientAddressCapacity "InsufficientAddressCapacity" 500,
     InsufficientFreeAddressesInSubnet "InsufficientFreeAddressesInSubnet" 400,
     InsufficientInstanceCapacity "InsufficientInstanceCapacity" 500,

@@ -19,7 +19,25 @@ pub async fn console(cx: &Live, instance: &Instance) -> Result<Vec<u8>> {
     let Some(host) = host else { return Ok(Vec::new()) };
     match cx.control.hosts.ask(&host, Ask::Console { instance: instance.id.clone() }).await? {
         Answer::Console { output } => Ok(output),
-        Answer::Refused { why } => Err(Error::fault(why)),
-        Answer::Inventory(_) => Err(Error::fault(format!("host {host} answered another question"))),
+        other => Err(another(other)),
+    }
+}
+
+/// Sends a running instance a non-maskable interrupt.
+pub async fn interrupt(cx: &Live, instance: &Instance) -> Result<()> {
+    let place = cx.control.db.read(cx.tenant.clone(), |tx| tx.find::<Placement>(&instance.id));
+    let host = place.map(|p| p.host.clone()).ok_or_else(|| Error::fault("a running instance has no place"))?;
+    match cx.control.hosts.ask(&host, Ask::Interrupt { instance: instance.id.clone() }).await? {
+        Answer::Done => Ok(()),
+        other => Err(another(other)),
+    }
+}
+
+fn another(answer: Answer) -> Error {
+    match answer {
+        Answer::Refused { why } => Error::fault(why),
+        Answer::Console { .. } | Answer::Inventory(_) | Answer::Done => {
+            Error::fault("a host answered another question")
+        }
     }
 }

@@ -11,7 +11,7 @@ use awan_model::host::HostRecord;
 use awan_model::id::{GroupId, HostId, InterfaceId, PrefixListId, VpcId};
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
-use awan_model::instance::{Instance, Placement};
+use awan_model::instance::{Instance, Placement, Wish};
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
     DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SecondaryPlan,
@@ -79,6 +79,7 @@ fn empty(installation: &Installation, host: &HostId, revision: Revision) -> Host
         host: host.clone(),
         vms: Vec::new(),
         volumes: Vec::new(),
+        consoles: Vec::new(),
         network: NetworkPlan { vpcs: Vec::new(), public_pool: Some(installation.public_pool) },
     }
 }
@@ -87,6 +88,10 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
     for place in tx.all::<VolumePlacement>() {
         let Some(plan) = plans.get_mut(&place.host) else { continue };
         let Some(volume) = tx.find_in::<Volume>(&place.home, &place.id) else { continue };
+        let instance = volume.attachment.as_ref().and_then(|a| tx.find_in::<Instance>(&volume.home, &a.instance));
+        if let Some(instance) = instance.filter(|i| i.root_volume == volume.id && i.wish != Wish::Gone) {
+            plan.consoles.push(instance.id.clone());
+        }
         plan.volumes.push(VolumePlan {
             home: volume.home.clone(),
             id: volume.id.clone(),

@@ -19,7 +19,7 @@ use awan_model::id::HostId;
 use awan_model::image::Boot;
 use awan_model::instance::{DiskSeen, Exit, Health, Phase, Wish};
 use awan_model::plan::{DiskPlan, PROTOCOL};
-use awan_model::report::{Answer, Report, VmSeen};
+use awan_model::report::{Answer, Ask, Report, VmSeen};
 use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System};
 use awan_wire::sigv4;
 use axum::body::{Body, to_bytes};
@@ -82,8 +82,11 @@ impl Cloud {
         let cloud = Self { control, clock, runtime, keys, slowest: RefCell::default() };
         let mut asks = cloud.control.hosts.connect(&host()).asks;
         cloud.runtime.spawn(async move {
-            while let Some((_, answer)) = asks.recv().await {
-                let _ = answer.send(Answer::Console { output: b"booted\r\n".to_vec() });
+            while let Some((ask, answer)) = asks.recv().await {
+                let _ = answer.send(match ask {
+                    Ask::Interrupt { .. } => Answer::Done,
+                    Ask::Console { .. } | Ask::Inventory => Answer::Console { output: b"booted\r\n".to_vec() },
+                });
             }
         });
         cloud.round();

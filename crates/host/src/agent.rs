@@ -179,6 +179,7 @@ impl Agent {
         let under_way = self.steps.under_way();
         let seen = self.drivers.hypervisor.observe().await?;
         self.take_steps(&plan, networks, &under_way, &seen);
+        self.drivers.hypervisor.keep_consoles(&plan.consoles).await?;
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen).await?;
         self.report(&plan, &under_way, &seen, volumes);
@@ -302,6 +303,10 @@ fn says_the_same(a: &Report, b: &Report) -> bool {
 async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<Answer> {
     match ask {
         Ask::Console { instance } => Ok(Answer::Console { output: drivers.hypervisor.console(&instance).await? }),
+        Ask::Interrupt { instance } => {
+            drivers.hypervisor.interrupt(&instance).await?;
+            Ok(Answer::Done)
+        }
         Ask::Inventory => {
             let plan = plan.context("this host has no plan yet")?;
             let vms = drivers.hypervisor.observe().await?;

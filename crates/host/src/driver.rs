@@ -76,8 +76,12 @@ pub trait Hypervisor: Send + Sync {
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, anyhow::Result<()>>;
     /// Removes what is left of a run that is over: sockets, folder, control group.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<()>>;
-    /// The newest 64 KiB of the serial console.
+    /// The newest 64 KiB of the serial console: of the run that is, or of the last one.
     fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<Vec<u8>>>;
+    /// Of machines that were forgotten, what these said last is kept, and no other's.
+    fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, anyhow::Result<()>>;
+    /// A non-maskable interrupt.
+    fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<()>>;
     /// Wakes the agent when something ended or began by itself.
     fn changed(&self) -> Arc<tokio::sync::Notify>;
 }

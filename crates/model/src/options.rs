@@ -21,6 +21,8 @@ pub struct Options {
     pub credits: Option<Credits>,
     pub no_recovery: bool,
     pub no_migration: bool,
+    /// Uses no capacity reservation, though one would be open to it.
+    pub no_reservation: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,9 @@ pub struct HostPlan {
     pub host: HostId,
     pub vms: Vec<VmPlan>,
     pub volumes: Vec<VolumePlan>,
+    /// Instances that are there and whose root volume lies here: what they said last is kept, though they are off.
+    #[serde(default)]
+    pub consoles: Vec<InstanceId>,
     pub network: NetworkPlan,
 }
 

@@ -57,6 +57,8 @@ pub struct VolumeSeen {
 pub enum Ask {
     /// The newest part of what the guest wrote to its serial console.
     Console { instance: InstanceId },
+    /// A non-maskable interrupt for a guest.
+    Interrupt { instance: InstanceId },
     /// Everything on the machine that carries Awan's names.
     Inventory,
 }
@@ -65,6 +67,7 @@ pub enum Ask {
 pub enum Answer {
     Console { output: Vec<u8> },
     Inventory(Inventory),
+    Done,
     Refused { why: String },
 }
 

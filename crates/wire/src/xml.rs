@@ -8,7 +8,12 @@ const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// EC2's answer. `answer` is `None` for actions that only succeed.
 pub fn ec2(action: &str, request_id: &str, answer: Option<&mut dyn Shape>) -> String {
-    let mut out = Writer::default();
+    ec2_of(action, request_id, answer, None)
+}
+
+/// `only`: the attribute that was asked for. Of an answer about one attribute, EC2 leaves out the others' lists.
+pub fn ec2_of(action: &str, request_id: &str, answer: Option<&mut dyn Shape>, only: Option<&str>) -> String {
+    let mut out = Writer { only: only.map(str::to_owned), ..Writer::default() };
     let _ = write!(
         out.out,
         "{DECLARATION}<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{request_id}</requestId>"
@@ -78,6 +83,7 @@ pub fn query_error(namespace: &str, code: &str, message: &str, request_id: &str,
 #[derive(Default)]
 struct Writer {
     out: String,
+    only: Option<String>,
 }
 
 impl Writer {
@@ -128,6 +134,9 @@ impl Visitor for Writer {
 
     /// A list without members is an empty element, as EC2 writes it.
     fn list(&mut self, field: &Field, list: &mut dyn List) {
+        if list.is_empty() && self.only.as_ref().is_some_and(|only| only != field.xml) {
+            return;
+        }
         if list.is_empty() {
             self.out.push('<');
             self.out.push_str(field.xml);

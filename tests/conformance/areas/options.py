@@ -28,6 +28,21 @@ CALLS = {
     "GetInstanceMetadataDefaults": defaults,
     "ModifyInstanceMetadataDefaults": lambda h: {"InstanceMetadataTags": "no-preference"},
     "ModifyInstancePlacement": lambda h: {"InstanceId": h.new_stopped(), "GroupName": new_group(h, "partition")["GroupName"]},
+    "MonitorInstances": lambda h: {"InstanceIds": [h.instance]},
+    "UnmonitorInstances": lambda h: {"InstanceIds": [h.instance]},
+    "ResetInstanceAttribute": lambda h: {"InstanceId": h.instance, "Attribute": "sourceDestCheck"},
+    "DescribeInstanceCreditSpecifications": lambda h: {"InstanceIds": [h.instance]},
+    "ModifyInstanceCreditSpecification": lambda h: {
+        "InstanceCreditSpecifications": [{"InstanceId": h.instance, "CpuCredits": "standard"}]
+    },
+    "GetDefaultCreditSpecification": lambda h: {"InstanceFamily": "t2"},
+    "ModifyDefaultCreditSpecification": lambda h: {"InstanceFamily": "t2", "CpuCredits": "unlimited"},
+    "ModifyInstanceMaintenanceOptions": lambda h: {"InstanceId": h.instance, "AutoRecovery": "disabled"},
+    "GetPasswordData": lambda h: {"InstanceId": h.instance},
+    "SendDiagnosticInterrupt": lambda h: {"InstanceId": h.instance},
+    "GetSerialConsoleAccessStatus": lambda h: {},
+    "EnableSerialConsoleAccess": lambda h: {},
+    "DisableSerialConsoleAccess": lambda h: {},
 }
 READS = {
     "CreatePlacementGroup": under("PlacementGroup", PLACEMENT_GROUP),
@@ -37,6 +52,19 @@ READS = {
     "GetInstanceMetadataDefaults": "AccountLevel.HttpTokens AccountLevel.HttpPutResponseHopLimit AccountLevel.HttpEndpoint AccountLevel.ManagedBy",
     "ModifyInstanceMetadataDefaults": "Return",
     "ModifyInstancePlacement": "Return",
+    "MonitorInstances": under("InstanceMonitorings", "InstanceId Monitoring.State"),
+    "UnmonitorInstances": under("InstanceMonitorings", "InstanceId Monitoring.State"),
+    "ResetInstanceAttribute": "",
+    "DescribeInstanceCreditSpecifications": under("InstanceCreditSpecifications", "InstanceId CpuCredits"),
+    "ModifyInstanceCreditSpecification": "SuccessfulInstanceCreditSpecifications.InstanceId",
+    "GetDefaultCreditSpecification": under("InstanceFamilyCreditSpecification", "InstanceFamily CpuCredits"),
+    "ModifyDefaultCreditSpecification": under("InstanceFamilyCreditSpecification", "InstanceFamily CpuCredits"),
+    "ModifyInstanceMaintenanceOptions": "InstanceId AutoRecovery RebootMigration",
+    "GetPasswordData": "InstanceId Timestamp PasswordData",
+    "SendDiagnosticInterrupt": "",
+    "GetSerialConsoleAccessStatus": "SerialConsoleAccessEnabled ManagedBy",
+    "EnableSerialConsoleAccess": "SerialConsoleAccessEnabled",
+    "DisableSerialConsoleAccess": "SerialConsoleAccessEnabled",
 }
 MADE = {
     "placement_group": lambda h: new_group(h)["GroupId"],
@@ -56,4 +84,5 @@ ALWAYS_WET = {"ModifyInstancePlacement"}
 
 def FILTERS(h):
     yield "DescribePlacementGroups", "group-name", [h.placement_name]
+    yield "DescribeInstanceCreditSpecifications", "instance-id", [h.instance]
     yield "DescribeInstances", "placement-group-name", [h.placement_name]

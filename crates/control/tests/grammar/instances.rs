@@ -1,8 +1,10 @@
 //! Requests about instances: their options, their places.
 
-use super::{FILTER, FILTER_VALUE, IMAGE, Recipe, Teller, text};
+use super::{FILTER, FILTER_VALUE, IMAGE, PAGE, Recipe, Teller, text};
 
 const ID: (&str, &str) = ("InstanceId", "<i>");
+const IDS: (&str, &str) = ("InstanceId.1", "<i>");
+const FAMILY: (&str, &str) = ("InstanceFamily", "t2|t3|m5|x");
 const NAME: (&str, &str) = ("GroupName", "near|far|parts|x");
 
 pub const RECIPES: &[Recipe] = &[
@@ -43,6 +45,34 @@ pub const RECIPES: &[Recipe] = &[
         &[ID],
         &[NAME, ("GroupId", "<pg>"), ("PartitionNumber", "1|2|9"), ("Tenancy", "default|dedicated|host|x")],
     ),
+    ("MonitorInstances", &[IDS], &[("MetricCategoryId.1", "x")]),
+    ("UnmonitorInstances", &[IDS], &[]),
+    ("ResetInstanceAttribute", &[ID, ("Attribute", "sourceDestCheck|kernel|userData")], &[]),
+    (
+        "DescribeInstanceCreditSpecifications",
+        &[],
+        &[IDS, ("Filter.1.Name", "instance-id|x"), ("Filter.1.Value.1", "*|<i>"), PAGE],
+    ),
+    (
+        "ModifyInstanceCreditSpecification",
+        &[
+            ("InstanceCreditSpecification.1.InstanceId", "<i>"),
+            ("InstanceCreditSpecification.1.CpuCredits", "standard|unlimited|x"),
+        ],
+        &[("ClientToken", "x")],
+    ),
+    ("GetDefaultCreditSpecification", &[FAMILY], &[]),
+    ("ModifyDefaultCreditSpecification", &[FAMILY, ("CpuCredits", "standard|unlimited|x")], &[]),
+    (
+        "ModifyInstanceMaintenanceOptions",
+        &[ID, ("AutoRecovery", "default|disabled|x")],
+        &[("RebootMigration", "default|disabled|x")],
+    ),
+    ("GetPasswordData", &[ID], &[]),
+    ("SendDiagnosticInterrupt", &[ID], &[]),
+    ("GetSerialConsoleAccessStatus", &[], &[]),
+    ("EnableSerialConsoleAccess", &[], &[]),
+    ("DisableSerialConsoleAccess", &[], &[]),
 ];
 
 pub const WET: &[&str] = &["ModifyInstancePlacement"];
@@ -62,5 +92,6 @@ pub fn story(teller: &mut dyn Teller) {
     teller.round();
     teller.ask("ModifyInstanceMetadataOptions", &format!("InstanceId={id}&HttpTokens=optional"));
     teller.round();
+    teller.ask("SendDiagnosticInterrupt", &format!("InstanceId={id}"));
     teller.ask("TerminateInstances", &format!("InstanceId.1={id}"));
 }

@@ -31,11 +31,7 @@ pub const RECIPES: &[Recipe] = &[
     ("DescribeVolumeAttribute", &[VOLUME, ("Attribute", "autoEnableIO|productCodes|x")], &[]),
     ("DescribeVolumeStatus", &[], &[("VolumeId.1", "<vol>"), FILTER, FILTER_VALUE, PAGE]),
     ("DescribeVolumesModifications", &[], &[("VolumeId.1", "<vol>"), FILTER, FILTER_VALUE, PAGE]),
-    (
-        "DetachVolume",
-        &[VOLUME],
-        &[("InstanceId", "<i>"), ("Device", "/dev/sdf|/dev/xvda"), ("Force", "true|false")],
-    ),
+    ("DetachVolume", &[VOLUME], &[("InstanceId", "<i>"), ("Device", "/dev/sdf|/dev/xvda"), ("Force", "true|false")]),
     ("DisableEbsEncryptionByDefault", &[], &[]),
     ("EnableEbsEncryptionByDefault", &[], &[]),
     ("EnableVolumeIO", &[VOLUME], &[]),

@@ -71,6 +71,14 @@ impl Hypervisor for Deaf {
         self.inner.console(id)
     }
 
+    fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, Result<()>> {
+        self.inner.keep_consoles(of)
+    }
+
+    fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
+        self.inner.interrupt(id)
+    }
+
     fn changed(&self) -> Arc<Notify> {
         self.inner.changed()
     }

@@ -17,6 +17,8 @@ use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
 pub struct SimulatedHypervisor {
     boot: Duration,
     vms: Mutex<BTreeMap<InstanceId, Vm>>,
+    /// What those that were forgotten had said.
+    consoles: Mutex<BTreeMap<InstanceId, Vec<u8>>>,
     changed: Arc<Notify>,
 }
 
@@ -40,11 +42,15 @@ fn disk(device: &BlockDevice) -> DiskSeen {
 
 impl SimulatedHypervisor {
     pub fn new(boot: Duration) -> Arc<Self> {
-        Arc::new(Self { boot, vms: Mutex::default(), changed: Arc::default() })
+        Arc::new(Self { boot, vms: Mutex::default(), consoles: Mutex::default(), changed: Arc::default() })
     }
 
     fn vms(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Vm>> {
         self.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn consoles(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Vec<u8>>> {
+        self.consoles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_at(&self, at: Instant) {
@@ -69,6 +75,10 @@ fn seen(id: &InstanceId, vm: &Vm, now: Instant) -> SeenVm {
         Phase::Starting | Phase::Running => (vm.disks.clone(), vm.ports.saturating_sub(taken)),
     };
     SeenVm { id: id.clone(), run: vm.run, phase, reboots: vm.reboots, exit: vm.exit.clone(), disks, free_ports }
+}
+
+fn said(id: &InstanceId, vm: &Vm) -> Vec<u8> {
+    format!("{id}: simulated run {}\r\n", vm.run).into_bytes()
 }
 
 impl Hypervisor for SimulatedHypervisor {
@@ -140,14 +150,26 @@ impl Hypervisor for SimulatedHypervisor {
     }
 
     fn forget<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
-        self.vms().remove(id);
+        if let Some(vm) = self.vms().remove(id) {
+            self.consoles().insert(id.clone(), said(id, &vm));
+        }
         Box::pin(async { Ok(()) })
     }
 
     fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<Vec<u8>>> {
-        let known = self.vms().get(id).map(|vm| format!("{id}: simulated run {}\r\n", vm.run).into_bytes());
-        // Nothing is kept of a machine that is over, and nothing was said by one that is to come.
+        let known = self.vms().get(id).map(|vm| said(id, vm));
+        let known = known.or_else(|| self.consoles().get(id).cloned());
         Box::pin(async move { Ok(known.unwrap_or_default()) })
+    }
+
+    fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, Result<()>> {
+        self.consoles().retain(|id, _| of.contains(id));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
+        let there = self.vms().contains_key(id);
+        Box::pin(async move { if there { Ok(()) } else { Err(anyhow::anyhow!("{id} has no machine")) } })
     }
 
     fn changed(&self) -> Arc<Notify> {

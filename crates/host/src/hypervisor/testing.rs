@@ -16,6 +16,7 @@ pub fn plan(vms: Vec<VmPlan>) -> HostPlan {
         host: HostId::new("host").expect("a name"),
         vms,
         volumes: Vec::new(),
+        consoles: Vec::new(),
         network: NetworkPlan::default(),
     }
 }

@@ -169,6 +169,10 @@ impl QemuHypervisor {
         supervisor.spawn(opened?, None, inbox)
     }
 
+    fn consoles(&self) -> PathBuf {
+        self.config.data_dir.join("consoles")
+    }
+
     fn folder(&self, id: &InstanceId) -> PathBuf {
         self.config.run_dir.join("vm").join(id.as_str())
     }
@@ -275,6 +279,9 @@ impl QemuHypervisor {
         }
         let folder = self.folder(id);
         if folder.exists() {
+            if let Err(e) = console::keep(&folder, &self.consoles(), id) {
+                tracing::warn!(instance = %id, error = format!("{e:#}"), "what it said last is lost");
+            }
             std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         }
         self.groups.remove(id.as_str());
@@ -296,6 +303,7 @@ impl QemuHypervisor {
         }
         self.groups.purge();
         let _ = std::fs::remove_dir_all(&self.config.run_dir);
+        let _ = std::fs::remove_dir_all(self.consoles());
         Ok(())
     }
 }
@@ -364,7 +372,19 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<Vec<u8>>> {
-        Box::pin(async move { console::newest(&self.folder(id)) })
+        Box::pin(async move { console::newest_or_kept(&self.folder(id), &self.consoles(), id) })
+    }
+
+    fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, Result<()>> {
+        Box::pin(async move { console::keep_only(&self.consoles(), of) })
+    }
+
+    fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
+        Box::pin(async move {
+            let orders = self.shared.vms().get(id).filter(|vm| vm.record.exit.is_none()).map(|vm| vm.orders.clone());
+            let orders = orders.with_context(|| format!("{id} has no machine"))?;
+            orders.send(Order::Interrupt).await.context("its machine is gone")
+        })
     }
 
     fn changed(&self) -> Arc<Notify> {

@@ -29,6 +29,7 @@ const CONNECT_AGAIN: Duration = Duration::from_millis(15);
 pub enum Order {
     Stop(Stop),
     Reset,
+    Interrupt,
 }
 
 pub struct Supervisor {
@@ -158,6 +159,11 @@ impl Supervisor {
     async fn obey(&mut self, order: Order, pidfd: &OwnedFd, qmp: Option<&mut Qmp>) {
         match order {
             Order::Reset => self.obey_reset(qmp).await,
+            Order::Interrupt => {
+                if let Some(qmp) = qmp {
+                    let _ = qmp.execute("inject-nmi").await;
+                }
+            }
             Order::Stop(Stop::Force) => {
                 self.exit = Some(Exit::Asked);
                 if qmp.is_none() {

@@ -72,6 +72,9 @@ mod tests {
         let shown = ask(&mut cloud, "instanceType").expect("answers");
         assert!(shown.contains("<instanceType><value>t3.micro</value></instanceType>"), "{shown}");
         assert!(!shown.contains("disableApiTermination"), "{shown}");
+        assert!(!shown.contains("Set") && !shown.contains("productCodes"), "{shown}");
+        assert!(ask(&mut cloud, "productCodes").expect("answers").contains("<productCodes/>"));
+        assert!(ask(&mut cloud, "groupSet").expect("answers").contains("<groupSet><item>"));
         assert!(ask(&mut cloud, "colour").expect_err("unknown").starts_with("InvalidParameterValue"));
     }
 }

@@ -7,8 +7,8 @@ use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::metadata;
 use super::view::{self, GroupNames, Interface, Seen};
+use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
@@ -241,7 +241,13 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "key-name" => some(i.key_name.clone()),
         "launch-index" => vec![i.launch_index.to_string()],
         "launch-time" => some(view::text_time(i.launched)),
-        "maintenance-options.auto-recovery" => one("default"),
+        "maintenance-options.auto-recovery" => {
+            some(modify_instance_maintenance_options::shown(&i.options).auto_recovery)
+        }
+        "capacity-reservation-specification.capacity-reservation-preference" => one(choices::reservation_preference(i)),
+        "private-dns-name-options.hostname-type" => one("ip-name"),
+        "private-dns-name-options.enable-resource-name-dns-a-record"
+        | "private-dns-name-options.enable-resource-name-dns-aaaa-record" => one("false"),
         "monitoring-state" => one(if i.monitoring { "enabled" } else { "disabled" }),
         "private-ip-address" => some(eni.map(|e| e.private_ip.to_string())),
         "private-dns-name" => some(eni.map(|e| private_dns(e.private_ip, region))),

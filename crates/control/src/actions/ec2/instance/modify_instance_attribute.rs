@@ -2,10 +2,11 @@
 
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
+use awan_model::placement_group::PlacementGroup;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::{launch, run_instances};
+use super::{credits, launch, placing, run_instances};
 use crate::disks;
 use crate::error::{Code, Error, Result, combination, invalid_value, missing, refuse, refuse_if};
 
@@ -104,6 +105,9 @@ fn named(attribute: &str, value: String) -> Result<Change> {
         "instanceInitiatedShutdownBehavior" => Ok(Change::Shutdown(value)),
         "sourceDestCheck" => Ok(Change::SourceDestCheck(flag()?)),
         "ebsOptimized" => Ok(Change::EbsOptimized(flag()?)),
+        "kernel" | "ramdisk" | "sriovNetSupport" | "enaSupport" | "enclaveOptions" => {
+            Err(crate::error::unsupported(attribute))
+        }
         other => Err(invalid_value(shown(other), "attribute")),
     }
 }
@@ -112,7 +116,13 @@ fn apply(tx: &mut Tx<Tenant>, mut instance: Instance, change: Change) -> Result<
     match change {
         Change::Type(name) => {
             must_be_stopped(tx, &instance, "instanceType")?;
-            instance.instance_type = run_instances::instance_kind(tx, &name)?.id.clone();
+            let kind = run_instances::instance_kind(tx, &name)?;
+            let group = instance.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
+            placing::must_go_together(group.as_deref(), instance.options.dedicated, &kind)?;
+            // EC2: a type without credits forgets them, one with credits begins with its family's.
+            let kept = instance.options.credits.filter(|_| kind.burstable);
+            instance.options.credits = kept.or_else(|| credits::default_of(tx, &kind));
+            instance.instance_type = kind.id.clone();
         }
         Change::UserData(bytes) => {
             must_be_stopped(tx, &instance, "userData")?;

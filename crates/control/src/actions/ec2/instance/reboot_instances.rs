@@ -15,7 +15,7 @@ pub fn reboot_instances(tx: &mut Tx<Tenant>, req: ec2::RebootInstancesRequest) -
     for instance in view::by_ids(tx, &instance_ids)? {
         let report = tx.find::<VmReport>(&instance.id);
         let now = state(&instance, report.as_deref());
-        if !matches!(now, State::Running | State::Pending) {
+        if now != State::Running {
             let message =
                 format!("The instance '{}' is not in a state from which it can be rebooted. It is {now}.", instance.id);
             return Err(refuse(Code::IncorrectInstanceState, message));

@@ -16,9 +16,9 @@ use base64::prelude::BASE64_STANDARD;
 use super::disks::{self, Disks};
 use super::launch;
 use super::launch_network::{self, Network};
-use super::metadata;
 use super::placing::{self, Placing};
 use super::view;
+use super::{choices, metadata};
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::schedule::Room;
@@ -44,6 +44,7 @@ struct Launch {
     ebs_optimized: bool,
     monitoring: bool,
     placing: Placing,
+    options: Options,
     client_token: Option<String>,
     tags: [Vec<ec2::Tag>; 3],
 }
@@ -136,18 +137,15 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         // What it said is in the other members by now.
         launch_template: _,
         instance_market_options,
-        // CPU credits are not metered apart: every burstable instance may burst.
-        credit_specification: _,
-        cpu_options,
-        // "open" and "none" mean the same where there are no reservations.
-        capacity_reservation_specification: _,
+        credit_specification: credits,
+        cpu_options: cpu,
+        capacity_reservation_specification: reservation,
         hibernation_options,
         license_specifications,
         metadata_options,
         enclave_options,
-        private_dns_name_options,
-        // Recovery is what every host does; there is nothing to choose.
-        maintenance_options: _,
+        private_dns_name_options: private_dns,
+        maintenance_options: maintenance,
         disable_api_stop,
         enable_primary_ipv6,
         network_performance_options,
@@ -172,11 +170,9 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         (!elastic_gpu_specification.is_empty(), "ElasticGpuSpecification"),
         (!elastic_inference_accelerators.is_empty(), "ElasticInferenceAccelerator"),
         (instance_market_options.is_some(), "InstanceMarketOptions"),
-        (cpu_options.is_some(), "CpuOptions"),
         (hibernation_options.is_some_and(|h| h.configured == Some(true)), "HibernationOptions"),
         (!license_specifications.is_empty(), "LicenseSpecification"),
         (enclave_options.is_some_and(|e| e.enabled == Some(true)), "EnclaveOptions"),
-        (private_dns_name_options.is_some(), "PrivateDnsNameOptions"),
         (enable_primary_ipv6 == Some(true), "EnablePrimaryIpv6"),
         (network_performance_options.is_some(), "NetworkPerformanceOptions"),
         (operator.is_some(), "Operator"),
@@ -189,6 +185,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
     let placing = placing::placing(tx, placement, &kind)?;
     let zone = placing.zone.clone();
+    let chosen = choices::Asked { credits, cpu, reservation, private_dns, maintenance };
     let asked =
         launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
     let disks = disks::disks(tx, &image, block_device_mappings)?;
@@ -210,6 +207,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         stop_protection: disable_api_stop.unwrap_or(false),
         ebs_optimized: ebs_optimized.unwrap_or(false),
         monitoring: monitoring.and_then(|m| m.enabled).unwrap_or(false),
+        options: choices::options(tx, chosen, &kind, &placing)?,
         placing,
         client_token,
         tags: [instance_tags?, volume_tags?, interface_tags?],
@@ -333,7 +331,7 @@ fn one(
         stop_protection: launch.stop_protection,
         ebs_optimized: launch.ebs_optimized,
         monitoring: launch.monitoring,
-        options: options(launch),
+        options: launch.options.clone(),
         launched: now,
         created: now,
     };
@@ -345,12 +343,6 @@ fn one(
         tagging::add(tx, id.as_str(), volume_tags)?;
     }
     Ok(instance)
-}
-
-fn options(launch: &Launch) -> Options {
-    let mut options = Options::default();
-    launch.placing.set(&mut options);
-    options
 }
 
 #[cfg(test)]

@@ -25,11 +25,12 @@ fn stop(tx: &mut Tx<Tenant>, instance: &Instance, force: bool) -> Result<ec2::In
     let before = state(instance, report.as_deref());
     match before {
         State::Stopped => return Ok(view::change(id, before, before)),
-        State::Pending | State::Running => {}
+        State::Running => {}
         // A second stop can only add force.
         State::Stopping if force => {}
         State::Stopping => return Ok(view::change(id, before, before)),
-        State::ShuttingDown | State::Terminated => {
+        // EC2: not while it is pending, and not when it is on its way out.
+        State::Pending | State::ShuttingDown | State::Terminated => {
             let message = format!("This instance '{id}' is not in a state from which it can be stopped.");
             return Err(refuse(Code::IncorrectInstanceState, message));
         }
@@ -61,6 +62,17 @@ mod tests {
         let refusal = cloud.tenant("acme").call("StopInstances", &both).expect_err("one is not there");
         assert_eq!(refusal, "InvalidInstanceID.NotFound: The instance ID 'i-00000000000000000' does not exist");
         assert_eq!(cloud.state("acme", &id), "running");
+    }
+
+    #[test]
+    fn what_is_pending_can_be_neither_stopped_nor_rebooted() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").launch();
+        for action in ["StopInstances", "RebootInstances"] {
+            let refusal = cloud.tenant("acme").call(action, &[("InstanceId.1", &id)]).expect_err("pending");
+            assert!(refusal.starts_with("IncorrectInstanceState"), "{refusal}");
+        }
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
     }
 
     #[test]

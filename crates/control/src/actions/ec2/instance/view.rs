@@ -7,6 +7,7 @@ use std::sync::Arc;
 use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, InstanceId};
 use awan_model::instance::{Exit, Instance, Placement, Reason, State, VmReport, state};
+use awan_model::instance_type::InstanceType;
 use awan_model::interface::{NetworkInterface, private_dns};
 use awan_model::placement_group::PlacementGroup;
 use awan_model::volume::Volume;
@@ -14,6 +15,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use awan_wire::shape::Timestamp;
 
+use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
 use crate::{disks, tagging};
@@ -182,17 +184,17 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         state_reason: reason(seen).map(|r| ec2::StateReason { code: Some(r.code), message: Some(r.message) }),
         tags: tagging::shown(&seen.tags),
         virtualization_type: Some("hvm".into()),
-        metadata_options: Some(super::metadata::shown(i, *state, seen.report.as_deref())),
+        metadata_options: Some(metadata::shown(i, *state, seen.report.as_deref())),
         platform_details: Some("Linux/UNIX".into()),
         usage_operation: Some("RunInstances".into()),
         usage_operation_update_time: time(i.created),
         current_instance_boot_mode: Some("legacy-bios".into()),
         enclave_options: Some(ec2::EnclaveOptions { enabled: Some(false) }),
         hibernation_options: Some(ec2::HibernationOptions { configured: Some(false) }),
-        maintenance_options: Some(ec2::InstanceMaintenanceOptions {
-            auto_recovery: Some("default".into()),
-            reboot_migration: Some("default".into()),
-        }),
+        maintenance_options: Some(modify_instance_maintenance_options::shown(&i.options)),
+        capacity_reservation_specification: Some(choices::reservation(i)),
+        cpu_options: tx.public::<InstanceType>(&i.instance_type).map(|kind| choices::cpu(&kind)),
+        private_dns_name_options: Some(choices::private_dns()),
         instance_id: Some(i.id.to_string()),
         image_id: Some(i.image.to_string()),
         state: Some(state_shown(*state)),
