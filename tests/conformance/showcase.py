@@ -106,7 +106,7 @@ class Home:
         return about["BlockDeviceMappings"][0]["Ebs"]["VolumeId"], about["NetworkInterfaces"][0]["NetworkInterfaceId"]
 
     def new_stopped(self):
-        (id,) = self.tenant.launch()
+        (id,) = self.tenant.run()
         self.ec2.stop_instances(InstanceIds=[id])
         self.tenant.wait("instance_stopped", id)
         return id

@@ -146,7 +146,7 @@ def test_states_on_the_way(tenant):
     change = tenant.ec2.terminate_instances(InstanceIds=[id])["TerminatingInstances"][0]
     assert change["CurrentState"]["Name"] in ("shutting-down", "terminated")
     tenant.wait("instance_terminated", id)
-    (id,) = tenant.launch()
+    (id,) = tenant.run()
     tenant.ec2.stop_instances(InstanceIds=[id])
     tenant.wait("instance_stopped", id)
     assert tenant.ec2.stop_instances(InstanceIds=[id])["StoppingInstances"][0]["CurrentState"]["Name"] == "stopped"
