@@ -241,13 +241,6 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "key-name" => some(i.key_name.clone()),
         "launch-index" => vec![i.launch_index.to_string()],
         "launch-time" => some(view::text_time(i.launched)),
-        "maintenance-options.auto-recovery" => {
-            some(modify_instance_maintenance_options::shown(&i.options).auto_recovery)
-        }
-        "capacity-reservation-specification.capacity-reservation-preference" => one(choices::reservation_preference(i)),
-        "private-dns-name-options.hostname-type" => one("ip-name"),
-        "private-dns-name-options.enable-resource-name-dns-a-record"
-        | "private-dns-name-options.enable-resource-name-dns-aaaa-record" => one("false"),
         "monitoring-state" => one(if i.monitoring { "enabled" } else { "disabled" }),
         "private-ip-address" => some(eni.map(|e| e.private_ip.to_string())),
         "private-dns-name" => some(eni.map(|e| private_dns(e.private_ip, region))),
@@ -262,18 +255,11 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "reason" => one(&view::transition_reason(i, seen.state)),
         "state-reason-message" => some(view::reason(seen).map(|r| r.message)),
         "state-reason-code" => some(view::reason(seen).map(|r| r.code)),
-        "tenancy" => one(view::tenancy(i)),
-        "placement-group-name" => {
-            let group = i.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
-            some(group.map(|g| g.name.clone()))
-        }
-        "placement-partition-number" => some(i.options.partition.map(|n| n.to_string())),
         "usage-operation" => one("RunInstances"),
         "usage-operation-update-time" => some(view::text_time(i.created)),
         "virtualization-type" => one("hvm"),
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
-        // Known names of things that no instance here has: lifecycle, requester, spot request, ….
-        _ => Vec::new(),
+        _ => option_value(tx, i, name),
     }
 }
 
@@ -287,6 +273,27 @@ fn block_device_value(seen: &Seen, volume: &Volume, what: &str) -> Option<String
         "volume-id" => Some(volume.id.to_string()),
         _ => None,
     }
+}
+
+fn option_value(tx: &mut Tx<Tenant>, i: &Instance, name: &str) -> Vec<String> {
+    let value = match name {
+        "maintenance-options.auto-recovery" => modify_instance_maintenance_options::shown(&i.options).auto_recovery,
+        "capacity-reservation-specification.capacity-reservation-preference" => {
+            Some(choices::reservation_preference(i).to_owned())
+        }
+        "private-dns-name-options.hostname-type" => Some("ip-name".to_owned()),
+        "private-dns-name-options.enable-resource-name-dns-a-record"
+        | "private-dns-name-options.enable-resource-name-dns-aaaa-record" => Some("false".to_owned()),
+        "tenancy" => Some(view::tenancy(i).to_owned()),
+        "placement-group-name" => {
+            let group = i.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
+            group.map(|g| g.name.clone())
+        }
+        "placement-partition-number" => i.options.partition.map(|n| n.to_string()),
+        // Known names of things that no instance here has: lifecycle, requester, spot request, ….
+        _ => None,
+    };
+    value.into_iter().collect()
 }
 
 fn metadata_value(seen: &Seen, what: &str) -> Vec<String> {
