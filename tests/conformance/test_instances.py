@@ -124,7 +124,7 @@ def test_an_impossible_launch_leaves_nothing(tenant):
         ({"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 99_999}}]}, "InvalidParameterValue"),
         ({"UserData": "x" * 16_385}, "InvalidParameterValue"),
         ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "UnsupportedOperation"),
-        ({"IamInstanceProfile": {"Name": "p"}}, "UnsupportedOperation"),
+        ({"IamInstanceProfile": {"Name": "p"}}, "InvalidParameterValue"),
         ({"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "aws:x", "Value": ""}]}]}, "InvalidParameterValue"),
         ({"Placement": {"AvailabilityZone": "us-east-1z"}}, "InvalidParameterValue"),
     ]:

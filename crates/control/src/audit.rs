@@ -15,6 +15,7 @@ use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
 use awan_model::plan::HostPlan;
 use awan_model::prefix_list::PrefixList;
+use awan_model::profile::ProfileAssociation;
 use awan_model::report::{Answer, Ask, Inventory};
 use awan_model::route::{Association, RouteTable};
 use awan_model::subnet::Subnet;
@@ -267,6 +268,11 @@ fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
 
 /// What records say of each other: nothing names what is not there.
 fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
+    for association in tx.all::<ProfileAssociation>() {
+        if tx.find_in::<Instance>(&association.home, &association.instance).is_none() {
+            out.push(format!("{}: is of {}, which is not there", association.id, association.instance));
+        }
+    }
     for report in tx.all::<VmReport>() {
         if tx.find_in::<Instance>(&report.home, &report.id).is_none() {
             out.push(format!("report about {}: there is no such instance", report.id));

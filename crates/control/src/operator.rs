@@ -298,6 +298,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::peering::{Peering, PeeringAnswer};
     use awan_model::placement_group::PlacementGroup;
     use awan_model::prefix_list::PrefixList;
+    use awan_model::profile::{ProfileAssociation, ProfileSession};
     use awan_model::tag::Tags;
     use awan_model::token::ClientToken;
     use awan_model::volume::{EbsDefaults, Volume};
@@ -308,6 +309,9 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
         }
         for place in tx.all_in::<VolumePlacement>(home) {
             tx.remove(&place.at());
+        }
+        for session in tx.all_in::<ProfileSession>(home) {
+            tx.remove(&session.at());
         }
         for report in tx.all_in::<VmReport>(home) {
             tx.forget(&report.at());
@@ -337,6 +341,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             Tags,
             ClientToken,
             Parameter,
+            ProfileAssociation,
             PlacementGroup,
             AccountOptions,
             Snapshot,

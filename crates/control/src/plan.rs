@@ -168,6 +168,7 @@ fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {
         tags,
         launched: instance.launched,
         root_device: instance.root_device.clone(),
+        profile: crate::identity::instance::planned(tx, instance),
     }
 }
 

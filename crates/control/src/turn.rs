@@ -11,7 +11,7 @@ use awan_state::{Db, Home, Millis, Ref, Revision, System};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::{hosts, plan, reconcile};
+use crate::{hosts, identity, plan, reconcile};
 
 /// Everything is looked at again so often, whatever the subscriptions say.
 const SLOW_ROUND: Duration = Duration::from_secs(30);
@@ -23,6 +23,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Kinds whose changes concern one instance.
 const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
+/// Kinds from which it follows what an instance may do.
+const PROFILE_KINDS: [&str; 5] =
+    ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds that appear in no plan.
 const UNPLANNED_KINDS: [&str; 11] = [
     "client-token/",
@@ -86,11 +89,27 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
         None => every_instance(&control.db),
     };
     let reconciled = reconcile_all(&control.db, &instances);
+    let of_profiles = |key: &Arc<str>| PROFILE_KINDS.iter().any(|kind| key.starts_with(kind));
+    let profiled = match &keys {
+        Some(keys) if !keys.iter().any(of_profiles) => Ok(()),
+        _ => profiles(&control.db),
+    };
     let planned = |key: &Arc<str>| !UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) && !key.starts_with("by-");
     if keys.is_none_or(|keys| keys.iter().any(planned)) {
         push(control);
     }
-    reconciled.map(drop)
+    reconciled.map(drop).and(profiled)
+}
+
+/// The sessions of instances that have a profile.
+fn profiles(db: &Db) -> Result<()> {
+    if db.read(System, identity::instance::is_settled) {
+        return Ok(());
+    }
+    db.transact_blocking(System, "profiles", |tx| {
+        identity::instance::reconcile(tx);
+        Ok(())
+    })
 }
 
 /// Plans for every host. Who has the same already is not disturbed.

@@ -240,6 +240,7 @@ fn metadata() -> Metadata {
         tags: BTreeMap::new(),
         launched: 0,
         root_device: "/dev/xvda".into(),
+        profile: None,
     }
 }
 

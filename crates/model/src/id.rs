@@ -131,6 +131,7 @@ id!(AllocationId, "eipalloc", "InvalidAllocationID.Malformed");
 id!(AssociationId, "eipassoc", "InvalidAssociationID.Malformed");
 id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
+id!(ProfileAssociationId, "iip-assoc", "InvalidAssociationID.Malformed");
 id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
 id!(LaunchTemplateId, "lt", "InvalidLaunchTemplateId.Malformed");
 id!(PlacementGroupId, "pg", "InvalidPlacementGroupId.Malformed");

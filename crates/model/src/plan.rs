@@ -97,6 +97,28 @@ pub struct Metadata {
     /// When the current run was asked for.
     pub launched: Millis,
     pub root_device: String,
+    /// The role that its profile gives it now.
+    #[serde(default)]
+    pub profile: Option<ProfilePlan>,
+}
+
+/// Temporary credentials of an instance. They are renewed long before they end.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfilePlan {
+    pub arn: String,
+    pub id: String,
+    pub role: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub token: String,
+    pub issued: Millis,
+    pub expires: Millis,
+}
+
+impl std::fmt::Debug for ProfilePlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProfilePlan").field("arn", &self.arn).field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 /// All networks that this host takes part in.

@@ -2,6 +2,7 @@
 
 pub mod document;
 pub mod holder;
+pub mod instance;
 pub mod managed;
 pub mod role;
 pub mod session;

@@ -28,6 +28,18 @@ const DOCUMENTS: &str = r#"{"Statement":{"Effect":"Allow","Action":"ec2:*","Reso
 const TRUSTS: &str = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}}"#;
 
 pub const RECIPES: &[Recipe] = &[
+    ("AssociateIamInstanceProfile", &[("InstanceId", "<i>"), ("IamInstanceProfile.Name", "a|b|x")], &[]),
+    (
+        "DescribeIamInstanceProfileAssociations",
+        &[],
+        &[("AssociationId.1", "<iip-assoc>"), ("Filter.1.Name", "state|instance-id|x"), ("Filter.1.Value.1", "*")],
+    ),
+    ("DisassociateIamInstanceProfile", &[("AssociationId", "<iip-assoc>")], &[]),
+    (
+        "ReplaceIamInstanceProfileAssociation",
+        &[("AssociationId", "<iip-assoc>"), ("IamInstanceProfile.Name", "a|b|x")],
+        &[("IamInstanceProfile.Arn", "x")],
+    ),
     ("AddTagsToResource", &[PARAMETER[0], PARAMETER[1], ("Tags", r#"[{"Key":"a","Value":"1"}]"#)], &[]),
     ("DeleteParameter", &[NAME], &[]),
     ("DeleteParameters", &[NAMES], &[]),
@@ -183,7 +195,12 @@ pub const RECIPES: &[Recipe] = &[
 ];
 
 /// Those of other services than EC2 have none anyway.
-pub const WET: &[&str] = &[];
+pub const WET: &[&str] = &[
+    "AssociateIamInstanceProfile",
+    "DescribeIamInstanceProfileAssociations",
+    "DisassociateIamInstanceProfile",
+    "ReplaceIamInstanceProfileAssociation",
+];
 
 pub fn story(teller: &mut dyn Teller) {
     parameters(teller);
@@ -252,6 +269,16 @@ fn roles(teller: &mut dyn Teller) {
     teller.ask("CreateInstanceProfile", profile);
     teller.ask("AddRoleToInstanceProfile", &format!("{profile}&{role}"));
     teller.ask("ListInstanceProfilesForRole", role);
+    let launched = teller.ask("RunInstances", &format!("ImageId={}&MinCount=1&MaxCount=1", super::IMAGE));
+    let instance = text(&launched, "instanceId");
+    let by_name = "IamInstanceProfile.Name=story";
+    let made = teller.ask("AssociateIamInstanceProfile", &format!("InstanceId={instance}&{by_name}"));
+    let id = text(&made, "associationId");
+    let made = teller.ask("ReplaceIamInstanceProfileAssociation", &format!("AssociationId={id}&{by_name}"));
+    teller.round();
+    teller.ask("DisassociateIamInstanceProfile", &format!("AssociationId={}", text(&made, "associationId")));
+    teller.ask("TerminateInstances", &format!("InstanceId.1={instance}"));
+    teller.round();
     teller.ask("RemoveRoleFromInstanceProfile", &format!("{profile}&{role}"));
     teller.ask("DeleteInstanceProfile", profile);
     holder(teller, "Role", role);

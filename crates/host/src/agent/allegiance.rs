@@ -65,8 +65,11 @@ fn remember(path: &Path, plan: &HostPlan, first: bool) -> Result<()> {
     if first {
         write(path, plan.store.as_bytes(), true)?;
     }
+    // A host keeps no secrets: what guests may do comes anew with the next plan.
+    let mut plan = plan.clone();
+    plan.vms.iter_mut().for_each(|vm| vm.metadata.profile = None);
     // The plan first: one that is newer than the note of its revision is followed, an older one is not.
-    write(&last(path), &serde_json::to_vec(plan)?, false)?;
+    write(&last(path), &serde_json::to_vec(&plan)?, false)?;
     write(&at(path), plan.revision.to_string().as_bytes(), false)
 }
 

@@ -57,6 +57,7 @@ pub fn metadata() -> Metadata {
         tags: [("Name".to_owned(), "web".to_owned())].into(),
         launched: 1_795_521_600_000,
         root_device: "/dev/xvda".into(),
+        profile: None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use awan_model::interface::{private_dns, public_dns};
-use awan_model::plan::{HostPlan, InterfacePlan, VmPlan, VpcPlan};
+use awan_model::plan::{HostPlan, InterfacePlan, ProfilePlan, VmPlan, VpcPlan};
 use serde_json::json;
 
 /// All show the same tree.
@@ -134,6 +134,9 @@ fn files(plan: &HostPlan, network: &VpcPlan, interface: &InterfacePlan, vm: &VmP
     if let Some(key) = &about.public_key {
         put("public-keys/0/openssh-key", key);
     }
+    for (path, text) in about.profile.iter().flat_map(role) {
+        put(&path, &text);
+    }
     if let Some(ip) = interface.public_ip {
         put("public-ipv4", &ip.to_string());
     }
@@ -196,10 +199,34 @@ fn one_interface(network: &VpcPlan, interface: &InterfacePlan, vm: &VmPlan) -> V
     out.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
 }
 
+/// The role of the instance and its credentials. Source: "Retrieve security credentials from instance metadata".
+fn role(profile: &ProfilePlan) -> [(String, String); 2] {
+    let info = json!({
+        "Code": "Success",
+        "LastUpdated": time(profile.issued),
+        "InstanceProfileArn": profile.arn,
+        "InstanceProfileId": profile.id,
+    });
+    let credentials = json!({
+        "Code": "Success",
+        "LastUpdated": time(profile.issued),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": profile.access_key_id,
+        "SecretAccessKey": profile.secret_access_key,
+        "Token": profile.token,
+        "Expiration": time(profile.expires),
+    });
+    let text = |value| serde_json::to_string_pretty(&value).unwrap_or_default();
+    [("iam/info".to_owned(), text(info)), (format!("iam/security-credentials/{}", profile.role), text(credentials))]
+}
+
+fn time(millis: u64) -> Option<String> {
+    let at = i64::try_from(millis / 1000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
 fn document(interface: &InterfacePlan, vm: &VmPlan) -> String {
     let about = &vm.metadata;
-    let pending = i64::try_from(about.launched / 1000).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-
     let document = json!({
         "accountId": about.account,
         "architecture": about.architecture,
@@ -211,7 +238,7 @@ fn document(interface: &InterfacePlan, vm: &VmPlan) -> String {
         "instanceId": vm.id,
         "instanceType": vm.instance_type,
         "kernelId": null,
-        "pendingTime": pending.map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        "pendingTime": time(about.launched),
         "privateIp": interface.private_ip.to_string(),
         "ramdiskId": null,
         "region": about.region,
@@ -337,6 +364,28 @@ mod tests {
             /latest/meta-data/system: nitro
             /latest/meta-data/tags/instance/Name: web
         "#]].assert_eq(&out);
+    }
+
+    #[test]
+    fn a_role_is_shown_with_its_credentials() {
+        let mut plan = a_plan();
+        plan.vms[0].metadata.profile = Some(ProfilePlan {
+            arn: "arn:aws:iam::123456789012:instance-profile/web".into(),
+            id: "AIPAEXAMPLE".into(),
+            role: "web+x".into(),
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: "secret".into(),
+            token: "token".into(),
+            issued: 1_795_521_600_000,
+            expires: 1_795_543_200_000,
+        });
+        let mut out = String::new();
+        crawl(&plan, "/latest/meta-data/iam/", &mut out);
+        expect![[r#"
+            /latest/meta-data/iam/info: {   "Code": "Success",   "InstanceProfileArn": "arn:aws:iam::123456789012:instance-profile/web",   "InstanceProfileId": "AIPAEXAMPLE",   "LastUpdated": "2026-11-24T12:00:00Z" }
+            /latest/meta-data/iam/security-credentials/web+x: {   "AccessKeyId": "ASIAEXAMPLE",   "Code": "Success",   "Expiration": "2026-11-24T18:00:00Z",   "LastUpdated": "2026-11-24T12:00:00Z",   "SecretAccessKey": "secret",   "Token": "token",   "Type": "AWS-HMAC" }
+        "#]].assert_eq(&out);
+        assert_eq!(ask(&plan, "/latest/meta-data/iam/security-credentials/").as_deref(), Some("web+x"));
     }
 
     #[test]

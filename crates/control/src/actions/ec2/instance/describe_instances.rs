@@ -13,6 +13,7 @@ use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
+use crate::identity;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
@@ -201,6 +202,11 @@ fn filtered(
     kept
 }
 
+fn profile_value(tx: &mut Tx<Tenant>, seen: &Seen, name: &str) -> Option<String> {
+    let shown = identity::instance::shown(&*identity::instance::of(tx, &seen.instance.id)?);
+    if name.ends_with("arn") { shown.arn } else { shown.id }
+}
+
 fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -> Vec<String> {
     let i = &seen.instance;
     // What a terminated instance had in the network is no longer its own, and is not shown either.
@@ -232,6 +238,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "group-id" | "instance.group-id" => group_ids(eni),
         "group-name" | "instance.group-name" => group_names(tx, eni, names),
         "hypervisor" => one("xen"),
+        "iam-instance-profile.arn" | "iam-instance-profile.id" => some(profile_value(tx, seen, name)),
         "image-id" => one(i.image.as_str()),
         "instance-id" => one(i.id.as_str()),
         "instance-state-code" => vec![seen.state.code().to_string()],

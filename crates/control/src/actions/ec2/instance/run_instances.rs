@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use awan_model::id::{InstanceId, ReservationId};
+use awan_model::identity::InstanceProfile;
 use awan_model::image::Image;
 use awan_model::instance::{Instance, MetadataOptions, ShutdownBehavior, Wish};
 use awan_model::instance_type::InstanceType;
@@ -21,6 +22,7 @@ use super::view;
 use super::{choices, metadata};
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::identity;
 use crate::schedule::Room;
 use crate::tagging;
 use crate::token::Use;
@@ -45,6 +47,7 @@ struct Launch {
     monitoring: bool,
     placing: Placing,
     options: Options,
+    profile: Option<InstanceProfile>,
     client_token: Option<String>,
     tags: [Vec<ec2::Tag>; 3],
 }
@@ -177,7 +180,6 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         (network_performance_options.is_some(), "NetworkPerformanceOptions"),
         (operator.is_some(), "Operator"),
         (!secondary_interfaces.is_empty(), "SecondaryInterface"),
-        (iam_instance_profile.is_some(), "IamInstanceProfile"),
     ] {
         refuse_if(there, name)?;
     }
@@ -209,6 +211,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         monitoring: monitoring.and_then(|m| m.enabled).unwrap_or(false),
         options: choices::options(tx, chosen, &kind, &placing)?,
         placing,
+        profile: iam_instance_profile.map(|asked| identity::instance::profile(tx, &asked)).transpose()?,
         client_token,
         tags: [instance_tags?, volume_tags?, interface_tags?],
         image,
@@ -336,6 +339,9 @@ fn one(
         created: now,
     };
     tx.put(instance.clone());
+    if let Some(profile) = &launch.profile {
+        identity::instance::associate(tx, &id, profile);
+    }
     for (id, tags) in [(id.as_str(), instance_tags), (root_volume.as_str(), volume_tags)] {
         tagging::add(tx, id, tags)?;
     }

@@ -18,7 +18,7 @@ use awan_wire::shape::Timestamp;
 use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
-use crate::{disks, tagging};
+use crate::{disks, identity, tagging};
 
 /// One instance with everything that an answer or a filter asks about.
 pub struct Seen {
@@ -176,6 +176,9 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         ebs_optimized: Some(i.ebs_optimized),
         ena_support: Some(true),
         hypervisor: Some("xen".into()),
+        iam_instance_profile: identity::instance::of(tx, &i.id)
+            .filter(|_| alive)
+            .map(|a| identity::instance::shown(&a)),
         network_interfaces: if alive { network_interfaces(tx, seen, names) } else { Vec::new() },
         root_device_name: Some(i.root_device.clone()),
         root_device_type: Some("ebs".into()),
