@@ -4,8 +4,8 @@
 
 pub mod account;
 pub mod address;
-pub mod fleet;
 pub mod egress_only;
+pub mod fleet;
 pub mod flow_log;
 pub mod gateway;
 pub mod group;
@@ -20,14 +20,10 @@ pub mod interface;
 pub mod journal;
 pub mod key_pair;
 pub mod launch_template;
-pub mod options;
-pub mod placement_group;
 pub mod nat;
+pub mod options;
 pub mod parameter;
 pub mod peering;
-pub mod nat;
-pub mod options;
-pub mod parameter;
 pub mod placement_group;
 pub mod plan;
 pub mod prefix_list;
