@@ -148,6 +148,13 @@ pub mod ec2 {
         pub mod modify_managed_prefix_list;
         pub mod restore_managed_prefix_list_version;
     }
+    pub mod profile {
+        pub mod associate_iam_instance_profile;
+        pub mod associations;
+        pub mod describe_iam_instance_profile_associations;
+        pub mod disassociate_iam_instance_profile;
+        pub mod replace_iam_instance_profile_association;
+    }
     pub mod region {
         pub mod describe_account_attributes;
         pub mod describe_availability_zones;
@@ -359,6 +366,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
     Action { name: "AssignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_private_ip_addresses::assign_private_ip_addresses(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
+    Action { name: "AssociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::associate_iam_instance_profile::associate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
@@ -412,6 +420,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
     Action { name: "DescribeFleets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleets::describe_fleets(tx, q.read()?)?)))) },
     Action { name: "DescribeFlowLogs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::describe_flow_logs::describe_flow_logs(tx, q.read()?)?)))) },
+    Action { name: "DescribeIamInstanceProfileAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::describe_iam_instance_profile_associations::describe_iam_instance_profile_associations(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceCreditSpecifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_credit_specifications::describe_instance_credit_specifications(tx, q.read()?)?)))) },
@@ -451,6 +460,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::disable_ebs_encryption_by_default::disable_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "DisableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::disable_serial_console_access::disable_serial_console_access(tx, q.read()?)?)))) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DisassociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::disassociate_iam_instance_profile::disassociate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "EnableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::enable_serial_console_access::enable_serial_console_access(tx, q.read()?)?)))) },
@@ -490,6 +500,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RejectVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::reject_vpc_peering_connection::reject_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ReplaceIamInstanceProfileAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::replace_iam_instance_profile_association::replace_iam_instance_profile_association(tx, q.read()?)?)))) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
     Action { name: "ResetAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::reset_address_attribute::reset_address_attribute(tx, q.read()?)?)))) },
