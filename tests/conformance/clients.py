@@ -66,7 +66,10 @@ class Tenant:
     def call(self, action, **parameters):
         """By the action's name, as a client sends it."""
         methods = {v: k for k, v in self.ec2.meta.method_to_api_mapping.items()}
-        return getattr(self.ec2, methods[action])(**parameters)
+        answer = getattr(self.ec2, methods[action])(**parameters)
+        if action in UNDONE:
+            UNDONE[action](self.resource().meta.client)
+        return answer
 
     def answer(self, action, **parameters):
         """Status and body, whether it is a refusal or not."""
@@ -135,5 +138,6 @@ MOVING = re.compile("<name>(pending|stopping|shutting-down)</name>|<status>initi
 
 # These tell about one thing, or about what nobody changes.
 NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
+UNDONE = {action: undo for area in AREAS for action, undo in area.UNDONE.items()}
 NOT_LISTS |= set().union(*(area.NOT_LISTS for area in AREAS))
 LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}

@@ -148,6 +148,21 @@ impl Host {
         self.wait(volumes.ensure(&plan)).expect("a disk")
     }
 
+    /// An empty volume of so many GiB.
+    fn empty(&self, n: u32, size_gib: u32) -> BlockDevice {
+        let folder = self.folder.path();
+        let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images")).expect("opens");
+        let id = format!("vol-{n:017x}").parse().expect("an id");
+        let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib, image: None };
+        self.wait(volumes.ensure(&plan)).expect("a disk")
+    }
+
+    /// Sizes of the disks of a machine, and whether its guest has them; then how many ports are free.
+    fn disks(&self, vm: &VmPlan) -> (Vec<(u32, bool)>, u32) {
+        let seen = self.seen(&vm.id).expect("is there");
+        (seen.disks.iter().map(|disk| (disk.size_gib, disk.attached)).collect(), seen.free_ports)
+    }
+
     fn start(&self, vm: &VmPlan) {
         let disks = vec![self.disk(vm)];
         self.wait(self.driver().start(vm, disks, Vec::new())).expect("starts");
@@ -608,4 +623,38 @@ fn a_guest_boots_hears_the_power_button_and_is_reset() {
     assert!(!host.wait(host.driver().console(&vm.id)).expect("reads").is_empty());
     host.wait(host.driver().forget(&vm.id)).expect("forgets");
     assert!(!host.folder.path().join("run/vm").join(vm.id.as_str()).exists());
+}
+
+#[test]
+fn disks_come_grow_and_go_while_a_machine_runs_and_are_known_in_the_next_life() {
+    let Some(mut host) = Host::new() else { return };
+    let (a, b) = (host.vm(1, 1), host.vm(2, 1));
+    host.start(&a);
+    // One that is there from the start can go like those that come later.
+    let cold = host.empty(8, 1);
+    host.wait(host.driver().start(&b, vec![host.disk(&b), cold.clone()], Vec::new())).expect("starts");
+    host.until(&b, Phase::Running);
+    let (one, other) = (host.empty(9, 2), host.empty(10, 1));
+    for _ in 0..2 {
+        host.wait(host.driver().attach(&a.id, one.clone())).expect("attaches, once");
+    }
+    assert_eq!(host.disks(&a), (vec![(1, true), (2, true)], 3));
+    assert_eq!(host.disks(&b), (vec![(1, true), (1, true)], 4));
+    let refused = host.wait(host.driver().attach(&b.id, one.clone())).expect_err("is open elsewhere");
+    assert!(format!("{refused:#}").contains("lock"), "{refused:#}");
+    assert_eq!(host.disks(&b), (vec![(1, true), (1, true)], 4), "nothing is left of the attempt");
+    host.wait(host.driver().grow(&a.id, &one.volume, 5)).expect("grows");
+    host.die_and_open();
+    host.until(&a, Phase::Running);
+    assert_eq!(host.disks(&a), (vec![(1, true), (5, true)], 3));
+    // No guest runs here that could let go of it.
+    host.wait(host.driver().detach(&a.id, &one.volume, false)).expect_err("nobody lets go");
+    assert_eq!(host.disks(&a).0, [(1, true), (5, false)]);
+    host.wait(host.driver().detach(&a.id, &one.volume, true)).expect("without asking");
+    assert_eq!(host.disks(&a).0, [(1, true)]);
+    host.wait(host.driver().attach(&b.id, one.clone())).expect("its file is closed");
+    host.wait(host.driver().detach(&b.id, &cold.volume, true)).expect("without asking");
+    host.wait(host.driver().attach(&a.id, other)).expect("there is another port");
+    assert_eq!((host.disks(&a).0.len(), host.disks(&b).0.len()), (2, 2));
+    host.wait(host.driver().attach(&a.id, one)).expect_err("the guest still has what was taken away");
 }

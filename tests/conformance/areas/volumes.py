@@ -46,7 +46,7 @@ CALLS = {
     "DescribeVolumesModifications": lambda h: {"VolumeIds": [new_modified(h)]},
     "DetachVolume": lambda h: {"VolumeId": new_attached(h)},
     "DisableEbsEncryptionByDefault": lambda h: {},
-    "EnableEbsEncryptionByDefault": lambda h: h.ec2.disable_ebs_encryption_by_default() and {},
+    "EnableEbsEncryptionByDefault": lambda h: {},
     "EnableVolumeIO": lambda h: {"VolumeId": h.empty_volume},
     "GetEbsDefaultKmsKeyId": lambda h: {},
     "GetEbsEncryptionByDefault": lambda h: {},
@@ -73,6 +73,9 @@ READS = {
     "ModifyVolumeAttribute": "",
     "ResetEbsDefaultKmsKeyId": "KmsKeyId",
 }
+
+# While it is on nothing can be launched.
+UNDONE = {"EnableEbsEncryptionByDefault": lambda ec2: ec2.disable_ebs_encryption_by_default()}
 
 MADE = {"empty_volume": new_volume}
 

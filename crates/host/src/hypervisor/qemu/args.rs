@@ -149,35 +149,47 @@ fn consoles(args: &mut Args, fds: &Fds) {
 
 fn disks(args: &mut Args, disks: &[DiskFds]) {
     for (n, disk) in disks.iter().enumerate() {
+        let node = if n == 0 { ROOT_NODE.to_owned() } else { node(&disk.volume) };
+        // By their names the descriptors of a disk that goes are found again.
+        let named = if n == 0 { String::new() } else { format!(",opaque={node}") };
         for (set, fd) in [(2 * n + 1, Some(disk.disk)), (2 * n + 2, disk.backing)] {
             if let Some(fd) = fd {
-                args.pair("-add-fd", format!("fd={fd},set={set}"));
+                args.pair("-add-fd", format!("fd={fd},set={set}{named}"));
             }
         }
-        let file = |set: usize| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
-        let backing = match disk.backing {
-            Some(_) => {
-                json!({"driver": "qcow2", "read-only": true, "file": merged(file(2 * n + 2), "read-only", true), "backing": Value::Null})
-            }
-            None => Value::Null,
-        };
-        let (node, id) = match n {
-            0 => ("disk0".to_owned(), "vd0".to_owned()),
-            _ => (node(&disk.volume), device(&disk.volume)),
-        };
-        let mut top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": backing});
-        top["file"] = merged(file(2 * n + 1), "discard", "unmap");
-        args.pair("-blockdev", top.to_string());
-        let mut seat = json!({
-            "driver": "virtio-blk-pci", "id": id, "drive": node, "serial": serial(&disk.volume), "werror": "report",
-            "rerror": "report",
-        });
-        (seat["bus"], seat["addr"]) = match n {
-            0 => ("pcie.0".into(), "0x4".into()),
-            _ => (format!("rp{}", n - 1).into(), "0x0".into()),
-        };
-        args.device(&seat);
+        let (set, backing) = (2 * n as u64 + 1, disk.backing.map(|_| 2 * n as u64 + 2));
+        args.pair("-blockdev", block(&node, set, backing).to_string());
+        if n == 0 {
+            let mut root = seat(&disk.volume, &node, "pcie.0");
+            (root["id"], root["addr"]) = ("vd0".into(), "0x4".into());
+            args.device(&root);
+        } else {
+            args.device(&seat(&disk.volume, &node, &format!("rp{}", n - 1)));
+        }
     }
+}
+
+/// QEMU's name of the open root.
+pub const ROOT_NODE: &str = "disk0";
+
+/// An open volume: a file, and an image below it, each in a set of descriptors.
+pub fn block(node: &str, set: u64, backing: Option<u64>) -> Value {
+    let file = |set: u64| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
+    let below = |set| {
+        let file = merged(file(set), "read-only", true);
+        json!({"driver": "qcow2", "read-only": true, "file": file, "backing": Value::Null})
+    };
+    let backing = backing.map_or(Value::Null, below);
+    let top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": backing});
+    merged(top, "file", merged(file(set), "discard", "unmap"))
+}
+
+/// The device that shows an open volume to the guest.
+pub fn seat(volume: &VolumeId, node: &str, bus: &str) -> Value {
+    json!({
+        "driver": "virtio-blk-pci", "id": device(volume), "drive": node, "serial": serial(volume), "bus": bus,
+        "werror": "report", "rerror": "report",
+    })
 }
 
 /// 20 characters is all that virtio-blk shows: `vol` and 17 digits.

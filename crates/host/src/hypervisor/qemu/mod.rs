@@ -7,6 +7,7 @@ mod adopt;
 pub mod args;
 mod cgroup;
 mod console;
+mod disks;
 mod launch;
 mod qmp;
 mod record;
@@ -21,18 +22,21 @@ use anyhow::{Context as _, Result, bail};
 use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, Phase};
 use awan_model::plan::VmPlan;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::cgroup::Groups;
 use self::launch::Launch;
 use self::record::{Process, Record, Records};
-use self::supervise::{Order, Supervisor};
+use self::supervise::{DiskOrder, Order, Supervisor};
 use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
 
 const ORDERS_MAX: usize = 16;
 /// How many user ids this installation has for machines.
 const UIDS: u32 = 10_000;
+const ATTACH_WITHIN: Duration = Duration::from_secs(30);
+/// Then the guest is asked again; meanwhile it can be stopped.
+const LET_GO_WITHIN: Duration = Duration::from_secs(3);
 /// Beyond the guest's grace.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
@@ -84,6 +88,10 @@ impl Vm {
 impl Shared {
     fn vms(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Vm>> {
         self.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disks(&self, id: &InstanceId) -> Vec<DiskSeen> {
+        self.vms().get(id).map(|vm| vm.record.disks.clone()).unwrap_or_default()
     }
 
     /// Changes a run's record, in memory and on disk, unless another run has taken its place.
@@ -258,6 +266,16 @@ impl QemuHypervisor {
         tokio::time::timeout(self.config.grace + END_WITHIN, wait).await.context("the machine does not end")
     }
 
+    /// Has the machine's supervisor do something about a disk.
+    async fn order_disk(&self, id: &InstanceId, order: DiskOrder, within: Duration) -> Result<()> {
+        let (done, outcome) = oneshot::channel();
+        let orders = self.shared.vms().get(id).filter(|vm| vm.record.exit.is_none()).map(|vm| vm.orders.clone());
+        let orders = orders.with_context(|| format!("{id} has no machine"))?;
+        orders.send(Order::Disk(order, done)).await.ok().context("its machine is gone")?;
+        let outcome = tokio::time::timeout(within, outcome).await.context("the guest has not let go of it yet")?;
+        outcome.context("its machine is gone")?
+    }
+
     fn over(&self, vm: &VmPlan, exit: Exit) -> Result<()> {
         let old = self.shared.vms().get(&vm.id).map(|old| old.record.clone());
         if old.as_ref().is_some_and(|old| old.exit.is_none() && old.process.as_ref().is_some_and(Process::is_alive)) {
@@ -351,16 +369,19 @@ impl Hypervisor for QemuHypervisor {
         })
     }
 
-    fn attach<'a>(&'a self, _: &'a InstanceId, _: BlockDevice) -> Fut<'a, Result<()>> {
-        Box::pin(async { bail!("disks of a running machine do not change yet") })
+    fn attach<'a>(&'a self, id: &'a InstanceId, disk: BlockDevice) -> Fut<'a, Result<()>> {
+        Box::pin(async move {
+            let opened = blocking(|| disks::open(&disk))?;
+            self.order_disk(id, DiskOrder::Attach(opened), ATTACH_WITHIN).await
+        })
     }
 
-    fn detach<'a>(&'a self, _: &'a InstanceId, _: &'a VolumeId, _: bool) -> Fut<'a, Result<()>> {
-        Box::pin(async { bail!("disks of a running machine do not change yet") })
+    fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, Result<()>> {
+        Box::pin(self.order_disk(id, DiskOrder::Detach(volume.clone(), force), LET_GO_WITHIN))
     }
 
-    fn grow<'a>(&'a self, _: &'a InstanceId, _: &'a VolumeId, _: u32) -> Fut<'a, Result<()>> {
-        Box::pin(async { bail!("disks of a running machine do not change yet") })
+    fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
+        Box::pin(self.order_disk(id, DiskOrder::Grow(volume.clone(), size_gib), ATTACH_WITHIN))
     }
 
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {

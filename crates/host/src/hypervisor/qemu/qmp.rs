@@ -2,16 +2,22 @@
 //!
 //! **Invariant:** QEMU may be hostile. Lines are bounded, and what is not understood is passed over.
 
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 const LINE_MAX: u64 = 1 << 20;
+/// Events kept for later; a hostile QEMU could say more.
+const SAID_MAX: usize = 256;
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// A QEMU that does not read is not waited for.
 const SENT_WITHIN: Duration = Duration::from_secs(1);
@@ -21,15 +27,21 @@ pub struct Qmp {
     /// What was read of a line when the reading was given up; the next reading goes on.
     partial: Vec<u8>,
     writer: OwnedWriteHalf,
+    /// Counts questions, so that each answer is known.
+    asked: u64,
+    /// What was said while an answer was waited for.
+    said: VecDeque<Event>,
 }
 
 /// What QEMU says by itself, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The machine is off. By the guest, or because it was told to.
     Shutdown {
         guest: bool,
     },
+    /// The guest has let go of a device of this name.
+    Deleted(String),
     Other,
     /// QEMU closed the connection.
     Gone,
@@ -41,7 +53,8 @@ impl Qmp {
         let stream =
             UnixStream::connect(socket).await.with_context(|| format!("connecting to {}", socket.display()))?;
         let (reader, writer) = stream.into_split();
-        let mut qmp = Self { reader: BufReader::new(reader), partial: Vec::new(), writer };
+        let mut qmp =
+            Self { reader: BufReader::new(reader), partial: Vec::new(), writer, asked: 0, said: VecDeque::new() };
         let hello = async {
             let greeting = qmp.line().await?;
             if greeting.get("QMP").is_none() {
@@ -87,11 +100,68 @@ impl Qmp {
 
     /// The next thing that QEMU says. Replies to commands count as nothing.
     pub async fn event(&mut self) -> Event {
-        let Ok(line) = self.line().await else { return Event::Gone };
-        match line.get("event").and_then(Value::as_str) {
-            Some("SHUTDOWN") => Event::Shutdown { guest: line["data"]["guest"].as_bool().unwrap_or(false) },
-            _ => Event::Other,
+        if let Some(event) = self.said.pop_front() {
+            return event;
         }
+        let Ok(line) = self.line().await else { return Event::Gone };
+        event(&line).unwrap_or(Event::Other)
+    }
+
+    /// Has a command done, with a descriptor if it takes one, and returns its answer.
+    pub async fn ask(&mut self, command: &str, arguments: Value, fd: Option<BorrowedFd<'_>>) -> Result<Value> {
+        self.asked += 1;
+        let id = self.asked;
+        let line = format!("{}\n", json!({ "execute": command, "arguments": arguments, "id": id }));
+        let answered = async {
+            let sent = match fd {
+                Some(fd) => self.send(line.as_bytes(), fd).await?,
+                None => 0,
+            };
+            self.writer.write_all(&line.as_bytes()[sent..]).await?;
+            self.answer(id).await
+        };
+        tokio::time::timeout(REPLY_WITHIN, answered).await.with_context(|| format!("{command}: no answer"))?
+    }
+
+    async fn answer(&mut self, id: u64) -> Result<Value> {
+        loop {
+            let mut line = self.line().await?;
+            if line["id"] == id {
+                return match line.get_mut("return") {
+                    Some(value) => Ok(value.take()),
+                    None => bail!("QEMU refused: {}", line["error"]["desc"].as_str().unwrap_or("no reason")),
+                };
+            }
+            if let Some(event) = event(&line).filter(|_| self.said.len() < SAID_MAX) {
+                self.said.push_back(event);
+            }
+        }
+    }
+
+    /// Sends the beginning of a line, and with it a descriptor; returns how much.
+    async fn send(&self, line: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
+        let stream: &UnixStream = self.writer.as_ref();
+        let rights = [fd.as_raw_fd()];
+        loop {
+            stream.writable().await?;
+            let sent = stream.try_io(tokio::io::Interest::WRITABLE, || {
+                let (line, rights) = ([IoSlice::new(line)], [ControlMessage::ScmRights(&rights)]);
+                let flags = MsgFlags::MSG_NOSIGNAL;
+                sendmsg::<()>(stream.as_raw_fd(), &line, &rights, flags, None).map_err(std::io::Error::from)
+            });
+            match sent {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                sent => return Ok(sent?),
+            }
+        }
+    }
+}
+
+fn event(line: &Value) -> Option<Event> {
+    match line.get("event")?.as_str()? {
+        "SHUTDOWN" => Some(Event::Shutdown { guest: line["data"]["guest"].as_bool().unwrap_or(false) }),
+        "DEVICE_DELETED" => Some(Event::Deleted(line["data"]["device"].as_str()?.to_owned())),
+        _ => None,
     }
 }
 

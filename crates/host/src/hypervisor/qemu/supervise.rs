@@ -1,19 +1,22 @@
 //! Watches one machine from its first moment, or from its adoption, to its end.
 
+use std::collections::BTreeMap;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use awan_model::id::InstanceId;
-use awan_model::instance::Exit;
+use awan_model::id::{InstanceId, VolumeId};
+use awan_model::instance::{DiskSeen, Exit};
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::args;
+use super::disks::{self, Opened};
 use super::launch::{COMPLAINTS, QMP_SOCKET};
 use super::qmp::{Event, Qmp};
 use super::record::Record;
@@ -25,11 +28,20 @@ const PRESS_AGAIN: Duration = Duration::from_secs(2);
 const QUIT_WITHIN: Duration = Duration::from_secs(3);
 const CONNECT_AGAIN: Duration = Duration::from_millis(15);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Order {
     Stop(Stop),
     Reset,
     Interrupt,
+    Disk(DiskOrder, oneshot::Sender<Result<()>>),
+}
+
+/// About one disk of a machine.
+#[derive(Debug)]
+pub enum DiskOrder {
+    Attach(Opened),
+    Detach(VolumeId, bool),
+    Grow(VolumeId, u32),
 }
 
 pub struct Supervisor {
@@ -42,6 +54,8 @@ pub struct Supervisor {
     /// When patience ends, once the machine was told to end.
     deadline: Option<Instant>,
     press: Option<Instant>,
+    /// Who waits for the guest to let go of a disk.
+    leaving: BTreeMap<VolumeId, oneshot::Sender<Result<()>>>,
     /// The guest is to be reset as soon as QEMU listens.
     reset: bool,
 }
@@ -92,7 +106,18 @@ pub fn end_unwatched(child: Option<&mut Child>) {
 impl Supervisor {
     pub fn new(shared: Arc<Shared>, record: &Record, folder: PathBuf, grace: Duration) -> Self {
         let (id, run) = (record.id.clone(), record.run);
-        Self { shared, id, run, folder, grace, exit: None, deadline: None, press: None, reset: false }
+        Self {
+            shared,
+            id,
+            run,
+            folder,
+            grace,
+            exit: None,
+            deadline: None,
+            press: None,
+            leaving: BTreeMap::new(),
+            reset: false,
+        }
     }
 
     /// `child`: the process is this program's own and must be buried.
@@ -117,6 +142,7 @@ impl Supervisor {
                 }
                 event = next(&mut qmp) => match event {
                     Event::Shutdown { guest } => self.shut_down(guest, qmp.as_mut()).await,
+                    Event::Deleted(device) => self.deleted(&device, qmp.as_mut()).await,
                     Event::Gone => qmp = None,
                     Event::Other => {}
                 },
@@ -127,11 +153,14 @@ impl Supervisor {
         self.buried(child).await;
     }
 
-    async fn connected(&mut self, status: &str, qmp: Option<&mut Qmp>) {
+    async fn connected(&mut self, status: &str, mut qmp: Option<&mut Qmp>) {
         if status == "shutdown" {
             // The guest powered off while nobody listened.
             self.shut_down(true, qmp).await;
             return;
+        }
+        if let Some(qmp) = qmp.as_deref_mut() {
+            self.look_at_disks(qmp).await;
         }
         self.shared.note(&self.id, self.run, |record| record.begun = true);
         if std::mem::take(&mut self.reset) {
@@ -177,6 +206,120 @@ impl Supervisor {
                 self.press(qmp).await;
             }
             Order::Stop(Stop::Graceful) => {}
+            Order::Disk(order, done) => self.obey_disk(order, done, qmp).await,
+        }
+    }
+
+    async fn obey_disk(&mut self, order: DiskOrder, done: oneshot::Sender<Result<()>>, qmp: Option<&mut Qmp>) {
+        let Some(qmp) = qmp else {
+            let _ = done.send(Err(anyhow::anyhow!("QEMU does not listen yet")));
+            return;
+        };
+        let outcome = match order {
+            DiskOrder::Attach(opened) => self.attach(&opened, qmp).await,
+            DiskOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await,
+            DiskOrder::Detach(volume, force) => match self.detach(&volume, force, qmp).await {
+                Ok(false) => {
+                    self.leaving.insert(volume, done);
+                    return;
+                }
+                gone => gone.map(drop),
+            },
+        };
+        let _ = done.send(outcome);
+    }
+
+    async fn attach(&mut self, opened: &Opened, qmp: &mut Qmp) -> Result<()> {
+        let (volume, size_gib) = (&opened.volume, opened.size_gib);
+        self.note_disk(volume, Some((size_gib, false)));
+        let attached = disks::attach(qmp, opened).await;
+        match &attached {
+            Ok(()) => self.note_disk(volume, Some((size_gib, true))),
+            Err(_) => self.look_at_disks(qmp).await,
+        }
+        self.note_ports(qmp).await;
+        attached
+    }
+
+    /// Whether it is gone already.
+    async fn detach(&mut self, volume: &VolumeId, force: bool, qmp: &mut Qmp) -> Result<bool> {
+        self.mark_leaving(volume);
+        let gone = disks::ask_for(qmp, volume).await?;
+        if gone {
+            disks::close(qmp, volume).await;
+        } else if force {
+            disks::yank(qmp, volume).await?;
+        } else {
+            return Ok(false);
+        }
+        self.note_disk(volume, None);
+        self.note_ports(qmp).await;
+        Ok(true)
+    }
+
+    async fn grow(&mut self, volume: &VolumeId, size_gib: u32, qmp: &mut Qmp) -> Result<()> {
+        let root = self.shared.disks(&self.id).first().is_some_and(|disk| disk.volume == *volume);
+        let node = if root { args::ROOT_NODE.to_owned() } else { args::node(volume) };
+        disks::grow(qmp, &node, size_gib).await?;
+        self.note_disk(volume, Some((size_gib, true)));
+        Ok(())
+    }
+
+    /// The guest has let go of a disk.
+    async fn deleted(&mut self, device: &str, qmp: Option<&mut Qmp>) {
+        let (Ok(volume), Some(qmp)) = (device.parse::<VolumeId>(), qmp) else { return };
+        disks::close(qmp, &volume).await;
+        self.note_disk(&volume, None);
+        self.note_ports(qmp).await;
+        if let Some(done) = self.leaving.remove(&volume) {
+            let _ = done.send(Ok(()));
+        }
+    }
+
+    /// What came and went while nobody listened.
+    async fn look_at_disks(&mut self, qmp: &mut Qmp) {
+        let seats = match disks::look(qmp).await {
+            Ok(seats) => seats,
+            Err(e) => {
+                tracing::error!(instance = %self.id, error = format!("{e:#}"), "its disks cannot be seen");
+                return;
+            }
+        };
+        for disk in self.shared.disks(&self.id).into_iter().skip(1) {
+            match seats.disks.iter().find(|(volume, _)| *volume == disk.volume) {
+                Some((volume, true)) => self.note_disk(volume, Some((disk.size_gib, true))),
+                _ => {
+                    disks::close(qmp, &disk.volume).await;
+                    self.note_disk(&disk.volume, None);
+                }
+            }
+        }
+        self.note_ports(qmp).await;
+    }
+
+    /// Size, and whether the guest has it; `None`: it is gone.
+    fn note_disk(&self, volume: &VolumeId, now: Option<(u32, bool)>) {
+        self.shared.note(&self.id, self.run, |record| {
+            let at = record.disks.iter().position(|disk| disk.volume == *volume);
+            let seen = now.map(|(size_gib, attached)| DiskSeen { volume: volume.clone(), size_gib, attached });
+            match (at, seen) {
+                (Some(at), Some(seen)) => record.disks[at] = seen,
+                (None, Some(seen)) => record.disks.push(seen),
+                (Some(at), None) => drop(record.disks.remove(at)),
+                (None, None) => {}
+            }
+        });
+    }
+
+    fn mark_leaving(&self, volume: &VolumeId) {
+        self.shared.note(&self.id, self.run, |record| {
+            record.disks.iter_mut().filter(|disk| disk.volume == *volume).for_each(|disk| disk.attached = false);
+        });
+    }
+
+    async fn note_ports(&self, qmp: &mut Qmp) {
+        if let Ok(seats) = disks::look(qmp).await {
+            self.shared.note(&self.id, self.run, |record| record.free_ports = seats.free_ports);
         }
     }
 
