@@ -137,7 +137,7 @@ MOVING = re.compile("<name>(pending|stopping|shutting-down)</name>|<status>initi
 
 
 # These tell about one thing, or about what nobody changes.
-NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeImages"}
+NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings"}
 UNDONE = {action: undo for area in AREAS for action, undo in area.UNDONE.items()}
 NOT_LISTS |= set().union(*(area.NOT_LISTS for area in AREAS))
 LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}

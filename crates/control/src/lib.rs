@@ -8,6 +8,7 @@
 pub mod actions;
 pub mod audit;
 pub mod auth;
+pub mod bytes;
 pub mod control;
 pub mod describe;
 mod disks;
@@ -24,6 +25,7 @@ pub mod parameter;
 pub mod plan;
 pub mod reconcile;
 pub mod schedule;
+pub mod sharing;
 pub mod tagging;
 #[cfg(test)]
 mod testing;

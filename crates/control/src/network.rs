@@ -16,8 +16,8 @@ use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Record, Tenant, Tx};
 use ipnet::Ipv4Net;
 
-use crate::actions::ec2::interface::create_network_interface;
 use crate::actions::ec2::flow_log::delete_flow_logs::remove_of;
+use crate::actions::ec2::interface::create_network_interface;
 use crate::error::{Error, Result};
 use crate::token;
 

@@ -9,7 +9,7 @@ use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::{HostId, ImageId, SnapshotId};
-use awan_model::image::{Boot, Image};
+use awan_model::image::{Boot, Details, Image, PublicAccess};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
@@ -197,6 +197,7 @@ pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
             snapshot,
             boot: image.boot.clone(),
             created,
+            details: Details::default(),
         };
         tx.act_for_tenant(&home, |tx| tx.put(record));
         Ok(())
@@ -345,6 +346,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             PlacementGroup,
             AccountOptions,
             Snapshot,
+            PublicAccess,
             Image
         );
     });

@@ -107,8 +107,11 @@ fn vm(
     place: &Placement,
     interfaces: &[Arc<NetworkInterface>],
 ) -> Option<VmPlan> {
-    let image = tx.find_by::<Image>("image", instance.image.as_str());
-    let boot = image.map_or(Boot::Firmware, |image| image.boot.clone());
+    // What it was launched from may be deregistered; what its root began as is not.
+    let root = tx.find_in::<Volume>(&instance.home, &instance.root_volume);
+    let image = root.and_then(|root| root.image.clone());
+    let began_as = image.as_ref().and_then(|image| tx.find_by::<Image>("image", image.as_str()));
+    let boot = began_as.map_or(Boot::Firmware, |image| image.boot.clone());
     let volumes = attached(tx, instance);
     Some(VmPlan {
         home: instance.home.clone(),
@@ -121,7 +124,7 @@ fn vm(
         vcpus: place.vcpus,
         memory_mib: place.memory_mib,
         boot,
-        image: instance.image.clone(),
+        image: image.unwrap_or_else(|| instance.image.clone()),
         disks: volumes.iter().filter_map(|v| disk(v)).collect(),
         yank: volumes.iter().filter(|v| is_forced(v)).map(|v| v.id.clone()).collect(),
         disk_changes: instance.disk_changes,
@@ -155,6 +158,7 @@ fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {
         BTreeMap::new()
     };
     Metadata {
+        image: instance.image.clone(),
         options: instance.metadata.clone(),
         account: instance.home.account().to_owned(),
         region: instance.home.region().to_owned(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use awan_model::address::Address;
-use awan_model::fleet::Fleet;
 use awan_model::egress_only::EgressOnlyGateway;
+use awan_model::fleet::Fleet;
 use awan_model::flow_log::FlowLog;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;

@@ -40,6 +40,7 @@ pub struct Cloud {
     pub runtime: tokio::runtime::Runtime,
     capacity: Capacity,
     image: String,
+    accelerator: &'static str,
 }
 
 pub struct Account<'c> {
@@ -80,7 +81,7 @@ impl Cloud {
             operator::register_builtin(&control.db, &image).await.expect("registers")
         });
         let capacity = Capacity { vcpus, memory_mib, disk_gib: 1_000_000 };
-        let mut cloud = Self { control, clock, runtime, capacity, image: id.to_string() };
+        let mut cloud = Self { control, clock, runtime, capacity, image: id.to_string(), accelerator: "simulated" };
         cloud.report(Vec::new());
         cloud
     }
@@ -111,7 +112,7 @@ impl Cloud {
             zone: zone.into(),
             region: "*".into(),
             capacity,
-            accelerator: "simulated".into(),
+            accelerator: self.accelerator.into(),
             note: String::new(),
             address: String::new(),
             plan: 0,
@@ -119,6 +120,21 @@ impl Cloud {
             volumes: Vec::new(),
         };
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
+    }
+
+    /// The image that came with Awan, and a copy of it that is an account's own.
+    pub fn image_of(&mut self, account: &str) -> (String, String) {
+        let builtin = self.image.clone();
+        let ask = [("SourceImageId", builtin.as_str()), ("SourceRegion", REGION), ("Name", "a copy")];
+        let made = self.tenant(account).call("CopyImage", &ask).expect("copies");
+        (builtin, Self::ids(&made, "imageId").remove(0))
+    }
+
+    /// A host that boots real guests joins.
+    pub fn report_real_host(&mut self) {
+        self.accelerator = "tcg";
+        self.report_of("real", "*", CAPACITY, Vec::new());
+        self.accelerator = "simulated";
     }
 
     pub fn claim(&self, host: &str, identity: &str) -> bool {
@@ -265,6 +281,11 @@ impl Cloud {
 }
 
 impl Account<'_> {
+    /// Its twelve digits.
+    pub fn account(&self) -> String {
+        self.id.clone()
+    }
+
     /// `Code: message` for a refusal.
     pub fn call(&mut self, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
         self.send(Service::Ec2, action, parameters)

@@ -242,6 +242,7 @@ impl Drop for Host {
 
 fn metadata() -> Metadata {
     Metadata {
+        image: "ami-00000000000000001".parse().expect("an id"),
         options: MetadataOptions::default(),
         account: "123456789012".into(),
         region: "us-east-1".into(),

@@ -48,6 +48,7 @@ pub struct VmPlan {
     pub vcpus: u32,
     pub memory_mib: u64,
     pub boot: Boot,
+    /// The one whose kernel lies beside it.
     pub image: ImageId,
     /// The root first.
     pub disks: Vec<DiskPlan>,
@@ -81,6 +82,8 @@ pub struct VolumePlan {
 /// What the metadata service says about an instance, beyond what its interfaces say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
+    /// What the instance was launched from.
+    pub image: ImageId,
     pub options: MetadataOptions,
     pub account: String,
     pub region: String,

@@ -86,6 +86,10 @@ impl Shareable for Snapshot {
 }
 
 impl Snapshot {
+    pub fn is_locked(&self, now: Millis) -> bool {
+        self.lock.as_ref().is_some_and(|lock| now < lock.expires)
+    }
+
     /// Came with an image that came with Awan.
     pub fn is_builtin(&self) -> bool {
         self.home.account() == BUILTIN_ACCOUNT

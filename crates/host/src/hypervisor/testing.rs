@@ -44,6 +44,7 @@ pub fn vm(id: &str, wish: Wish, run: u32) -> VmPlan {
 
 pub fn metadata() -> Metadata {
     Metadata {
+        image: "ami-00000000000000001".parse().expect("an id"),
         options: MetadataOptions::default(),
         account: "123456789012".into(),
         region: "us-east-1".into(),

@@ -104,7 +104,7 @@ fn files(plan: &HostPlan, network: &VpcPlan, interface: &InterfacePlan, vm: &VmP
     let about = &vm.metadata;
     let private_name = private_dns(interface.private_ip, &about.region);
     let mut put = |path: &str, text: &str| drop(files.insert(format!("meta-data/{path}"), text.to_owned()));
-    put("ami-id", vm.image.as_str());
+    put("ami-id", vm.metadata.image.as_str());
     put("ami-launch-index", &about.launch_index.to_string());
     put("ami-manifest-path", "(unknown)");
     put("block-device-mapping/ami", about.root_device.trim_start_matches("/dev/"));
@@ -234,7 +234,7 @@ fn document(interface: &InterfacePlan, vm: &VmPlan) -> String {
         "billingProducts": null,
         "devpayProductCodes": null,
         "marketplaceProductCodes": null,
-        "imageId": vm.image,
+        "imageId": vm.metadata.image,
         "instanceId": vm.id,
         "instanceType": vm.instance_type,
         "kernelId": null,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use awan_model::account::BUILTIN_ALIAS;
-use awan_model::image::Image;
-use awan_state::{Tenant, Tx};
+use awan_model::image::{Image, Protection};
+use awan_state::{Millis, Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::view::time;
+use super::devices;
+use crate::actions::ec2::instance::view::text_time;
 use crate::describe::{Filters, Page};
 use crate::error::{Result, invalid_value};
 use crate::tagging;
@@ -72,9 +73,8 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
         executable_users,
         image_ids,
         owners,
-        // No image is deprecated or disabled.
-        include_deprecated: _,
-        include_disabled: _,
+        include_deprecated,
+        include_disabled,
         max_results,
         next_token,
         dry_run: _,
@@ -91,22 +91,17 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
     }
     let own = tx.home().account().to_owned();
     for owner in &owners {
-        let known = matches!(owner.as_str(), "self" | "amazon" | "aws-marketplace")
-            || awan_model::account::Account::is_id(owner);
-        if !known {
+        let known = ["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str());
+        if !known && !awan_model::account::Account::is_id(owner) {
             return Err(invalid_value(owner.chars().take(64).collect::<String>().escape_debug(), "owner"));
         }
     }
-    let of = |image: &Image, who: &str| match who {
-        "self" => image.home.account() == own,
-        BUILTIN_ALIAS => image.is_builtin(),
-        id => image.home.account() == id,
-    };
-    found.retain(|i| owners.is_empty() || owners.iter().any(|who| of(i, who)));
-    let may_run = |i: &Image, user: &str| {
-        if user == "all" { i.public } else { user == "self" && i.home.account() != own && !i.public }
-    };
-    found.retain(|i| executable_users.is_empty() || executable_users.iter().any(|user| may_run(i, user)));
+    let now = tx.now();
+    let old = |i: &Image| i.details.deprecated.is_some_and(|at| at <= now) && i.home.account() != own;
+    found.retain(|i| include_disabled == Some(true) || !i.details.disabled);
+    found.retain(|i| include_deprecated == Some(true) || !image_ids.is_empty() || !old(i));
+    found.retain(|i| owners.is_empty() || owners.iter().any(|who| is_of(i, who, &own)));
+    found.retain(|i| executable_users.is_empty() || executable_users.iter().any(|user| may_run(i, user, &own)));
     let mut kept = Vec::new();
     for image in found {
         let tags = tagging::of(tx, image.id.as_str());
@@ -115,26 +110,44 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
         }
     }
     let (kept, next_token) = page.cut(kept, |(image, _)| image.id.clone());
-    let images = kept.iter().map(|(image, tags)| shown(image, tags)).collect();
+    let images = kept.iter().map(|(image, tags)| shown(image, tags, now)).collect();
     Ok(ec2::DescribeImagesResult { next_token, images })
+}
+
+fn is_of(image: &Image, who: &str, own: &str) -> bool {
+    match who {
+        "self" => image.home.account() == own,
+        BUILTIN_ALIAS => image.is_builtin(),
+        id => image.home.account() == id,
+    }
+}
+
+/// Whom else an image is for is its owner's to know.
+fn may_run(image: &Image, user: &str, own: &str) -> bool {
+    let named = |user: &str| image.details.shared_with.contains(user);
+    match user {
+        "all" => image.public,
+        "self" => named(own),
+        id => named(id) && (id == own || image.home.account() == own),
+    }
 }
 
 type Tags = std::collections::BTreeMap<String, String>;
 
-fn creation_date(image: &Image) -> String {
-    let at = time(image.created).and_then(|t| jiff::Timestamp::from_millisecond(t.0).ok());
-    at.map(|t| t.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()).unwrap_or_default()
+pub fn creation_date(image: &Image) -> String {
+    text_time(image.created).unwrap_or_default()
 }
 
 fn value(image: &Arc<Image>, tags: &Tags, name: &str) -> Vec<String> {
+    let details = &image.details;
+    if let Some(name) = name.strip_prefix("block-device-mapping.") {
+        return devices::shown(image).into_iter().filter_map(|device| of_device(device, name)).collect();
+    }
     let value = match name {
         "architecture" => image.architecture.clone(),
-        "block-device-mapping.delete-on-termination" | "ena-support" => "true".into(),
-        "block-device-mapping.device-name" | "root-device-name" => image.root_device.clone(),
-        "block-device-mapping.snapshot-id" => image.snapshot.to_string(),
-        "block-device-mapping.volume-size" => image.size_gib.to_string(),
-        "block-device-mapping.volume-type" => "gp3".into(),
-        "block-device-mapping.encrypted" => "false".into(),
+        "ena-support" => (!details.no_ena).to_string(),
+        "root-device-name" => image.root_device.clone(),
+        "boot-mode" => return details.boot_mode.iter().cloned().collect(),
         "creation-date" => creation_date(image),
         "description" => image.description.clone(),
         "hypervisor" => "xen".into(),
@@ -146,13 +159,48 @@ fn value(image: &Arc<Image>, tags: &Tags, name: &str) -> Vec<String> {
         "owner-alias" if image.is_builtin() => BUILTIN_ALIAS.into(),
         "owner-id" => image.home.account().to_owned(),
         "root-device-type" => "ebs".into(),
-        "state" => "available".into(),
+        "source-image-id" => return details.copy_of.iter().map(|origin| origin.image.to_string()).collect(),
+        "source-image-region" => return details.copy_of.iter().map(|origin| origin.region.clone()).collect(),
+        "source-instance-id" => return details.source_instance.iter().map(ToString::to_string).collect(),
+        "sriov-net-support" if details.sriov => "simple".into(),
+        "state" => state(image).into(),
         "virtualization-type" => "hvm".into(),
         tag if tag.starts_with("tag") => return tagging::filter_values(tags, tag),
-        // Known names of what no image here has: kernel, platform, product codes, state reason, scans, a source.
+        // Known names of what no image here has: kernel, platform, product codes, state reason, scans, watermarks.
         _ => return Vec::new(),
     };
     vec![value]
+}
+
+fn of_device(device: ec2::BlockDeviceMapping, name: &str) -> Option<String> {
+    let ebs = device.ebs?;
+    match name {
+        "delete-on-termination" => ebs.delete_on_termination.map(|yes| yes.to_string()),
+        "device-name" => device.device_name,
+        "snapshot-id" => ebs.snapshot_id,
+        "volume-size" => ebs.volume_size.map(|gib| gib.to_string()),
+        "volume-type" => ebs.volume_type,
+        "encrypted" => ebs.encrypted.map(|yes| yes.to_string()),
+        _ => None,
+    }
+}
+
+fn state(image: &Image) -> &'static str {
+    if image.details.disabled { "disabled" } else { "available" }
+}
+
+/// What instances of the image must be asked with, for their metadata.
+pub fn supported(image: &Image) -> Option<&'static str> {
+    (image.is_builtin() || image.details.imds_v2).then_some("v2.0")
+}
+
+pub fn protection(image: &Image, now: Millis) -> &'static str {
+    match image.details.protection {
+        Protection::On => "enabled-without-cooldown",
+        Protection::OnWithCooldown => "enabled-with-cooldown",
+        Protection::Cooling(until) if now < until => "disabled-with-cooldown",
+        Protection::Cooling(_) | Protection::Off => "disabled",
+    }
 }
 
 fn location(image: &Image) -> String {
@@ -160,23 +208,14 @@ fn location(image: &Image) -> String {
     format!("{owner}/{}", image.name)
 }
 
-fn shown(image: &Image, tags: &Tags) -> ec2::Image {
-    let ebs = ec2::EbsBlockDevice {
-        delete_on_termination: Some(true),
-        snapshot_id: Some(image.snapshot.to_string()),
-        volume_size: i32::try_from(image.size_gib).ok(),
-        volume_type: Some("gp3".into()),
-        encrypted: Some(false),
-        ..Default::default()
-    };
-    let device =
-        ec2::BlockDeviceMapping { ebs: Some(ebs), device_name: Some(image.root_device.clone()), ..Default::default() };
+fn shown(image: &Image, tags: &Tags, now: Millis) -> ec2::Image {
+    let details = &image.details;
     ec2::Image {
         platform_details: Some("Linux/UNIX".into()),
         usage_operation: Some("RunInstances".into()),
-        block_device_mappings: vec![device],
+        block_device_mappings: devices::shown(image),
         description: Some(image.description.clone()),
-        ena_support: Some(true),
+        ena_support: Some(!details.no_ena),
         hypervisor: Some("xen".into()),
         image_owner_alias: image.is_builtin().then(|| BUILTIN_ALIAS.into()),
         name: Some(image.name.clone()),
@@ -184,10 +223,17 @@ fn shown(image: &Image, tags: &Tags) -> ec2::Image {
         root_device_type: Some("ebs".into()),
         tags: tagging::shown(tags),
         virtualization_type: Some("hvm".into()),
-        imds_support: Some("v2.0".into()),
+        boot_mode: details.boot_mode.clone(),
+        deprecation_time: details.deprecated.and_then(text_time),
+        imds_support: supported(image).map(str::to_owned),
+        source_instance_id: details.source_instance.as_ref().map(ToString::to_string),
+        deregistration_protection: Some(protection(image, now).into()),
+        source_image_id: details.copy_of.as_ref().map(|origin| origin.image.to_string()),
+        source_image_region: details.copy_of.as_ref().map(|origin| origin.region.clone()),
+        sriov_net_support: details.sriov.then(|| "simple".into()),
         image_id: Some(image.id.to_string()),
         image_location: Some(location(image)),
-        state: Some("available".into()),
+        state: Some(state(image).into()),
         owner_id: Some(image.home.account().into()),
         creation_date: Some(creation_date(image)),
         public: Some(image.public),

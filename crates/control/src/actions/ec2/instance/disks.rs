@@ -1,7 +1,10 @@
-//! The block devices of a launch: its root, as large as is asked for, and empty volumes beside it.
+//! The block devices of a launch: its root, as large as is asked for, what its image has besides, and empty volumes.
 
-use awan_model::id::{InstanceId, VolumeId};
-use awan_model::image::Image;
+use std::collections::BTreeSet;
+
+use awan_model::id::{ImageId, InstanceId, SnapshotId, VolumeId};
+use awan_model::image::{Device, Image};
+use awan_model::snapshot::{Bytes, Snapshot};
 use awan_model::volume::{Shape, Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
@@ -9,13 +12,13 @@ use awan_wire::ec2;
 use crate::actions::ec2::volume::shape::{Asked, device, same_place, shape};
 use crate::disks::must_not_encrypt;
 use crate::error::{Code, Error, Result, missing, refuse, refuse_if, unsupported};
+use crate::sharing;
 
 /// As many as can be attached to an instance later.
 const MORE_MAX: usize = 26;
 
 pub struct Disks {
     pub root: Disk,
-    /// Empty ones.
     pub more: Vec<Disk>,
 }
 
@@ -23,6 +26,9 @@ pub struct Disk {
     pub device: String,
     pub shape: Shape,
     pub delete_on_termination: bool,
+    pub snapshot: Option<SnapshotId>,
+    /// What it begins as; `None`: empty.
+    pub image: Option<ImageId>,
 }
 
 impl Disks {
@@ -33,7 +39,7 @@ impl Disks {
 
 pub fn disks(tx: &mut Tx<Tenant>, image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Disks> {
     must_not_encrypt(tx, None, "Encrypted")?;
-    let (mut root, mut more) = (None, Vec::<Disk>::new());
+    let (mut root, mut more, mut omitted) = (None, Vec::<Disk>::new(), BTreeSet::new());
     for (n, mapping) in mappings.into_iter().enumerate() {
         let ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } = mapping;
         let name = device(&device_name.ok_or_else(|| missing("BlockDeviceMapping.DeviceName"))?)?;
@@ -44,10 +50,15 @@ pub fn disks(tx: &mut Tx<Tenant>, image: &Image, mappings: Vec<ec2::BlockDeviceM
         refuse_if(virtual_name.is_some(), &format!("BlockDeviceMapping.{}.VirtualName", n + 1))?;
         match (no_device.is_some(), is_root) {
             (true, true) => return Err(wrong(format!("The root device '{name}' cannot be left out"))),
-            // Images have no other devices, so there is nothing to leave out.
-            (true, false) => {}
+            (true, false) => drop(omitted.insert(name)),
             (false, true) => root = Some(root_disk(tx, image, ebs.unwrap_or_default(), n + 1)?),
             (false, false) => more.push(empty_disk(tx, name, ebs, n + 1)?),
+        }
+    }
+    for device in &image.details.devices {
+        let taken = |name: &String| same_place(name, &device.name);
+        if !omitted.iter().any(taken) && !more.iter().any(|disk| taken(&disk.device)) {
+            more.push(image_disk(tx, device)?);
         }
     }
     if more.len() > MORE_MAX {
@@ -108,13 +119,43 @@ fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: us
     }
     let least = i32::try_from(image.size_gib).unwrap_or(i32::MAX);
     let size = size.unwrap_or(least);
-    let shape = shape(kind.as_deref().unwrap_or("gp3"), size, asked)?;
+    let options = &image.details.root;
+    let shape = match kind {
+        Some(kind) => shape(&kind, size, asked)?,
+        None => shape(&options.kind, size, or_of(asked, options.iops, options.throughput))?,
+    };
     if size < least {
         let (id, min) = (&image.snapshot, image.size_gib);
         return Err(wrong(format!("Volume of size {size}GB is smaller than snapshot '{id}', expect size>= {min}GB")));
     }
-    let delete_on_termination = delete_on_termination.unwrap_or(true);
-    Ok(Disk { device: image.root_device.clone(), shape, delete_on_termination })
+    Ok(Disk {
+        device: image.root_device.clone(),
+        shape,
+        delete_on_termination: delete_on_termination.unwrap_or(!options.keep),
+        snapshot: Some(image.snapshot.clone()),
+        image: image.bytes(),
+    })
+}
+
+/// What a request leaves out is as the image says.
+fn or_of(asked: Asked, iops: Option<u32>, throughput: Option<u32>) -> Asked {
+    let number = |n: u32| i32::try_from(n).ok();
+    Asked { iops: asked.iops.or(iops.and_then(number)), throughput: asked.throughput.or(throughput.and_then(number)) }
+}
+
+/// A device that the image has and the request says nothing of. Its snapshot comes with the image.
+fn image_disk(tx: &mut Tx<Tenant>, device: &Device) -> Result<Disk> {
+    let options = &device.options;
+    let none = Asked { iops: None, throughput: None };
+    let size = i32::try_from(device.size_gib).unwrap_or(i32::MAX);
+    let shape = shape(&options.kind, size, or_of(none, options.iops, options.throughput))?;
+    let snapshot = device.snapshot.as_ref().map(|id| sharing::of_image::<Snapshot>(tx, id)).transpose()?;
+    let image = snapshot.and_then(|snapshot| match &snapshot.bytes {
+        Bytes::Image(id) => Some(id.clone()),
+        Bytes::Own => None,
+    });
+    let (name, snapshot, delete_on_termination) = (device.name.clone(), device.snapshot.clone(), !options.keep);
+    Ok(Disk { device: name, shape, delete_on_termination, snapshot, image })
 }
 
 fn empty_disk(tx: &mut Tx<Tenant>, device: String, ebs: Option<ec2::EbsBlockDevice>, n: usize) -> Result<Disk> {
@@ -124,11 +165,12 @@ fn empty_disk(tx: &mut Tx<Tenant>, device: String, ebs: Option<ec2::EbsBlockDevi
     let size = size.ok_or_else(|| missing("size/snapshot"))?;
     let shape = shape(kind.as_deref().unwrap_or("gp2"), size, asked)?;
     // What is not the root is kept unless the launch says otherwise.
-    Ok(Disk { device, shape, delete_on_termination: delete_on_termination.unwrap_or(false) })
+    let delete_on_termination = delete_on_termination.unwrap_or(false);
+    Ok(Disk { device, shape, delete_on_termination, snapshot: None, image: None })
 }
 
-/// A volume of a launch. `image`: what it begins as.
-pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &str, image: Option<&Image>) -> VolumeId {
+/// A volume of a launch.
+pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &str) -> VolumeId {
     let (home, created) = (tx.home().clone(), tx.now());
     let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
     let attachment = VolumeAttachment {
@@ -147,8 +189,8 @@ pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &st
         kind,
         iops,
         throughput,
-        image: image.map(|image| image.id.clone()),
-        snapshot: image.map(|image| image.snapshot.clone()),
+        image: disk.image.clone(),
+        snapshot: disk.snapshot.clone(),
         attachment: Some(attachment),
         modification: None,
         auto_enable_io: false,

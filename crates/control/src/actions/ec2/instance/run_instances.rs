@@ -20,6 +20,7 @@ use super::launch_network::{self, Network};
 use super::placing::{self, Placing};
 use super::view;
 use super::{choices, metadata};
+use crate::actions::ec2::image::devices::launchable;
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::identity;
@@ -184,6 +185,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         refuse_if(there, name)?;
     }
     let image = tx.shared::<Image>(&image_id.ok_or_else(|| missing("ImageId"))?.parse()?)?;
+    launchable(tx, &image)?;
     let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
     let placing = placing::placing(tx, placement, &kind)?;
     let zone = placing.zone.clone();
@@ -298,8 +300,8 @@ fn one(
     let interface = more_interfaces.remove(0);
     let Launch { image, kind, network, key, disks, .. } = launch;
     let zone = &network.subnet.zone;
-    let root_volume = disks::volume(tx, &disks.root, &id, zone, Some(image));
-    let data_volumes: Vec<_> = disks.more.iter().map(|disk| disks::volume(tx, disk, &id, zone, None)).collect();
+    let root_volume = disks::volume(tx, &disks.root, &id, zone);
+    let data_volumes: Vec<_> = disks.more.iter().map(|disk| disks::volume(tx, disk, &id, zone)).collect();
     let instance = Instance {
         home,
         id: id.clone(),

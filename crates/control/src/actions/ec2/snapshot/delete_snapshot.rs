@@ -6,14 +6,18 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::network;
+use crate::{network, sharing};
 
 pub fn delete_snapshot(tx: &mut Tx<Tenant>, req: ec2::DeleteSnapshotRequest) -> Result<()> {
     let ec2::DeleteSnapshotRequest { snapshot_id, dry_run: _ } = req;
-    let snapshot = tx.get::<Snapshot>(&snapshot_id.ok_or_else(|| missing("SnapshotId"))?.parse()?)?;
+    let id = snapshot_id.ok_or_else(|| missing("SnapshotId"))?.parse()?;
+    let snapshot = sharing::own::<Snapshot>(tx, &id, "snapshot")?;
     let id = &snapshot.id;
+    if snapshot.is_locked(tx.now()) {
+        return Err(refuse(Code::OperationNotPermitted, format!("The snapshot {id} is locked and cannot be deleted")));
+    }
     // Only what is one's own can be registered, so no foreign image can be in the way.
-    if let Some(image) = tx.list::<Image>().iter().find(|image| image.snapshot == *id) {
+    if let Some(image) = tx.list::<Image>().iter().find(|image| image.snapshots().any(|s| s == id)) {
         let message = format!("The snapshot {id} is currently in use by {}", image.id);
         return Err(refuse(Code::InvalidSnapshotInUse, message));
     }
