@@ -58,7 +58,25 @@ pub mod ec2 {
         pub mod update_security_group_rule_descriptions_ingress;
     }
     pub mod image {
+        pub mod copy_image;
+        pub mod create_image;
+        pub mod deregister_image;
+        pub mod describe_image_attribute;
         pub mod describe_images;
+        pub mod describe_instance_image_metadata;
+        pub mod devices;
+        pub mod disable_image;
+        pub mod disable_image_block_public_access;
+        pub mod disable_image_deprecation;
+        pub mod disable_image_deregistration_protection;
+        pub mod enable_image;
+        pub mod enable_image_block_public_access;
+        pub mod enable_image_deprecation;
+        pub mod enable_image_deregistration_protection;
+        pub mod get_image_block_public_access_state;
+        pub mod modify_image_attribute;
+        pub mod register_image;
+        pub mod reset_image_attribute;
     }
     pub mod instance {
         pub mod choices;
@@ -178,9 +196,20 @@ pub mod ec2 {
         pub mod get_serial_console_access_status;
     }
     pub mod snapshot {
+        pub mod copy_snapshot;
         pub mod create_snapshot;
+        pub mod create_snapshots;
         pub mod delete_snapshot;
+        pub mod describe_locked_snapshots;
+        pub mod describe_snapshot_attribute;
         pub mod describe_snapshots;
+        pub mod disable_snapshot_block_public_access;
+        pub mod enable_snapshot_block_public_access;
+        pub mod get_snapshot_block_public_access_state;
+        pub mod lock_snapshot;
+        pub mod modify_snapshot_attribute;
+        pub mod reset_snapshot_attribute;
+        pub mod unlock_snapshot;
     }
     pub mod tag {
         pub mod create_tags;
@@ -373,9 +402,12 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AttachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::attach_volume::attach_volume(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
+    Action { name: "CopyImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::copy_image::copy_image(tx, q.read()?)?)))) },
+    Action { name: "CopySnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::copy_snapshot::copy_snapshot(tx, q.read()?)?)))) },
     Action { name: "CreateEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::create_egress_only_internet_gateway::create_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
     Action { name: "CreateFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::create_flow_logs::create_flow_logs(tx, q.read()?)?)))) },
+    Action { name: "CreateImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::create_image::create_image(tx, q.read()?)?)))) },
     Action { name: "CreateInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::gateway::create_internet_gateway::create_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateKeyPair", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::key::create_key_pair::create_key_pair(cx, req?).await?) as _)) }) }) },
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
@@ -387,6 +419,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route_table::create_route_table(tx, q.read()?)?)))) },
     Action { name: "CreateSecurityGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::create_security_group::create_security_group(tx, q.read()?)?)))) },
     Action { name: "CreateSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::create_snapshot::create_snapshot(tx, q.read()?)?)))) },
+    Action { name: "CreateSnapshots", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::create_snapshots::create_snapshots(tx, q.read()?)?)))) },
     Action { name: "CreateSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_subnet::create_subnet(tx, q.read()?)?)))) },
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::create_volume::create_volume(tx, q.read()?)?)))) },
@@ -411,6 +444,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::delete_volume::delete_volume(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_vpc::delete_vpc(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::delete_vpc_peering_connection::delete_vpc_peering_connection(tx, q.read()?)?)))) },
+    Action { name: "DeregisterImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::deregister_image::deregister_image(tx, q.read()?)?)))) },
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
     Action { name: "DescribeAddressesAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses_attribute::describe_addresses_attribute(tx, q.read()?)?)))) },
@@ -421,9 +455,11 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeFleets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleets::describe_fleets(tx, q.read()?)?)))) },
     Action { name: "DescribeFlowLogs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::describe_flow_logs::describe_flow_logs(tx, q.read()?)?)))) },
     Action { name: "DescribeIamInstanceProfileAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::describe_iam_instance_profile_associations::describe_iam_instance_profile_associations(tx, q.read()?)?)))) },
+    Action { name: "DescribeImageAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_image_attribute::describe_image_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceCreditSpecifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_credit_specifications::describe_instance_credit_specifications(tx, q.read()?)?)))) },
+    Action { name: "DescribeInstanceImageMetadata", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_instance_image_metadata::describe_instance_image_metadata(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_status::describe_instance_status(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceTypeOfferings", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_type_offerings::describe_instance_type_offerings(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceTypes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_instance_types::describe_instance_types(tx, q.read()?)?)))) },
@@ -432,6 +468,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeKeyPairs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::describe_key_pairs::describe_key_pairs(tx, q.read()?)?)))) },
     Action { name: "DescribeLaunchTemplateVersions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_template_versions::describe_launch_template_versions(tx, q.read()?)?)))) },
     Action { name: "DescribeLaunchTemplates", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_templates::describe_launch_templates(tx, q.read()?)?)))) },
+    Action { name: "DescribeLockedSnapshots", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_locked_snapshots::describe_locked_snapshots(tx, q.read()?)?)))) },
     Action { name: "DescribeManagedPrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_managed_prefix_lists::describe_managed_prefix_lists(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interface_attribute::describe_network_interface_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
@@ -442,6 +479,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeSecurityGroupReferences", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_references::describe_security_group_references(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroupRules", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_group_rules::describe_security_group_rules(tx, q.read()?)?)))) },
     Action { name: "DescribeSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_security_groups::describe_security_groups(tx, q.read()?)?)))) },
+    Action { name: "DescribeSnapshotAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_snapshot_attribute::describe_snapshot_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeSnapshots", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_snapshots::describe_snapshots(tx, q.read()?)?)))) },
     Action { name: "DescribeSpotPriceHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::describe_spot_price_history::describe_spot_price_history(tx, q.read()?)?)))) },
     Action { name: "DescribeStaleSecurityGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::describe_stale_security_groups::describe_stale_security_groups(tx, q.read()?)?)))) },
@@ -458,17 +496,28 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DetachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::detach_network_interface::detach_network_interface(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DetachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::detach_volume::detach_volume(tx, q.read()?)?)))) },
     Action { name: "DisableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::disable_ebs_encryption_by_default::disable_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "DisableImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::disable_image::disable_image(tx, q.read()?)?)))) },
+    Action { name: "DisableImageBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::disable_image_block_public_access::disable_image_block_public_access(tx, q.read()?)?)))) },
+    Action { name: "DisableImageDeprecation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::disable_image_deprecation::disable_image_deprecation(tx, q.read()?)?)))) },
+    Action { name: "DisableImageDeregistrationProtection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::disable_image_deregistration_protection::disable_image_deregistration_protection(tx, q.read()?)?)))) },
     Action { name: "DisableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::disable_serial_console_access::disable_serial_console_access(tx, q.read()?)?)))) },
+    Action { name: "DisableSnapshotBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::disable_snapshot_block_public_access::disable_snapshot_block_public_access(tx, q.read()?)?)))) },
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::disassociate_iam_instance_profile::disassociate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
     Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "EnableImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image::enable_image(tx, q.read()?)?)))) },
+    Action { name: "EnableImageBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image_block_public_access::enable_image_block_public_access(tx, q.read()?)?)))) },
+    Action { name: "EnableImageDeprecation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image_deprecation::enable_image_deprecation(tx, q.read()?)?)))) },
+    Action { name: "EnableImageDeregistrationProtection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image_deregistration_protection::enable_image_deregistration_protection(tx, q.read()?)?)))) },
     Action { name: "EnableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::enable_serial_console_access::enable_serial_console_access(tx, q.read()?)?)))) },
+    Action { name: "EnableSnapshotBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::enable_snapshot_block_public_access::enable_snapshot_block_public_access(tx, q.read()?)?)))) },
     Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
     Action { name: "GetDefaultCreditSpecification", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_default_credit_specification::get_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "GetEbsDefaultKmsKeyId", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_default_kms_key_id::get_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "GetEbsEncryptionByDefault", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_encryption_by_default::get_ebs_encryption_by_default(tx, q.read()?)?)))) },
+    Action { name: "GetImageBlockPublicAccessState", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::get_image_block_public_access_state::get_image_block_public_access_state(tx, q.read()?)?)))) },
     Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "GetInstanceTypesFromInstanceRequirements", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::get_instance_types_from_instance_requirements::get_instance_types_from_instance_requirements(tx, q.read()?)?)))) },
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
@@ -477,10 +526,13 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "GetPasswordData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_password_data::get_password_data(tx, q.read()?)?)))) },
     Action { name: "GetSecurityGroupsForVpc", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::get_security_groups_for_vpc::get_security_groups_for_vpc(tx, q.read()?)?)))) },
     Action { name: "GetSerialConsoleAccessStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::get_serial_console_access_status::get_serial_console_access_status(tx, q.read()?)?)))) },
+    Action { name: "GetSnapshotBlockPublicAccessState", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::get_snapshot_block_public_access_state::get_snapshot_block_public_access_state(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
+    Action { name: "LockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::lock_snapshot::lock_snapshot(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ModifyDefaultCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_default_credit_specification::modify_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "ModifyEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_ebs_default_kms_key_id::modify_ebs_default_kms_key_id(tx, q.read()?)?)))) },
+    Action { name: "ModifyImageAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::image::modify_image_attribute::modify_image_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyInstanceCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_credit_specification::modify_instance_credit_specification(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMaintenanceOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_maintenance_options::modify_instance_maintenance_options(tx, q.read()?)?)))) },
@@ -491,6 +543,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::modify_managed_prefix_list::modify_managed_prefix_list(tx, q.read()?)?)))) },
     Action { name: "ModifyNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::modify_network_interface_attribute::modify_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifySecurityGroupRules", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::modify_security_group_rules::modify_security_group_rules(tx, q.read()?)?)))) },
+    Action { name: "ModifySnapshotAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::snapshot::modify_snapshot_attribute::modify_snapshot_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifySubnetAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_subnet_attribute::modify_subnet_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_volume::modify_volume(tx, q.read()?)?)))) },
     Action { name: "ModifyVolumeAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::modify_volume_attribute::modify_volume_attribute(tx, q.read()?)?; Ok(None) }) },
@@ -498,6 +551,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
     Action { name: "MonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::monitor_instances::monitor_instances(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "RegisterImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::register_image::register_image(tx, q.read()?)?)))) },
     Action { name: "RejectVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::reject_vpc_peering_connection::reject_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceIamInstanceProfileAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::replace_iam_instance_profile_association::replace_iam_instance_profile_association(tx, q.read()?)?)))) },
@@ -505,8 +559,10 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
     Action { name: "ResetAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::reset_address_attribute::reset_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ResetEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::reset_ebs_default_kms_key_id::reset_ebs_default_kms_key_id(tx, q.read()?)?)))) },
+    Action { name: "ResetImageAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::image::reset_image_attribute::reset_image_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ResetInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reset_instance_attribute::reset_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ResetSnapshotAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::snapshot::reset_snapshot_attribute::reset_snapshot_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
@@ -516,6 +572,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
     Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UnlockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::unlock_snapshot::unlock_snapshot(tx, q.read()?)?)))) },
     Action { name: "UnmonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::unmonitor_instances::unmonitor_instances(tx, q.read()?)?)))) },
     Action { name: "UpdateSecurityGroupRuleDescriptionsEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_egress::update_security_group_rule_descriptions_egress(tx, q.read()?)?)))) },
     Action { name: "UpdateSecurityGroupRuleDescriptionsIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::update_security_group_rule_descriptions_ingress::update_security_group_rule_descriptions_ingress(tx, q.read()?)?)))) },
