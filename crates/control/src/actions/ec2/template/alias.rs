@@ -2,14 +2,15 @@
 
 use awan_state::{Tenant, Tx};
 
-use crate::error::{Result, unsupported};
+use crate::error::Result;
+use crate::parameter;
 
 const PREFIX: &str = "resolve:ssm:";
 
 /// The image id that a text is, or stands for at this moment.
-pub fn resolved(_: &mut Tx<Tenant>, image: &str) -> Result<String> {
+pub fn resolved(tx: &mut Tx<Tenant>, image: &str) -> Result<String> {
     if image.starts_with(PREFIX) {
-        return Err(unsupported("ImageId=resolve:ssm"));
+        return Ok(parameter::image(tx, image)?.to_string());
     }
     Ok(image.to_owned())
 }
