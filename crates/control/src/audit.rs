@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** [`records`] and [`inventory`] are pure; the simulator and every end-to-end test call the same code.
 
+mod placement;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -71,6 +73,7 @@ pub fn always(tx: &mut Tx<System>) -> Vec<String> {
     unique(tx, &mut out);
     references(tx, &mut out);
     networks(tx, &mut out);
+    placement::check(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
         if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {
             out.push(format!("volume placement {}: there is no such volume", volume.id));
