@@ -8,6 +8,7 @@ import subprocess
 
 import boto3
 import botocore.exceptions
+import botocore.session
 from areas import AREAS
 from awan import CONFIG, ROOT, tiny, until
 
@@ -141,3 +142,6 @@ NOT_LISTS = {"DescribeInstanceAttribute", "DescribeVpcAttribute", "DescribeInsta
 UNDONE = {action: undo for area in AREAS for action, undo in area.UNDONE.items()}
 NOT_LISTS |= set().union(*(area.NOT_LISTS for area in AREAS))
 LIST_PARAMETERS = {"DescribeInstanceStatus": {"IncludeAllInstances": True}, "DescribeKeyPairs": {"IncludePublicKey": True}}
+MODEL = botocore.session.get_session().get_service_model("ec2")
+SHAPES = {name: MODEL.operation_model(name).input_shape for name in OURS}
+NOT_LISTS |= {name for name, shape in SHAPES.items() if shape and set(shape.required_members) - set(LIST_PARAMETERS.get(name, {}))}
