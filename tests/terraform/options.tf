@@ -133,8 +133,8 @@ resource "aws_ec2_instance_state" "dedicated" {
   state       = var.stage == 1 ? "stopped" : "running"
 }
 
-resource "aws_ec2_tag" "dedicated" {
-  resource_id = aws_placement_group.partition.placement_group_id
+resource "aws_ec2_tag" "vpc" {
+  resource_id = data.aws_vpc.default.id
   key         = "team"
   value       = "s${var.stage}"
 }
@@ -163,6 +163,6 @@ output "import" {
     "aws_placement_group.cluster"        = aws_placement_group.cluster.name
     "aws_ec2_serial_console_access.here" = data.aws_region.here.name
     "aws_ec2_instance_state.dedicated"   = aws_instance.dedicated.id
-    "aws_ec2_tag.dedicated"              = "${aws_placement_group.partition.placement_group_id},team"
+    "aws_ec2_tag.vpc"                    = "${data.aws_vpc.default.id},team"
   }
 }
