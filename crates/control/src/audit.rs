@@ -163,6 +163,7 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
             out.push(format!("host {host}: {id} runs twice"));
         }
     }
+    disks(host, plan, found, &mut out);
     let volumes: BTreeSet<_> = plan.volumes.iter().map(|v| &v.id).collect();
     for id in found.volumes.iter().filter(|id| !volumes.contains(id)) {
         out.push(format!("host {host}: has volume {id}, which no plan has"));
@@ -170,6 +171,18 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
     out.extend(found.missing.iter().map(|what| format!("host {host}: {what} is missing")));
     out.extend(found.unexpected.iter().map(|what| format!("host {host}: {what} should not be there")));
     out
+}
+
+/// Every machine that runs has open what its plan gives it, and nothing else.
+fn disks(host: &HostId, plan: &HostPlan, found: &Inventory, out: &mut Vec<String>) {
+    let planned: BTreeSet<_> = plan.vms.iter().flat_map(|vm| vm.disks.iter().map(|d| (&vm.id, &d.volume))).collect();
+    let open: BTreeSet<_> = found.disks.iter().map(|(id, volume)| (id, volume)).collect();
+    for (id, volume) in open.difference(&planned) {
+        out.push(format!("host {host}: {id} has volume {volume}, which its plan does not give it"));
+    }
+    for (id, volume) in planned.difference(&open).filter(|(id, _)| found.processes.iter().any(|(p, _)| p == *id)) {
+        out.push(format!("host {host}: {id} has not volume {volume}, which its plan gives it"));
+    }
 }
 
 /// Instances and their runs by host.
@@ -296,12 +309,7 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
             out.push(format!("{id}: is in {group}, which is not there"));
         }
     }
-    for volume in tx.all::<Volume>() {
-        let attached = volume.attachment.as_ref().map(|a| &a.instance);
-        if let Some(instance) = attached.filter(|i| tx.find_in::<Instance>(&volume.home, i).is_none()) {
-            out.push(format!("{}: is attached to {instance}, which is not there", volume.id));
-        }
-    }
+    attachments(tx, out);
     for address in tx.all::<Address>() {
         let Some(held) = &address.association else { continue };
         let eni = tx.find_in::<NetworkInterface>(&address.home, &held.interface);
@@ -325,6 +333,27 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     out.extend(tx.dangling().into_iter().map(|index| format!("index {index}: what it names is not there")));
+}
+
+/// A volume and its instance name each other, and no two volumes have one place.
+fn attachments(tx: &mut Tx<System>, out: &mut Vec<String>) {
+    for volume in tx.all::<Volume>() {
+        let Some(id) = volume.attachment.as_ref().map(|a| &a.instance) else { continue };
+        match tx.find_in::<Instance>(&volume.home, id) {
+            None => out.push(format!("{}: is attached to {id}, which is not there", volume.id)),
+            Some(i) if i.root_volume != volume.id && !i.data_volumes.contains(&volume.id) => {
+                out.push(format!("{}: is attached to {id}, which does not know it", volume.id));
+            }
+            Some(_) => {}
+        }
+    }
+    for instance in tx.all::<Instance>() {
+        for id in &instance.data_volumes {
+            if tx.find_in::<Volume>(&instance.home, id).is_none_or(|v| !v.is_attached_to(&instance.id)) {
+                out.push(format!("{}: knows the volume {id}, which is not attached to it", instance.id));
+            }
+        }
+    }
 }
 
 /// What is in a VPC is in one that is there, and subnets do not lie upon each other.

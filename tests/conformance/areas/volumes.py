@@ -77,6 +77,8 @@ READS = {
 # While it is on nothing can be launched.
 UNDONE = {"EnableEbsEncryptionByDefault": lambda ec2: ec2.disable_ebs_encryption_by_default()}
 
+NOT_LISTS = {"DescribeVolumeAttribute"}
+
 MADE = {"empty_volume": new_volume}
 
 NAMES = {"empty_volume": ["VolumeId", "VolumeIds"]}

@@ -25,7 +25,10 @@ fn volumes(tx: &mut Tx<System>, instance: &Instance) {
     for volume in tx.act_for_tenant(home, |tx| disks::attached(tx, instance)) {
         if volume.attachment.as_ref().is_some_and(|a| a.delete_on_termination) {
             tx.remove(&Ref::<VolumePlacement>::new(home, &volume.id));
-            tx.act_for_tenant(home, |tx| disks::remove(tx, &volume));
+            tx.act_for_tenant(home, |tx| {
+                disks::release(tx, instance, &volume);
+                disks::remove(tx, &volume);
+            });
         } else {
             tx.act_for_tenant(home, |tx| disks::release(tx, instance, &volume));
         }
