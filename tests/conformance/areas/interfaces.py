@@ -64,7 +64,7 @@ NESTED = [
     ("UpdateSecurityGroupRuleDescriptionsEgress", "rule", lambda id: {"SecurityGroupRuleDescriptions": [{"SecurityGroupRuleId": id}]}),
 ]
 TAGGED = ["own_interface"]
-NOT_LISTS = {"DescribeNetworkInterfaceAttribute"}
+NOT_LISTS = {"DescribeNetworkInterfaceAttribute", "DescribeSecurityGroupReferences", "DescribeStaleSecurityGroups"}
 ALWAYS_WET = {"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"}
 
 CALLS = {

@@ -105,10 +105,10 @@ impl NetworkDriver {
     }
 
     fn apply_edge(&self, plan: &HostPlan, pool: Ipv4Net) -> Result<()> {
-        let public =
-            plan.network.vpcs.iter().flat_map(|vpc| {
-                vpc.interfaces.iter().filter_map(|i| i.public_ip.map(|ip| (edge::link_name(&vpc.id), ip)))
-            });
+        let public = plan.network.vpcs.iter().flat_map(|vpc| {
+            let held = vpc.interfaces.iter().flat_map(|i| i.addresses().filter_map(|(_, public)| public));
+            held.map(|ip| (edge::link_name(&vpc.id), ip))
+        });
         let public: Vec<_> = public.collect();
         edge::apply(&self.config, &self.edge_name(), pool, &public)
     }

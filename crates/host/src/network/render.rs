@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use awan_model::group::{Peer, Traffic};
 use awan_model::id::{GroupId, InterfaceId};
@@ -50,25 +51,22 @@ pub fn vpc(plan: &VpcPlan) -> String {
     let mut text = Text(arp(plan));
     text.line("add table inet vpc\ndelete table inet vpc\ntable inet vpc {");
     members(&mut text, plan);
-    let triple = |i: &InterfacePlan| format!("\"{}\" . {} . {}", tap_name(&i.id), i.mac, i.private_ip);
-    text.set("set", "src_ok", "ifname . ether_addr . ipv4_addr", plan.interfaces.iter().map(triple));
+    // Each interface with each of its private addresses.
+    let all = || plan.interfaces.iter().flat_map(|i| i.addresses().map(move |(ip, public)| (i, ip, public)));
+    let triple = |(i, ip, _): (&InterfacePlan, Ipv4Addr, _)| format!("\"{}\" . {} . {ip}", tap_name(&i.id), i.mac);
+    text.set("set", "src_ok", "ifname . ether_addr . ipv4_addr", all().map(triple));
     text.set(
         "set",
         "mac_ok",
         "ifname . ether_addr",
         plan.interfaces.iter().map(|i| format!("\"{}\" . {}", tap_name(&i.id), i.mac)),
     );
-    text.set(
-        "set",
-        "dst_ok",
-        "ifname . ipv4_addr",
-        plan.interfaces.iter().map(|i| format!("\"{}\" . {}", tap_name(&i.id), i.private_ip)),
-    );
+    text.set("set", "dst_ok", "ifname . ipv4_addr", all().map(|(i, ip, _)| format!("\"{}\" . {ip}", tap_name(&i.id))));
     let unchecked = plan.interfaces.iter().filter(|i| !i.source_dest_check);
     text.set("set", "nosdc", "ifname", unchecked.map(|i| format!("\"{}\"", tap_name(&i.id))));
     ways(&mut text, plan);
     groups(&mut text, plan);
-    let public = || plan.interfaces.iter().filter_map(|i| i.public_ip.map(|ip| (ip, i.private_ip)));
+    let public = || all().filter_map(|(_, ip, public)| public.map(|public| (public, ip)));
     text.set("map", "public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
     text.set("map", "private_to_public", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{b} : {a}")));
     text.set("set", "has_public", "ipv4_addr", public().map(|(_, private)| private.to_string()));
@@ -103,12 +101,13 @@ fn ways(text: &mut Text, plan: &VpcPlan) {
     text.set("map", "ways", "ifname : verdict", of);
 }
 
-/// Only an interface's own address may speak for it.
+/// Only an interface's own addresses may speak for it.
 fn arp(plan: &VpcPlan) -> String {
     let mut text = Text("add table arp vpc\ndelete table arp vpc\ntable arp vpc {\n".to_owned());
     let own = plan.interfaces.iter().flat_map(|i| {
         // 0.0.0.0: a guest asks whether an address is taken before it takes it (RFC 5227).
-        [i.private_ip.to_string(), "0.0.0.0".to_owned()].map(|ip| format!("\"{}\" . {} . {ip}", tap_name(&i.id), i.mac))
+        let own = i.addresses().map(|(ip, _)| ip).chain([Ipv4Addr::UNSPECIFIED]);
+        own.map(|ip| format!("\"{}\" . {} . {ip}", tap_name(&i.id), i.mac))
     });
     text.set("set", "ok", "ifname . ether_addr . ipv4_addr", own);
     text.line("  chain c_in { type filter hook input priority 0; policy drop;");
@@ -345,5 +344,23 @@ mod tests {
         let text = vpc(&plan);
         assert!(text.contains("  map ingress { type ifname : verdict; }"), "{text}");
         assert!(text.contains("policy drop"), "{text}");
+    }
+
+    #[test]
+    fn a_secondary_address_is_its_interfaces_own() {
+        let mut plan = vpc_plan();
+        let private_ip = "10.0.0.6".parse().expect("an address");
+        let public_ip = "198.18.0.4".parse().ok();
+        plan.interfaces[0].secondary.push(awan_model::plan::SecondaryPlan { private_ip, public_ip });
+        let text = vpc(&plan);
+        for part in [
+            "set src_ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.5, \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.6 }",
+            "set ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 0.0.0.0,",
+            "set dst_ok { type ifname . ipv4_addr; elements = { \"tap000000000001\" . 10.0.0.5, \"tap000000000001\" . 10.0.0.6 }",
+            "elements = { 198.18.0.3 : 10.0.0.5, 198.18.0.4 : 10.0.0.6 }",
+            "elements = { 10.0.0.5 : 198.18.0.3, 10.0.0.6 : 198.18.0.4 }",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
     }
 }

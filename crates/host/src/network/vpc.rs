@@ -162,39 +162,58 @@ fn taps(plan: &VpcPlan) -> Result<()> {
     netns::ip(&made.collect::<Vec<_>>())
 }
 
-/// Taps up, and the ways to their guests. Called when rules and services are there.
+/// Taps up, and the ways to their guests: one for each private address. Called when rules and services are there.
 pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
-    let down = |plan: &VpcPlan| -> Result<Vec<String>> {
-        let routed: BTreeSet<String> = netns::ip_json(&["route", "show", "proto", "77"])?
-            .iter()
-            .filter_map(|r| r["dst"].as_str().map(str::to_owned))
-            .collect();
-        let missing = plan.interfaces.iter().filter(|i| !routed.contains(&i.private_ip.to_string()));
-        Ok(missing.map(|i| tap_name(&i.id)).collect())
-    };
     netns::inside(name, || {
-        let down = down(plan)?;
+        let there = ways()?;
+        let wanted: BTreeSet<(String, String)> = plan
+            .interfaces
+            .iter()
+            .flat_map(|i| i.addresses().map(|(ip, _)| (ip.to_string(), tap_name(&i.id))))
+            .collect();
+        let kept: BTreeSet<&String> = wanted.iter().map(|(ip, _)| ip).collect();
         let mut lines = Vec::new();
-        for interface in plan.interfaces.iter().filter(|i| down.contains(&tap_name(&i.id))) {
+        // A way to the same address by another tap is replaced, not removed.
+        for (ip, tap) in there.difference(&wanted) {
+            lines.push(format!("neigh del {ip} dev {tap}"));
+            if !kept.contains(ip) {
+                lines.push(format!("route del {ip}/32 dev {tap} proto {PROTOCOL}"));
+            }
+        }
+        for interface in &plan.interfaces {
             let tap = tap_name(&interface.id);
+            let missing = |ip: &Ipv4Addr| !there.contains(&(ip.to_string(), tap.clone()));
+            let missing: Vec<_> = interface.addresses().map(|(ip, _)| ip).filter(missing).collect();
+            if missing.is_empty() {
+                continue;
+            }
             netns::sysctl(&format!("net/ipv4/conf/{tap}/proxy_arp"), "1")?;
             netns::sysctl(&format!("net/ipv4/neigh/{tap}/proxy_delay"), "0")?;
             let subnet =
                 plan.subnets.iter().find(|s| s.id == interface.subnet).context("an interface without a subnet")?;
-            let ip = interface.private_ip;
             lines.push(format!("link set {tap} up"));
-            lines.push(format!("neigh replace {ip} lladdr {} dev {tap} nud permanent", interface.mac));
-            lines.push(format!("route replace {ip}/32 dev {tap} src {} proto {PROTOCOL}", gateway(subnet)));
+            for ip in missing {
+                lines.push(format!("neigh replace {ip} lladdr {} dev {tap} nud permanent", interface.mac));
+                lines.push(format!("route replace {ip}/32 dev {tap} src {} proto {PROTOCOL}", gateway(subnet)));
+            }
         }
         netns::ip(&lines)
     })
+}
+
+/// The addresses that have a way to a guest, with the taps of these.
+fn ways() -> Result<BTreeSet<(String, String)>> {
+    let routes = netns::ip_json(&["route", "show", "proto", "77"])?;
+    let way = |r: &serde_json::Value| Some((r["dst"].as_str()?.to_owned(), r["dev"].as_str()?.to_owned()));
+    Ok(routes.iter().filter_map(way).filter(|(_, tap)| tap.starts_with("tap")).collect())
 }
 
 /// Ends the flows of addresses that changed hands, so that nobody inherits them.
 pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
     let Some(old) = old else { return };
     let pairs = |plan: &VpcPlan| {
-        plan.interfaces.iter().map(|i| (i.private_ip, i.id.clone(), i.public_ip)).collect::<BTreeSet<_>>()
+        let all = plan.interfaces.iter().flat_map(|i| i.addresses().map(|(ip, public)| (ip, i.id.clone(), public)));
+        all.collect::<BTreeSet<_>>()
     };
     let (before, after) = (pairs(old), pairs(new));
     let changed: Vec<_> = before.difference(&after).cloned().collect();

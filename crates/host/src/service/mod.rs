@@ -82,7 +82,7 @@ impl View {
 
     /// Who asks: the interface and the address must agree.
     pub fn asker(&self, index: u32, address: Ipv4Addr) -> Option<(&VpcPlan, &InterfacePlan, &VmPlan)> {
-        let (network, interface) = self.interface(index).filter(|(_, i)| i.private_ip == address)?;
+        let (network, interface) = self.interface(index).filter(|(_, i)| i.has(address))?;
         let vm = self.plan.vms.iter().find(|vm| vm.id == interface.instance)?;
         Some((network, interface, vm))
     }

@@ -179,7 +179,7 @@ fn one_interface(network: &VpcPlan, interface: &InterfacePlan, vm: &VmPlan) -> V
         ("device-number", interface.device_index.to_string()),
         ("interface-id", interface.id.to_string()),
         ("local-hostname", private_dns(interface.private_ip, region)),
-        ("local-ipv4s", interface.private_ip.to_string()),
+        ("local-ipv4s", interface.addresses().map(|(ip, _)| ip.to_string()).collect::<Vec<_>>().join("\n")),
         ("mac", interface.mac.to_string()),
         ("owner-id", vm.metadata.account.clone()),
         ("security-group-ids", ids.join("\n")),
@@ -190,11 +190,13 @@ fn one_interface(network: &VpcPlan, interface: &InterfacePlan, vm: &VmPlan) -> V
         ("vpc-ipv4-cidr-block", network.cidr.to_string()),
         ("vpc-ipv4-cidr-blocks", network.cidrs().map(|cidr| cidr.to_string()).collect::<Vec<_>>().join("\n")),
     ];
-    let association = interface.public_ip.map(|ip| format!("ipv4-associations/{ip}"));
-    if let (Some(ip), Some(association)) = (interface.public_ip, &association) {
-        out.push(("public-ipv4s", ip.to_string()));
-        out.push((association, interface.private_ip.to_string()));
+    let public: Vec<_> = interface.addresses().filter_map(|(private, public)| Some((public?, private))).collect();
+    let associations: Vec<_> =
+        public.iter().map(|(public, private)| (format!("ipv4-associations/{public}"), private.to_string())).collect();
+    if !public.is_empty() {
+        out.push(("public-ipv4s", public.iter().map(|(ip, _)| ip.to_string()).collect::<Vec<_>>().join("\n")));
     }
+    out.extend(associations.iter().map(|(name, private)| (name.as_str(), private.clone())));
     out.extend(public_name(network, interface).map(|name| ("public-hostname", name)));
     out.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
 }
@@ -458,6 +460,17 @@ mod tests {
         assert_eq!(ask(&plan, "/latest/meta-data/local-ipv4").as_deref(), Some("10.0.0.7"));
         let macs = ask(&plan, "/latest/meta-data/network/interfaces/macs/");
         assert_eq!(macs.as_deref(), Some("0a:00:00:00:00:01/\n0a:00:00:00:00:02/"));
+    }
+
+    #[test]
+    fn secondary_addresses_are_told_after_the_primary() {
+        let mut plan = a_plan();
+        let (private_ip, public_ip) = ("10.0.0.6".parse().expect("an address"), "198.18.0.4".parse().ok());
+        plan.network.vpcs[0].interfaces[0].secondary = vec![awan_model::plan::SecondaryPlan { private_ip, public_ip }];
+        let macs = "/latest/meta-data/network/interfaces/macs/0a:00:00:00:00:01";
+        assert_eq!(ask(&plan, &format!("{macs}/local-ipv4s")).as_deref(), Some("10.0.0.5\n10.0.0.6"));
+        assert_eq!(ask(&plan, &format!("{macs}/public-ipv4s")).as_deref(), Some("198.18.0.3\n198.18.0.4"));
+        assert_eq!(ask(&plan, &format!("{macs}/ipv4-associations/198.18.0.4")).as_deref(), Some("10.0.0.6"));
     }
 
     #[test]

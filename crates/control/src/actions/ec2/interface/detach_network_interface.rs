@@ -1,11 +1,12 @@
 //! DetachNetworkInterface. Nothing is ever slow to go, so `Force` has nothing to hasten.
 //!
-//! Record only: the network forgets the interface at once; the guest sees its device until its next start.
+//! Record only: from an instance that runs goes only what was attached since it started; what its run began with, when it
+//! is stopped.
 
 use std::sync::Arc;
 
 use awan_model::id::AttachmentId;
-use awan_model::instance::Instance;
+use awan_model::instance::{Instance, Placement};
 use awan_model::interface::NetworkInterface;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
@@ -20,6 +21,11 @@ pub fn detach_network_interface(tx: &mut Tx<Tenant>, req: ec2::DetachNetworkInte
     if instance.interface == eni.id {
         let message = "The network interface at device index 0 cannot be detached.";
         return Err(refuse(Code::OperationNotPermitted, message));
+    }
+    if tx.find::<Placement>(&instance.id).is_some_and(|place| place.run >= attachment.since_run) {
+        let message =
+            format!("The interface '{}' can be detached when the instance '{}' is stopped.", eni.id, instance.id);
+        return Err(refuse(Code::UnsupportedOperation, message));
     }
     tx.put(NetworkInterface { attachment: None, ..(*eni).clone() });
     let mut left = (*instance).clone();
@@ -68,6 +74,33 @@ mod tests {
         let refusal = detach(&mut cloud, "acme", &primary[0]).expect_err("the primary");
         assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
         cloud.tenant("acme").call("DeleteNetworkInterface", &[("NetworkInterfaceId", &eni)]).expect("deletes");
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_a_run_began_with_goes_when_it_is_over() {
+        let mut cloud = Cloud::new();
+        let (subnet, _) = cloud.tenant("acme").subnet();
+        let eni = cloud.tenant("acme").interface(&subnet);
+        let two = [
+            ("NetworkInterface.1.DeviceIndex", "0"),
+            ("NetworkInterface.1.SubnetId", subnet.as_str()),
+            ("NetworkInterface.2.DeviceIndex", "1"),
+            ("NetworkInterface.2.NetworkInterfaceId", eni.as_str()),
+        ];
+        let instance = cloud.tenant("acme").run_with(&two).expect("launches").remove(0);
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &eni)]);
+        let attachment = Cloud::ids(&shown.expect("answers"), "attachmentId").remove(0);
+        let detach =
+            |cloud: &mut Cloud| cloud.tenant("acme").call("DetachNetworkInterface", &[("AttachmentId", &attachment)]);
+        let refusal = detach(&mut cloud).expect_err("the guest has it");
+        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &instance)]).expect("stops");
+        cloud.settle();
+        detach(&mut cloud).expect("detaches");
+        cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &instance)]).expect("starts");
+        cloud.settle();
         cloud.audit();
     }
 }
