@@ -119,7 +119,10 @@ class Tenant:
 
     def everything(self):
         """All that this account can see of itself, in bytes that change only if something does."""
-        lists = [name for name in OURS if name.startswith("Describe") and name not in NOT_LISTS]
+        model = self.ec2.meta.service_model
+        # What must be told what to show is no list.
+        free = lambda name: not model.operation_model(name).input_shape.required_members
+        lists = [name for name in OURS if name.startswith("Describe") and name not in NOT_LISTS and free(name)]
         return {name: self.answer(name, **LIST_PARAMETERS.get(name, {}))[1] for name in lists}
 
     def settled(self):

@@ -231,13 +231,40 @@ data "aws_vpc_security_group_rules" "db" {
   depends_on = [aws_vpc_security_group_ingress_rule.range]
 }
 
+# What can be imported by itself refers to nothing that is made here.
+data "aws_subnet" "default" {
+  availability_zone = "us-east-1a"
+  default_for_az    = true
+}
+
+data "aws_security_group" "default" {
+  name   = "default"
+  vpc_id = data.aws_vpc.default.id
+}
+
+resource "aws_network_interface" "alone" {
+  subnet_id   = data.aws_subnet.default.id
+  description = "alone"
+}
+
+resource "aws_security_group" "alone" {
+  name   = "interfaces-alone"
+  vpc_id = data.aws_vpc.default.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "alone" {
+  security_group_id = data.aws_security_group.default.id
+  ip_protocol       = "udp"
+  from_port         = 53
+  to_port           = 53
+  cidr_ipv4         = "192.0.2.0/24"
+}
+
 output "import" {
   value = {
-    "aws_network_interface.plain"               = aws_network_interface.plain.id
     "aws_eip.loose"                             = aws_eip.loose.id
-    "aws_eip_association.loose"                 = aws_eip_association.loose.id
-    "aws_security_group.db"                     = aws_security_group.db.id
-    "aws_vpc_security_group_ingress_rule.range" = aws_vpc_security_group_ingress_rule.range.id
-    "aws_vpc_security_group_egress_rule.all"    = aws_vpc_security_group_egress_rule.all.id
+    "aws_network_interface.alone"               = aws_network_interface.alone.id
+    "aws_security_group.alone"                  = aws_security_group.alone.id
+    "aws_vpc_security_group_ingress_rule.alone" = aws_vpc_security_group_ingress_rule.alone.id
   }
 }

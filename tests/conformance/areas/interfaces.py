@@ -105,8 +105,8 @@ INTERFACE = (
 )
 READS = {
     "DescribeAddressesAttribute": under("Addresses", "AllocationId PublicIp PtrRecord"),
-    "DescribeSecurityGroupReferences": "SecurityGroupReferenceSet",
-    "DescribeStaleSecurityGroups": "StaleSecurityGroupSet",
+    "DescribeSecurityGroupReferences": "",
+    "DescribeStaleSecurityGroups": "",
     "GetSecurityGroupsForVpc": under("SecurityGroupForVpcs", "Description GroupName OwnerId GroupId PrimaryVpcId Tags.Key"),
     "ModifyAddressAttribute": under("Address", "AllocationId PublicIp PtrRecord"),
     "ModifySecurityGroupRules": "Return",
