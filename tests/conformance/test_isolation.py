@@ -149,7 +149,7 @@ def deleted(home):
 
 
 # Deleting a key by a name that nobody has is fine in EC2.
-FINE = {"DeleteKeyPair"}
+FINE = {"DeleteKeyPair"}.union(*(area.FINE for area in AREAS))
 
 
 def normal(body):

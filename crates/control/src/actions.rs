@@ -19,6 +19,14 @@ pub mod ec2 {
         pub mod delete_egress_only_internet_gateway;
         pub mod describe_egress_only_internet_gateways;
     }
+    pub mod endpoint {
+        pub mod create_vpc_endpoint;
+        pub mod delete_vpc_endpoints;
+        pub mod describe_vpc_endpoint_services;
+        pub mod describe_vpc_endpoints;
+        pub mod endpoints;
+        pub mod modify_vpc_endpoint;
+    }
     pub mod fleet {
         pub mod candidate;
         pub mod create_fleet;
@@ -424,6 +432,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::create_tags::create_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::create_volume::create_volume(tx, q.read()?)?)))) },
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
+    Action { name: "CreateVpcEndpoint", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::create_vpc_endpoint::create_vpc_endpoint(tx, q.read()?)?)))) },
     Action { name: "CreateVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::create_vpc_peering_connection::create_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "DeleteEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::delete_egress_only_internet_gateway::delete_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "DeleteFleets", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::delete_fleets::delete_fleets(tx, q.read()?)?)))) },
@@ -443,6 +452,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteTags", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::tag::delete_tags::delete_tags(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::delete_volume::delete_volume(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::delete_vpc::delete_vpc(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteVpcEndpoints", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::delete_vpc_endpoints::delete_vpc_endpoints(tx, q.read()?)?)))) },
     Action { name: "DeleteVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::delete_vpc_peering_connection::delete_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "DeregisterImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::deregister_image::deregister_image(tx, q.read()?)?)))) },
     Action { name: "DescribeAccountAttributes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_account_attributes::describe_account_attributes(tx, q.read()?)?)))) },
@@ -490,6 +500,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeVolumes", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes::describe_volumes(tx, q.read()?)?)))) },
     Action { name: "DescribeVolumesModifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::describe_volumes_modifications::describe_volumes_modifications(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpc_attribute::describe_vpc_attribute(tx, q.read()?)?)))) },
+    Action { name: "DescribeVpcEndpointServices", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::describe_vpc_endpoint_services::describe_vpc_endpoint_services(tx, q.read()?)?)))) },
+    Action { name: "DescribeVpcEndpoints", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::describe_vpc_endpoints::describe_vpc_endpoints(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcPeeringConnections", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::describe_vpc_peering_connections::describe_vpc_peering_connections(tx, q.read()?)?)))) },
     Action { name: "DescribeVpcs", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::describe_vpcs::describe_vpcs(tx, q.read()?)?)))) },
     Action { name: "DetachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::detach_internet_gateway::detach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
@@ -548,6 +560,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_volume::modify_volume(tx, q.read()?)?)))) },
     Action { name: "ModifyVolumeAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::modify_volume_attribute::modify_volume_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyVpcEndpoint", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::modify_vpc_endpoint::modify_vpc_endpoint(tx, q.read()?)?)))) },
     Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
     Action { name: "MonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::monitor_instances::monitor_instances(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },

@@ -16,6 +16,7 @@ use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Record, Tenant, Tx};
 use ipnet::Ipv4Net;
 
+use crate::actions::ec2::endpoint::endpoints::leave_table;
 use crate::actions::ec2::flow_log::delete_flow_logs::remove_of;
 use crate::actions::ec2::interface::create_network_interface;
 use crate::error::{Error, Result};
@@ -163,6 +164,7 @@ pub fn gateway_of(tx: &mut Tx<Tenant>, vpc: &VpcId) -> Option<Arc<InternetGatewa
 
 /// Removes a route table, its tags, and the memory of the request that made it.
 pub fn remove_table(tx: &mut Tx<Tenant>, table: &RouteTable) {
+    leave_table(tx, &table.id);
     if let Some(token) = &table.client_token {
         tx.remove::<ClientToken>(&token::id("CreateRouteTable", token));
     }

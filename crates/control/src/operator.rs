@@ -290,6 +290,7 @@ fn erase_identities(tx: &mut Tx<Operator>, home: &Home) {
 /// Removes every record of a home. Its instances are over.
 fn erase(tx: &mut Tx<Operator>, home: &Home) {
     use awan_model::egress_only::EgressOnlyGateway;
+    use awan_model::endpoint::Endpoint;
     use awan_model::flow_log::FlowLog;
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
@@ -333,6 +334,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             InternetGateway,
             PrefixList,
             EgressOnlyGateway,
+            Endpoint,
             FlowLog,
             Peering,
             PeeringAnswer,

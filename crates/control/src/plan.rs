@@ -314,7 +314,8 @@ fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
         tx.all_in::<InternetGateway>(home).iter().filter(|g| attached(g)).map(|g| g.id.clone()).collect();
     let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
     let out = |target: &Target| matches!(target, Target::InternetGateway(id) if gateways.contains(id));
-    let ways: Vec<_> = tables.iter().map(|table| leads_out(table, out)).collect();
+    let lists: Lists = tx.all_in::<PrefixList>(home).into_iter().map(|list| (list.id.clone(), list)).collect();
+    let ways: Vec<_> = tables.iter().map(|table| leads_out(table, &lists, out)).collect();
     let of = |subnet: &Arc<Subnet>| {
         let own = tables
             .iter()
@@ -327,12 +328,18 @@ fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<SubnetPlan> {
 }
 
 /// Of all addresses, those for which the most specific route is one that leads `out`.
-fn leads_out(table: &RouteTable, out: impl Fn(&Target) -> bool) -> Vec<Ipv4Net> {
+fn leads_out(table: &RouteTable, lists: &Lists, out: impl Fn(&Target) -> bool) -> Vec<Ipv4Net> {
     let mut routes: Vec<(Ipv4Net, bool)> = Vec::new();
     for route in &table.routes {
-        match route.destination {
-            Destination::Ipv4(net) => routes.push((net, out(&route.target))),
-            Destination::Ipv6(_) | Destination::PrefixList(_) => {}
+        match &route.destination {
+            Destination::Ipv4(net) => routes.push((*net, out(&route.target))),
+            // Of two that are as specific, the one that names its range counts: it comes last.
+            Destination::PrefixList(id) => {
+                let entries = lists.get(id).map(|list| list.entries()).unwrap_or_default();
+                let nets = entries.iter().filter_map(|e| if let IpNet::V4(net) = e.cidr { Some(net) } else { None });
+                routes.splice(0..0, nets.map(|net| (net, out(&route.target))));
+            }
+            Destination::Ipv6(_) => {}
         }
     }
     routes.sort_unstable_by_key(|(net, _)| net.prefix_len());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use awan_model::address::Address;
 use awan_model::egress_only::EgressOnlyGateway;
+use awan_model::endpoint::Endpoint;
 use awan_model::fleet::Fleet;
 use awan_model::flow_log::FlowLog;
 use awan_model::gateway::InternetGateway;
@@ -53,6 +54,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("pg-", "placement-group"),
         ("fleet-", "fleet"),
         ("pcx-", "vpc-peering-connection"),
+        ("vpce-", "vpc-endpoint"),
         ("eigw-", "egress-only-internet-gateway"),
         ("fl-", "vpc-flow-log"),
     ];
@@ -91,6 +93,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
         Some("vpc-peering-connection") => peering::read(tx, &id.parse()?).map(drop),
         Some("egress-only-internet-gateway") => there::<EgressOnlyGateway>(tx, id),
+        Some("vpc-endpoint") => there::<Endpoint>(tx, id),
         Some("vpc-flow-log") => there::<FlowLog>(tx, id),
         _ => Err(no_such_id(id)),
     }
@@ -211,6 +214,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "placement-group",
         "fleet",
         "vpc-peering-connection",
+        "vpc-endpoint",
         "egress-only-internet-gateway",
         "vpc-flow-log",
         "spot-instances-request",

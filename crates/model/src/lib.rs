@@ -5,6 +5,7 @@
 pub mod account;
 pub mod address;
 pub mod egress_only;
+pub mod endpoint;
 pub mod fleet;
 pub mod flow_log;
 pub mod gateway;

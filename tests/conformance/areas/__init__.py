@@ -8,7 +8,8 @@
 - `FILTERS`: from a home, filters that would find its things;
 - `NO_FILTERS`: by action, names that documentation lists under filters and that are none here; `OTHERWISE`: what differs from a first request with the same token;
 - `NOT_LISTS`: a `Describe` that tells about one thing; `ALWAYS_WET`: no `DryRun`; `UNLISTED`: values that the API's model lacks;
-- `UNDONE`: what undoes an action that would be in the way of others, with a client of the account.
+- `UNDONE`: what undoes an action that would be in the way of others, with a client of the account;
+- `FINE`: actions that take an id of what is not there without a refusal.
 """
 
 import importlib
@@ -28,7 +29,7 @@ def under(head, tails):
 
 
 AREAS = [importlib.import_module(f"areas.{module.name}") for module in pkgutil.iter_modules(__path__)]
-KINDS = {"CALLS": {}, "READS": {}, "MADE": {}, "NAMES": {}, "NESTED": [], "TAGGED": [], "NOT_LISTS": set(), "ALWAYS_WET": set(), "UNLISTED": [], "UNDONE": {}}
+KINDS = {"CALLS": {}, "READS": {}, "MADE": {}, "NAMES": {}, "NESTED": [], "TAGGED": [], "NOT_LISTS": set(), "ALWAYS_WET": set(), "UNLISTED": [], "UNDONE": {}, "FINE": set()}
 for area in AREAS:
     for kind, empty in KINDS.items():
         vars(area).setdefault(kind, empty)

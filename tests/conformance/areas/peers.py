@@ -48,7 +48,29 @@ def new_flow_log(home):
     return home.ec2.create_flow_logs(**flow_log(home))["FlowLogIds"][0]
 
 
+S3 = "com.amazonaws.us-east-1.s3"
+EC2 = "com.amazonaws.us-east-1.ec2"
+
+
+def gateway_endpoint(home):
+    return {"VpcId": home.own_vpc, "ServiceName": S3, "RouteTableIds": [home.new_table()], "TagSpecifications": named("vpc-endpoint")}
+
+
+def new_endpoint(home):
+    return home.ec2.create_vpc_endpoint(**gateway_endpoint(home))["VpcEndpoint"]["VpcEndpointId"]
+
+
+def new_interface_endpoint(home):
+    asked = {"VpcEndpointType": "Interface", "VpcId": home.vpc, "ServiceName": EC2, "SubnetIds": [home.subnet], "PrivateDnsEnabled": False}
+    return home.ec2.create_vpc_endpoint(**asked, TagSpecifications=named("vpc-endpoint"))["VpcEndpoint"]["VpcEndpointId"]
+
+
 CALLS = {
+    "CreateVpcEndpoint": gateway_endpoint,
+    "DeleteVpcEndpoints": lambda h: {"VpcEndpointIds": [new_endpoint(h)]},
+    "DescribeVpcEndpointServices": lambda h: {"ServiceNames": [EC2]},
+    "DescribeVpcEndpoints": lambda h: {"VpcEndpointIds": [h.interface_endpoint]},
+    "ModifyVpcEndpoint": lambda h: {"VpcEndpointId": h.endpoint, "AddRouteTableIds": [h.new_table()]},
     "AcceptVpcPeeringConnection": lambda h: {"VpcPeeringConnectionId": new_peering(h)},
     "CreateEgressOnlyInternetGateway": lambda h: {"VpcId": h.own_vpc, "TagSpecifications": named("egress-only-internet-gateway")},
     "CreateFlowLogs": flow_log,
@@ -91,7 +113,23 @@ ENDS = "AccepterVpcInfo.OwnerId AccepterVpcInfo.Region AccepterVpcInfo.VpcId " +
 PEERING = f"VpcPeeringConnectionId Status.Code Status.Message Tags.Key {ENDS}"
 ACTIVE = f"{PEERING} AccepterVpcInfo.CidrBlock AccepterVpcInfo.PeeringOptions.AllowDnsResolutionFromRemoteVpc"
 
+ENDPOINT = (
+    "VpcEndpointId VpcEndpointType VpcId ServiceName State PolicyDocument IpAddressType RequesterManaged CreationTimestamp OwnerId "
+    "PrivateDnsEnabled Tags.Key"
+)
+SERVICE = (
+    "ServiceName ServiceId ServiceType.ServiceType ServiceRegion AvailabilityZones Owner BaseEndpointDnsNames PrivateDnsName "
+    "VpcEndpointPolicySupported AcceptanceRequired ManagesVpcEndpoints SupportedIpAddressTypes"
+)
+
 READS = {
+    "CreateVpcEndpoint": under("VpcEndpoint", ENDPOINT + " RouteTableIds"),
+    "DeleteVpcEndpoints": "",
+    "DescribeVpcEndpointServices": "ServiceNames " + under("ServiceDetails", SERVICE),
+    "DescribeVpcEndpoints": under(
+        "VpcEndpoints", ENDPOINT + " SubnetIds NetworkInterfaceIds Groups.GroupId Groups.GroupName DnsEntries.DnsName DnsOptions.DnsRecordIpType"
+    ),
+    "ModifyVpcEndpoint": "Return",
     "AcceptVpcPeeringConnection": under("VpcPeeringConnection", ACTIVE),
     "CreateEgressOnlyInternetGateway": under("EgressOnlyInternetGateway", EGRESS_ONLY),
     "CreateFlowLogs": "FlowLogIds",
@@ -114,7 +152,7 @@ READS = {
     "RestoreManagedPrefixListVersion": under("PrefixList", LIST),
 }
 
-MADE = {"prefix_list": new_list, "peering": new_active, "egress_only": new_egress_only, "flow_log": new_flow_log}
+MADE = {"prefix_list": new_list, "peering": new_active, "egress_only": new_egress_only, "flow_log": new_flow_log, "endpoint": new_endpoint, "interface_endpoint": new_interface_endpoint}
 
 NAMES = {
     "prefix_list": ["PrefixListId", "PrefixListIds"],
@@ -122,18 +160,34 @@ NAMES = {
     "vpc": ["PeerVpcId"],
     "egress_only": ["EgressOnlyInternetGatewayId", "EgressOnlyInternetGatewayIds"],
     "flow_log": ["FlowLogIds"],
+    "endpoint": ["VpcEndpointIds", "VpcEndpointId"],
 }
 
 NESTED = [
+    ("CreateRoute", "peering", lambda id: {"GatewayId": None, "VpcPeeringConnectionId": id}),
+    ("CreateRoute", "egress_only", lambda id: {"GatewayId": None, "EgressOnlyInternetGatewayId": id}),
+    ("CreateRoute", "prefix_list", lambda id: {"DestinationCidrBlock": None, "DestinationPrefixListId": id}),
+    ("DeleteRoute", "prefix_list", lambda id: {"DestinationCidrBlock": None, "DestinationPrefixListId": id}),
+    ("CreateVpcEndpoint", "table", lambda id: {"RouteTableIds": [id]}),
+    ("CreateVpcEndpoint", "subnet", lambda id: {"VpcEndpointType": "Interface", "ServiceName": EC2, "RouteTableIds": None, "SubnetIds": [id]}),
+    ("CreateVpcEndpoint", "group", lambda id: {"VpcEndpointType": "Interface", "ServiceName": EC2, "RouteTableIds": None, "SecurityGroupIds": [id]}),
+    ("ModifyVpcEndpoint", "table", lambda id: {"AddRouteTableIds": [id]}),
     ("CreateFlowLogs", "vpc", lambda id: {"ResourceIds": [id]}),
     ("CreateFlowLogs", "subnet", lambda id: {"ResourceType": "Subnet", "ResourceIds": [id]}),
     ("CreateFlowLogs", "interface", lambda id: {"ResourceType": "NetworkInterface", "ResourceIds": [id]}),
 ]
 
-TAGGED = ["prefix_list", "peering", "egress_only", "flow_log"]
+TAGGED = ["prefix_list", "peering", "egress_only", "flow_log", "endpoint"]
+
+# EC2 says it in small letters, its model in large ones.
+UNLISTED = [("CreateVpcEndpoint.VpcEndpoint.State", "available"), ("DescribeVpcEndpoints.VpcEndpoints.State", "available")]
+
+# What is not there is told of in the answer.
+FINE = {"DeleteVpcEndpoints"}
 
 
 def FILTERS(home):
+    yield "DescribeVpcEndpoints", "vpc-id", [home.own_vpc]
     yield "DescribeManagedPrefixLists", "prefix-list-id", [home.prefix_list]
     yield "DescribeManagedPrefixLists", "owner-id", [home.tenant.id]
     yield "DescribeVpcPeeringConnections", "vpc-peering-connection-id", [home.peering]

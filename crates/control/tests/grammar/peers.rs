@@ -26,6 +26,39 @@ pub const RECIPES: &[Recipe] = &[
         &[("VpcId", "<vpc>"), ("PeerVpcId", "<vpc>")],
         &[("PeerOwnerId", "123456789012|me"), ("PeerRegion", "us-east-1|mars-1")],
     ),
+    (
+        "CreateVpcEndpoint",
+        &[("VpcId", "<vpc>"), ("ServiceName", "com.amazonaws.us-east-1.s3|com.amazonaws.us-east-1.ec2|x")],
+        &[
+            ("VpcEndpointType", "Gateway|Interface|x"),
+            ("RouteTableId.1", "<rtb>"),
+            ("SubnetId.1", "<subnet>"),
+            ("PrivateDnsEnabled", "true|false"),
+            ("PolicyDocument", "{}|{"),
+            ("ClientToken", "x|y|z"),
+        ],
+    ),
+    ("DeleteVpcEndpoints", &[("VpcEndpointId.1", "<vpce>")], &[("VpcEndpointId.2", "<vpce>")]),
+    ("DescribeVpcEndpointServices", &[], &[("ServiceName.1", "com.amazonaws.us-east-1.sts|x"), PAGE]),
+    (
+        "DescribeVpcEndpoints",
+        &[],
+        &[("VpcEndpointId.1", "<vpce>"), ("Filter.1.Name", "vpc-id|colour"), FILTER_VALUE, PAGE],
+    ),
+    (
+        "ModifyVpcEndpoint",
+        &[("VpcEndpointId", "<vpce>")],
+        &[
+            ("AddRouteTableId.1", "<rtb>"),
+            ("RemoveRouteTableId.1", "<rtb>"),
+            ("AddSubnetId.1", "<subnet>"),
+            ("RemoveSubnetId.1", "<subnet>"),
+            ("AddSecurityGroupId.1", "<sg>"),
+            ("RemoveSecurityGroupId.1", "<sg>"),
+            ("PrivateDnsEnabled", "true|false"),
+            ("ResetPolicy", "true"),
+        ],
+    ),
     ("DeleteEgressOnlyInternetGateway", &[("EgressOnlyInternetGatewayId", "<eigw>")], &[]),
     ("DeleteFlowLogs", &[("FlowLogId.1", "<fl>")], &[]),
     ("DeleteVpcPeeringConnection", &[PEERING], &[]),
@@ -132,5 +165,9 @@ fn logs_and_gateways(teller: &mut dyn Teller) {
     teller.ask("DescribeFlowLogs", &format!("FlowLogId.1={log}"));
     teller.ask("DeleteFlowLogs", &format!("FlowLogId.1={log}"));
     teller.ask("DeleteEgressOnlyInternetGateway", &format!("EgressOnlyInternetGatewayId={gateway}"));
+    let made = teller.ask("CreateVpcEndpoint", &format!("VpcId={vpc}&ServiceName=com.amazonaws.us-east-1.s3"));
+    let endpoint = text(&made, "vpcEndpointId");
+    teller.ask("ModifyVpcEndpoint", &format!("VpcEndpointId={endpoint}&ResetPolicy=true"));
+    teller.ask("DeleteVpcEndpoints", &format!("VpcEndpointId.1={endpoint}"));
     teller.ask("DeleteVpc", &format!("VpcId={vpc}"));
 }

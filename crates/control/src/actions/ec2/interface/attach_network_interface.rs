@@ -73,7 +73,7 @@ fn others(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<Vec<(u32, awan_mod
 
 /// An interface that nobody has.
 pub fn must_be_free(eni: &NetworkInterface) -> Result<()> {
-    if eni.attachment.is_none() {
+    if eni.attachment.is_none() && !eni.requester_managed {
         return Ok(());
     }
     Err(refuse(Code::InvalidNetworkInterfaceInUse, format!("Interface: [{}] in use.", eni.id)))

@@ -66,7 +66,8 @@ pub fn mapped(tx: &mut Tx<Tenant>, eni: &NetworkInterface, automatic: Option<Ipv
 }
 
 pub fn status(eni: &NetworkInterface) -> &'static str {
-    if eni.attachment.is_some() { "in-use" } else { "available" }
+    // What another resource has is its.
+    if eni.attachment.is_some() || eni.requester_managed { "in-use" } else { "available" }
 }
 
 /// An interface with everything that an answer or a filter asks about.
@@ -124,7 +125,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::N
         availability_zone_id: Some(zone_id(&eni.zone)),
         description: Some(eni.description.clone()),
         groups: names.shown(tx, &eni.groups),
-        interface_type: Some("interface".into()),
+        interface_type: Some(if eni.requester_managed { "vpc_endpoint" } else { "interface" }.into()),
         mac_address: Some(eni.mac.to_string()),
         network_interface_id: Some(eni.id.to_string()),
         owner_id: Some(account.into()),

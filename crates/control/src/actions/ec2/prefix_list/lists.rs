@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::id::PrefixListId;
 use awan_model::prefix_list::{Change, Entry, Family, PrefixList};
+use awan_model::route::{Destination, RouteTable};
 use awan_state::{Missing, Tenant, Tx};
 use awan_wire::ec2;
 use ipnet::IpNet;
@@ -121,7 +122,10 @@ fn cidr_of(text: Option<String>, family: Family) -> Result<IpNet> {
 /// The ids of what refers to a list.
 pub fn users(tx: &mut Tx<Tenant>, id: &PrefixListId) -> Vec<String> {
     let names = |group: &SecurityGroup| group.rules.iter().any(|r| r.peer == Peer::PrefixList(id.clone()));
-    tx.list::<SecurityGroup>().iter().filter(|g| names(g)).map(|g| g.id.to_string()).collect()
+    let mut all: Vec<_> = tx.list::<SecurityGroup>().iter().filter(|g| names(g)).map(|g| g.id.to_string()).collect();
+    let means = |table: &RouteTable| table.routes.iter().any(|r| r.destination == Destination::PrefixList(id.clone()));
+    all.extend(tx.list::<RouteTable>().iter().filter(|table| means(table)).map(|table| table.id.to_string()));
+    all
 }
 
 pub fn shown(list: &PrefixList, tags: Vec<ec2::Tag>) -> ec2::ManagedPrefixList {

@@ -1,14 +1,16 @@
 //! CreateRoute. The most specific route of a packet counts, but none leads away what is for the VPC itself.
 //!
-//! Record only: to a NAT gateway or a network interface no packets go yet; those of such a route go nowhere.
+//! Record only: to a NAT gateway, a network interface, a peering connection or an egress-only gateway no packets go yet; those of such a route go nowhere.
 
-use awan_model::route::{Destination, Route, RouteTable};
+use awan_model::prefix_list::Family;
+use awan_model::route::{Destination, Route, RouteTable, Target};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::target::{Asked, Where, is_local};
-use crate::error::{Code, Error, Result, missing, refuse, unsupported};
+use crate::actions::ec2::prefix_list::lists::usable;
+use crate::error::{Code, Error, Result, invalid, missing, refuse, unsupported};
 
 /// EC2's quota per table was 50 for long; who asks gets more.
 const ROUTES_MAX: usize = 100;
@@ -52,20 +54,41 @@ pub fn create_route(tx: &mut Tx<Tenant>, req: ec2::CreateRouteRequest) -> Result
     let destination = begin.destination()?;
     must_lead_out(tx, &table, &destination)?;
     let target = asked.target(tx, &table)?;
+    if matches!(target, Target::EgressOnly(_)) && !may_be_ipv6(tx, &destination)? {
+        return Err(invalid("An egress-only internet gateway is for IPv6 only."));
+    }
     let mut table = (*table).clone();
+    let new = Route { destination: destination.clone(), target: target.clone() };
     match table.routes.iter().find(|r| r.destination == destination) {
         Some(there) if there.target == target => {}
         Some(_) => return Err(already(&destination)),
-        None if table.routes.len() >= ROUTES_MAX => {
+        None if room(tx, &table.routes) + room(tx, std::slice::from_ref(&new)) > ROUTES_MAX => {
             let message = "The maximum number of routes has been reached.";
             return Err(refuse(Code::RouteLimitExceeded, message));
         }
         None => {
-            table.routes.push(Route { destination, target });
+            table.routes.push(new);
             tx.put(table);
         }
     }
     Ok(ec2::CreateRouteResult { r#return: Some(true) })
+}
+
+/// A prefix list takes as much as it may once have.
+fn room(tx: &mut Tx<Tenant>, routes: &[Route]) -> usize {
+    let of = |route: &Route, tx: &mut Tx<Tenant>| match &route.destination {
+        Destination::PrefixList(id) => usable(tx, id).map_or(1, |list| list.max_entries.into()),
+        Destination::Ipv4(_) | Destination::Ipv6(_) => 1,
+    };
+    routes.iter().map(|route| of(route, tx)).sum()
+}
+
+fn may_be_ipv6(tx: &mut Tx<Tenant>, destination: &Destination) -> Result<bool> {
+    Ok(match destination {
+        Destination::Ipv4(_) => false,
+        Destination::Ipv6(_) => true,
+        Destination::PrefixList(id) => usable(tx, id)?.family == Family::Ipv6,
+    })
 }
 
 fn already(destination: &Destination) -> Error {
@@ -82,7 +105,8 @@ fn must_lead_out(tx: &mut Tx<Tenant>, table: &RouteTable, destination: &Destinat
         Destination::Ipv4(net) if vpc.cidrs().any(|cidr| cidr.contains(net)) => {
             Err(unsupported("DestinationCidrBlock that is more specific than one of this VPC's CIDR blocks"))
         }
-        Destination::Ipv4(_) | Destination::Ipv6(_) | Destination::PrefixList(_) => Ok(()),
+        Destination::PrefixList(id) => usable(tx, id).map(drop),
+        Destination::Ipv4(_) | Destination::Ipv6(_) => Ok(()),
     }
 }
 

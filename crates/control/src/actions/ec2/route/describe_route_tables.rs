@@ -9,6 +9,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::target::is_active;
+use crate::actions::ec2::endpoint::endpoints;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
 use crate::tagging;
@@ -101,7 +102,8 @@ pub fn shown(tx: &mut Tx<Tenant>, table: &RouteTable, tags: Vec<ec2::Tag>) -> ec
         state: Some("active".into()),
         ..Default::default()
     });
-    let routes = local.chain(table.routes.iter().map(|r| route(tx, table, r))).collect();
+    let of_endpoints = endpoints::routes(tx, table);
+    let routes = local.chain(table.routes.iter().chain(&of_endpoints).map(|r| route(tx, table, r))).collect();
     let association = |id: &str, subnet: Option<String>| ec2::RouteTableAssociation {
         main: Some(subnet.is_none()),
         route_table_association_id: Some(id.to_owned()),

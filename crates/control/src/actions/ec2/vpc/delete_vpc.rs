@@ -1,6 +1,7 @@
 //! DeleteVpc. What a VPC was made with goes with it; whatever else is in it holds it.
 
 use awan_model::egress_only::EgressOnlyGateway;
+use awan_model::endpoint::Endpoint;
 use awan_model::group::SecurityGroup;
 use awan_model::id::VpcId;
 use awan_model::interface::NetworkInterface;
@@ -37,6 +38,7 @@ fn is_used(tx: &mut Tx<Tenant>, id: &VpcId) -> bool {
         || tx.list::<SecurityGroup>().iter().any(|g| g.vpc == *id && g.name != SecurityGroup::DEFAULT)
         || tx.list::<RouteTable>().iter().any(|t| t.vpc == *id && !t.main)
         || tx.list::<EgressOnlyGateway>().iter().any(|g| g.vpc == *id)
+        || tx.list::<Endpoint>().iter().any(|e| e.vpc == *id)
         || !peerings::of_vpc(tx, id).is_empty()
 }
 
