@@ -162,7 +162,6 @@ output "import" {
     "aws_placement_group.partition"      = aws_placement_group.partition.name
     "aws_placement_group.cluster"        = aws_placement_group.cluster.name
     "aws_ec2_serial_console_access.here" = data.aws_region.here.name
-    "aws_ec2_instance_state.dedicated"   = aws_instance.dedicated.id
     "aws_ec2_tag.vpc"                    = "${data.aws_vpc.default.id},team"
   }
 }
