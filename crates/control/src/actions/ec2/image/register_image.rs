@@ -33,13 +33,15 @@ pub fn register_image(tx: &mut Tx<Tenant>, req: ec2::RegisterImageRequest) -> Re
         sriov_net_support,
         ena_support,
     } = req;
+    // Terraform sends what it was not told as an empty text.
+    let there = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     for (there, parameter) in [
-        (image_location.is_some(), "ImageLocation"),
+        (there(&image_location), "ImageLocation"),
         (!billing_products.is_empty(), "BillingProduct"),
-        (tpm_support.is_some(), "TpmSupport"),
-        (uefi_data.is_some(), "UefiData"),
-        (kernel_id.is_some(), "KernelId"),
-        (ramdisk_id.is_some(), "RamdiskId"),
+        (there(&tpm_support), "TpmSupport"),
+        (there(&uefi_data), "UefiData"),
+        (there(&kernel_id), "KernelId"),
+        (there(&ramdisk_id), "RamdiskId"),
         // EC2's default, of machines that there are none of.
         (virtualization_type.as_deref().is_none_or(|t| t == "paravirtual"), "VirtualizationType=paravirtual"),
     ] {
@@ -129,6 +131,8 @@ mod tests {
             ("RootDeviceName", "/dev/sda1"),
             ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
             ("BlockDeviceMapping.1.Ebs.SnapshotId", snapshot),
+            ("ImageLocation", ""),
+            ("SriovNetSupport", "simple"),
         ]
     }
 
