@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use awan_model::address::{Address, BY_PUBLIC_IP};
+use awan_model::capacity::{CapacityHold, CapacityReservation};
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::HostRecord;
@@ -89,6 +90,11 @@ fn capacity(tx: &mut Tx<System>, out: &mut Vec<String>) {
         of.0 += u64::from(place.vcpus);
         of.1 += place.memory_mib;
     }
+    for (host, vcpus, memory_mib) in idle_slots(tx, out) {
+        let of = used.entry(host).or_default();
+        of.0 += vcpus;
+        of.1 += memory_mib;
+    }
     for host in tx.all::<HostRecord>() {
         let (vcpus, memory_mib) = used.remove(&host.id).unwrap_or_default();
         if vcpus > u64::from(host.capacity.vcpus) || memory_mib > host.capacity.memory_mib {
@@ -96,6 +102,35 @@ fn capacity(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     out.extend(used.keys().map(|host| format!("host {host}: carries instances and is not known")));
+}
+
+/// The room that capacity reservations keep and nobody is in.
+fn idle_slots(tx: &mut Tx<System>, out: &mut Vec<String>) -> Vec<(HostId, u64, u64)> {
+    let places = tx.all::<Placement>();
+    let (mut idle, now) = (Vec::new(), tx.now());
+    // The room of one that has ended is anybody's, even if the hold is not gone yet.
+    for hold in tx.all::<CapacityHold>().into_iter().filter(|hold| hold.end.is_none_or(|end| end > now)) {
+        match tx.find_in::<CapacityReservation>(&hold.home, &hold.id) {
+            None => out.push(format!("{}: room is kept and there is no such reservation", hold.id)),
+            Some(r) if r.count != hold.count() => {
+                out.push(format!("{}: room for {} is kept, not for {}", hold.id, hold.count(), r.count));
+            }
+            Some(_) => {}
+        }
+        let inside = |host: &HostId| {
+            let here = places.iter().filter(|p| p.reservation.as_ref() == Some(&hold.id) && p.host == *host);
+            u32::try_from(here.count()).unwrap_or(u32::MAX)
+        };
+        for (host, slots) in &hold.slots {
+            let used = inside(host);
+            if used > *slots {
+                out.push(format!("{}: {used} instances are in {slots} places on host {host}", hold.id));
+            }
+            let free = u64::from(slots.saturating_sub(used));
+            idle.push((host.clone(), free * u64::from(hold.vcpus), free * hold.memory_mib));
+        }
+    }
+    idle
 }
 
 fn instances(tx: &mut Tx<System>, out: &mut Vec<String>) {
@@ -242,6 +277,8 @@ fn count(open: &mut BTreeSet<Meter>, event: MeterEvent, out: &mut Vec<String>) {
         MeterKind::InstanceEnded { instance_type } => (false, format!("run of {instance_type}")),
         MeterKind::VolumeBegan { gib, volume_type } => (true, format!("{gib} GiB of {volume_type}")),
         MeterKind::VolumeEnded { gib, volume_type } => (false, format!("{gib} GiB of {volume_type}")),
+        MeterKind::CapacityBegan { instance_type, count } => (true, format!("room for {count} of {instance_type}")),
+        MeterKind::CapacityEnded { instance_type, count } => (false, format!("room for {count} of {instance_type}")),
         MeterKind::AddressAllocated { public_ip } => (true, format!("allocation of {public_ip}")),
         MeterKind::AddressReleased { public_ip } => (false, format!("allocation of {public_ip}")),
         MeterKind::AddressAssociated { public_ip } => (true, format!("association of {public_ip}")),
@@ -272,6 +309,10 @@ fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
     }
     for v in tx.all::<Volume>() {
         due.insert((v.id.to_string(), 0, format!("{} GiB of {}", v.size_gib, v.kind)));
+    }
+    for hold in tx.all::<CapacityHold>() {
+        let what = format!("room for {} of {}", hold.count(), hold.instance_type);
+        due.insert((hold.id.to_string(), 0, what));
     }
     for a in tx.all::<Address>() {
         due.insert((a.id.to_string(), 0, format!("allocation of {}", a.public_ip)));

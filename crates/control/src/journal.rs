@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use awan_model::address::Address;
+use awan_model::capacity::CapacityHold;
 use awan_model::id::InstanceId;
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::journal::{MeterEvent, MeterKind, Transition};
@@ -19,6 +20,7 @@ pub fn record(tx: &mut Tx<System>) {
     volumes(tx, &mut entries);
     addresses(tx, &mut entries);
     places(tx, &mut entries);
+    reservations(tx, &mut entries);
     entries.append(tx);
 }
 
@@ -152,6 +154,30 @@ fn places(tx: &mut Tx<System>, entries: &mut Entries) {
         }
         if let Some((run, public_ip)) = now {
             push(run, MeterKind::PublicIpBegan { public_ip });
+        }
+    }
+}
+
+/// Capacity reservations cost for as long as hosts keep their room.
+fn reservations(tx: &mut Tx<System>, entries: &mut Entries) {
+    for (before, after) in tx.changed::<CapacityHold>() {
+        let hold = after.as_ref().or(before.as_ref()).expect("a change has a side").clone();
+        let name = |there: bool| if there { "active" } else { NOWHERE };
+        if before.is_some() != after.is_some() {
+            let (from, to) = (name(before.is_some()), name(after.is_some()));
+            entries.transitions.push((hold.home.clone(), hold.id.to_string(), from, to));
+        }
+        let size = |h: &CapacityHold| (h.instance_type.clone(), h.count());
+        let (then, now) = (before.map(|h| size(&h)), after.map(|h| size(&h)));
+        if then == now {
+            continue;
+        }
+        let mut push = |kind| entries.meter.push((hold.home.clone(), hold.id.to_string(), 0, kind));
+        if let Some((instance_type, count)) = then {
+            push(MeterKind::CapacityEnded { instance_type, count });
+        }
+        if let Some((instance_type, count)) = now {
+            push(MeterKind::CapacityBegan { instance_type, count });
         }
     }
 }

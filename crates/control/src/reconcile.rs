@@ -5,6 +5,7 @@
 
 mod disks;
 mod expire;
+mod lapse;
 mod release;
 mod settle;
 mod terminate;
@@ -13,6 +14,7 @@ use awan_model::instance::{Instance, Phase, VmReport};
 use awan_state::{Millis, Ref, System, Tx};
 
 pub use expire::VISIBLE_MS;
+pub use lapse::{is_due, lapse};
 
 use crate::error::Result;
 

@@ -3,6 +3,7 @@
 //! **Invariant:** what is counted here is read in the same transaction, so two launches that saw the same last place
 //! cannot both have it.
 
+pub mod holds;
 mod rule;
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use awan_model::address::BY_PUBLIC_IP;
 use awan_model::host::{Capacity, HostLiveness, HostRecord};
-use awan_model::id::{HostId, VolumeId};
+use awan_model::id::{CapacityReservationId, HostId, VolumeId};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
 use awan_model::instance_type::InstanceType;
@@ -21,6 +22,7 @@ use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Home, Record as _, System, Tenant, Tx};
 use ipnet::Ipv4Net;
 
+use self::holds::Holds;
 use self::rule::Guests;
 pub use self::rule::Rule;
 use crate::disks;
@@ -29,6 +31,7 @@ use crate::error::{Code, Error, Result, refuse};
 /// The room on every host that is alive, counted once for all instances of one request.
 pub struct Room {
     hosts: Vec<HostRoom>,
+    holds: Holds,
     pool: Option<Pool>,
 }
 
@@ -54,11 +57,12 @@ impl Room {
             let mut hosts: HashMap<HostId, HostRoom> = hosts
                 .map(|host| (host.id.clone(), HostRoom { left: host.capacity, host, guests: Guests::default() }))
                 .collect();
-            for place in tx.all::<Placement>() {
+            let places = tx.all::<Placement>();
+            for place in &places {
                 if let Some(HostRoom { left, guests, .. }) = hosts.get_mut(&place.host) {
                     left.vcpus = left.vcpus.saturating_sub(place.vcpus);
                     left.memory_mib = left.memory_mib.saturating_sub(place.memory_mib);
-                    guests.come(&place);
+                    guests.come(place);
                 }
             }
             for place in tx.all::<VolumePlacement>() {
@@ -66,16 +70,21 @@ impl Room {
                     left.disk_gib = left.disk_gib.saturating_sub(place.size_gib.into());
                 }
             }
-            Self { hosts: hosts.into_values().collect(), pool: None }
+            let holds = Holds::count(tx, &places);
+            holds.apply(&mut hosts);
+            Self { hosts: hosts.into_values().collect(), holds, pool: None }
         })
     }
 
     /// How many more machines of a type fit by a rule, in a zone if one is named.
     pub fn fits(&self, home: &Home, zone: Option<&str>, kind: &InstanceType, disk_gib: u32, rule: &Rule) -> u64 {
         let fitting = |room: &&HostRoom| room.is_in(home, zone) && rule.allows(&room.guests);
-        let rooms = self.hosts.iter().filter(fitting).map(|HostRoom { left, .. }| {
+        let seeker = rule.seeker(home, &kind.id, zone);
+        let rooms = self.hosts.iter().filter(fitting).map(|HostRoom { host, left, .. }| {
             let by_cpu = u64::from(left.vcpus / kind.vcpus.max(1));
-            by_cpu.min(left.memory_mib / kind.memory_mib.max(1)).min(left.disk_gib / u64::from(disk_gib.max(1)))
+            let anybodys = by_cpu.min(left.memory_mib / kind.memory_mib.max(1));
+            let anybodys = if rule.preference.takes_any() { anybodys } else { 0 };
+            (anybodys + self.holds.left(&host.id, &seeker)).min(left.disk_gib / u64::from(disk_gib.max(1)))
         });
         rule.most(zone, rooms)
     }
@@ -91,7 +100,8 @@ impl Room {
         if let Some(old) = tx.find::<Placement>(&instance.id) {
             self.give_back(&old);
         }
-        let (host, partition) = self.take(tx, instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
+        let (host, partition, reservation) =
+            self.take(tx, instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
         let public_ip = if instance.wants_public_ip { Some(self.public_address(tx)?) } else { None };
         let (home, id) = (instance.home.clone(), instance.id.clone());
         let (vcpus, memory_mib, run) = (kind.vcpus, kind.memory_mib, instance.run);
@@ -102,7 +112,8 @@ impl Room {
             }
         });
         let (group, dedicated) = (instance.options.group.clone(), instance.options.dedicated);
-        let place = Placement { home, id, host, run, vcpus, memory_mib, public_ip, group, partition, dedicated };
+        let place =
+            Placement { home, id, host, run, vcpus, memory_mib, public_ip, group, partition, dedicated, reservation };
         if let Some(room) = self.hosts.iter_mut().find(|room| room.host.id == place.host) {
             room.guests.come(&place);
         }
@@ -118,13 +129,16 @@ impl Room {
     fn give_back(&mut self, old: &Placement) {
         if let Some(HostRoom { left, guests, .. }) = self.hosts.iter_mut().find(|room| room.host.id == old.host) {
             guests.leave(old);
+            if self.holds.give_back(old) {
+                return;
+            }
             left.vcpus = left.vcpus.saturating_add(old.vcpus);
             left.memory_mib = left.memory_mib.saturating_add(old.memory_mib);
         }
     }
 
-    /// The host with the most free memory of those that fit, or the one where the disks already are; and the partition
-    /// of its group that the instance is then in.
+    /// The host with the most free memory of those that fit, or the one where the disks already are; the partition of
+    /// its group that the instance is then in, and the reservation, for one that may be in one goes there first.
     fn take(
         &mut self,
         tx: &mut Tx<Tenant>,
@@ -132,29 +146,35 @@ impl Room {
         kind: &InstanceType,
         disk_gib: u64,
         bound: Option<&HostId>,
-    ) -> Result<(HostId, Option<u8>)> {
+    ) -> Result<(HostId, Option<u8>, Option<CapacityReservationId>)> {
         let mut rule = Rule::of(tx, instance);
         let zone = &*instance.zone;
         let candidates = if rule.is_zone(zone) { rule.candidates(zone) } else { Vec::new() };
         for partition in candidates {
             rule.partition = partition;
-            let fits = |room: &&mut HostRoom| {
-                let HostRoom { host, left, guests } = &**room;
-                bound.map_or_else(|| room.is_in(&instance.home, Some(zone)), |b| *b == host.id)
-                    && rule.allows(guests)
-                    && left.vcpus >= kind.vcpus
-                    && left.memory_mib >= kind.memory_mib
-                    && left.disk_gib >= disk_gib
+            let may = |room: &HostRoom| {
+                bound.map_or_else(|| room.is_in(&instance.home, Some(zone)), |b| *b == room.host.id)
+                    && rule.allows(&room.guests)
+                    && room.left.disk_gib >= disk_gib
             };
+            let fits = |room: &HostRoom| room.left.vcpus >= kind.vcpus && room.left.memory_mib >= kind.memory_mib;
             let order = |room: &&mut HostRoom| (rule.prefers(&room.guests), room.left.memory_mib, room.host.id.clone());
+            let seeker = rule.seeker(&instance.home, &kind.id, Some(zone));
+            let kept = |room: &HostRoom| self.holds.left(&room.host.id, &seeker) > 0;
+            if let Some(room) = self.hosts.iter_mut().filter(|room| may(room) && kept(room)).max_by_key(order) {
+                room.left.disk_gib -= disk_gib;
+                let reservation = self.holds.take(&room.host.id, &seeker);
+                return Ok((room.host.id.clone(), partition, reservation));
+            }
+            let fits = |room: &&mut HostRoom| rule.preference.takes_any() && may(room) && fits(room);
             if let Some(HostRoom { host, left, .. }) = self.hosts.iter_mut().filter(fits).max_by_key(order) {
                 left.vcpus -= kind.vcpus;
                 left.memory_mib -= kind.memory_mib;
                 left.disk_gib -= disk_gib;
-                return Ok((host.id.clone(), partition));
+                return Ok((host.id.clone(), partition, None));
             }
         }
-        Err(no_capacity(&kind.id, zone))
+        Err(rule.full(&kind.id, zone))
     }
 
     /// A public address that nobody holds.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use awan_model::address::Address;
+use awan_model::capacity::CapacityReservation;
 use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::endpoint::Endpoint;
 use awan_model::fleet::Fleet;
@@ -57,6 +58,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("vpce-", "vpc-endpoint"),
         ("eigw-", "egress-only-internet-gateway"),
         ("fl-", "vpc-flow-log"),
+        ("cr-", "capacity-reservation"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -86,6 +88,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("placement-group") => there::<PlacementGroup>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
         Some("prefix-list") => there::<PrefixList>(tx, id),
+        Some("capacity-reservation") => there::<CapacityReservation>(tx, id),
         Some("fleet") => {
             tx.get::<Fleet>(&id.to_owned())?;
             Ok(())
@@ -217,6 +220,7 @@ fn kind_known(kind: &str) -> Option<()> {
         "vpc-endpoint",
         "egress-only-internet-gateway",
         "vpc-flow-log",
+        "capacity-reservation",
         "spot-instances-request",
         "snapshot",
     ];

@@ -27,7 +27,12 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 11] = [
+const UNPLANNED_KINDS: [&str; 16] = [
+    "capacity-hold/",
+    "capacity-reservation/",
+    "fleet/",
+    "launch-template/",
+    "launch-template-version/",
     "client-token/",
     "key-pair/",
     "access-key/",
@@ -89,6 +94,13 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
         None => every_instance(&control.db),
     };
     let reconciled = reconcile_all(&control.db, &instances);
+    if control.db.read(System, reconcile::is_due) {
+        let lapse = |tx: &mut awan_state::Tx<System>| {
+            reconcile::lapse(tx);
+            Ok::<_, Error>(())
+        };
+        log("lapse", control.db.transact_blocking(System, "lapse", lapse));
+    }
     let of_profiles = |key: &Arc<str>| PROFILE_KINDS.iter().any(|kind| key.starts_with(kind));
     let profiled = match &keys {
         Some(keys) if !keys.iter().any(of_profiles) => Ok(()),

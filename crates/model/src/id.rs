@@ -133,6 +133,7 @@ id!(InternetGatewayId, "igw", "InvalidInternetGatewayID.Malformed");
 id!(RouteTableId, "rtb", "InvalidRouteTableID.Malformed");
 id!(ProfileAssociationId, "iip-assoc", "InvalidAssociationID.Malformed");
 id!(RouteAssociationId, "rtbassoc", "InvalidAssociationID.Malformed");
+id!(CapacityReservationId, "cr", "InvalidCapacityReservationId.Malformed");
 id!(LaunchTemplateId, "lt", "InvalidLaunchTemplateId.Malformed");
 id!(PlacementGroupId, "pg", "InvalidPlacementGroupId.Malformed");
 id!(DhcpOptionsId, "dopt", "InvalidDhcpOptionsID.Malformed");

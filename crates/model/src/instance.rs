@@ -6,7 +6,10 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::address::BY_PUBLIC_IP;
-use crate::id::{HostId, ImageId, InstanceId, InterfaceId, PlacementGroupId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::id::{
+    CapacityReservationId, HostId, ImageId, InstanceId, InterfaceId, PlacementGroupId, ReservationId, SubnetId,
+    VolumeId, VpcId,
+};
 use crate::options::Options;
 use crate::record;
 
@@ -135,6 +138,9 @@ pub struct Placement {
     pub partition: Option<u8>,
     #[serde(default)]
     pub dedicated: bool,
+    /// In which it runs.
+    #[serde(default)]
+    pub reservation: Option<CapacityReservationId>,
 }
 record!(Placement, "placement", InstanceId, System, "InternalError", "The instance '{}' has no place", |place| {
     let on = Index { name: "instance-on", value: format!("{}/{}", place.host, place.id), everywhere: true };

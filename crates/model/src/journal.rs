@@ -42,6 +42,15 @@ pub enum MeterKind {
         gib: u32,
         volume_type: String,
     },
+    /// Room that a capacity reservation keeps, with or without instances in it.
+    CapacityBegan {
+        instance_type: String,
+        count: u32,
+    },
+    CapacityEnded {
+        instance_type: String,
+        count: u32,
+    },
     AddressAllocated {
         public_ip: String,
     },

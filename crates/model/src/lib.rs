@@ -6,6 +6,7 @@ pub mod account;
 pub mod address;
 pub mod egress_only;
 pub mod endpoint;
+pub mod capacity;
 pub mod fleet;
 pub mod flow_log;
 pub mod gateway;

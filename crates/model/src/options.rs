@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use awan_state::Home;
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Preference;
 use crate::id::PlacementGroupId;
 use crate::instance::MetadataOptions;
 use crate::record;
@@ -21,8 +22,8 @@ pub struct Options {
     pub credits: Option<Credits>,
     pub no_recovery: bool,
     pub no_migration: bool,
-    /// Uses no capacity reservation, though one would be open to it.
-    pub no_reservation: bool,
+    /// In which capacity reservations it may run.
+    pub capacity: Preference,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15340,6 +15340,41 @@ impl s::Shape for ModifyInstanceAttributeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCapacityReservationAttributesRequest {
+    pub instance_id: Option<String>,
+    pub capacity_reservation_specification: Option<CapacityReservationSpecification>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyInstanceCapacityReservationAttributesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new(
+                "CapacityReservationSpecification",
+                "CapacityReservationSpecification",
+                "CapacityReservationSpecification",
+            )
+            .required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.shape(&NAMES[1], &mut self.capacity_reservation_specification);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCapacityReservationAttributesResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for ModifyInstanceCapacityReservationAttributesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifyInstanceCpuOptionsRequest {
     pub instance_id: Option<String>,
     pub core_count: Option<i32>,

@@ -46,6 +46,27 @@ def new_fleet(home):
     return home.ec2.create_fleet(**fleet(home))["FleetId"]
 
 
+def reservation(home, **more):
+    return {
+        "InstanceType": "r5.large",
+        "InstancePlatform": "Linux/UNIX",
+        "AvailabilityZone": "us-east-1a",
+        "InstanceCount": 1,
+        "EndDateType": "unlimited",
+        "InstanceMatchCriteria": "targeted",
+        "TagSpecifications": named("capacity-reservation"),
+        **more,
+    }
+
+
+def new_reservation(home):
+    return home.ec2.create_capacity_reservation(**reservation(home))["CapacityReservation"]["CapacityReservationId"]
+
+
+RESERVATION = (
+    "CapacityReservationId OwnerId CapacityReservationArn AvailabilityZone AvailabilityZoneId InstanceType InstancePlatform Tenancy "
+    "TotalInstanceCount AvailableInstanceCount EbsOptimized EphemeralStorage State StartDate EndDateType InstanceMatchCriteria CreateDate Tags.Key"
+)
 REQUIREMENTS = {"VCpuCount": {"Min": 2}, "MemoryMiB": {"Min": 4096}}
 CHOSEN = "LaunchTemplateAndOverrides.LaunchTemplateSpecification.LaunchTemplateId LaunchTemplateAndOverrides.Overrides.InstanceType Lifecycle"
 
@@ -60,6 +81,15 @@ CALLS = {
         "SourceVersion": "1",
         "VersionDescription": "next",
         "LaunchTemplateData": {"KeyName": h.key_name},
+    },
+    "CancelCapacityReservation": lambda h: {"CapacityReservationId": new_reservation(h)},
+    "CreateCapacityReservation": lambda h: reservation(h, EndDateType="limited", EndDate="2099-01-01T00:00:00Z"),
+    "DescribeCapacityReservations": lambda h: {"CapacityReservationIds": [h.capacity_reservation]},
+    "GetCapacityReservationUsage": lambda h: {"CapacityReservationId": h.capacity_reservation},
+    "ModifyCapacityReservation": lambda h: {"CapacityReservationId": new_reservation(h), "InstanceCount": 2},
+    "ModifyInstanceCapacityReservationAttributes": lambda h: {
+        "InstanceId": h.new_stopped(),
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "none"},
     },
     "CreateFleet": fleet,
     "DeleteFleets": lambda h: {"FleetIds": [new_fleet(h)], "TerminateInstances": True},
@@ -83,6 +113,12 @@ CALLS = {
 READS = {
     "CreateLaunchTemplate": under("LaunchTemplate", TEMPLATE + " Tags.Key"),
     "CreateLaunchTemplateVersion": under("LaunchTemplateVersion", VERSION + " VersionDescription LaunchTemplateData.KeyName"),
+    "CancelCapacityReservation": "Return",
+    "CreateCapacityReservation": under("CapacityReservation", RESERVATION + " EndDate"),
+    "DescribeCapacityReservations": under("CapacityReservations", RESERVATION),
+    "GetCapacityReservationUsage": "CapacityReservationId InstanceType TotalInstanceCount AvailableInstanceCount State",
+    "ModifyCapacityReservation": "Return",
+    "ModifyInstanceCapacityReservationAttributes": "Return",
     "CreateFleet": "FleetId " + under("Instances", CHOSEN + " InstanceIds InstanceType AvailabilityZone AvailabilityZoneId SubnetId"),
     "DeleteFleets": under("SuccessfulFleetDeletions", "FleetId CurrentFleetState PreviousFleetState"),
     "DescribeFleetHistory": "FleetId StartTime LastEvaluatedTime " + under("HistoryRecords", "EventType Timestamp EventInformation.EventSubType"),
@@ -111,11 +147,11 @@ READS = {
     "ModifyLaunchTemplate": under("LaunchTemplate", TEMPLATE),
 }
 
-MADE = {"launch_template": new_template, "fleet": new_fleet}
+MADE = {"launch_template": new_template, "fleet": new_fleet, "capacity_reservation": new_reservation}
 
-NAMES = {"launch_template": ["LaunchTemplateId", "LaunchTemplateIds"], "fleet": ["FleetId", "FleetIds"]}
+NAMES = {"launch_template": ["LaunchTemplateId", "LaunchTemplateIds"], "fleet": ["FleetId", "FleetIds"], "capacity_reservation": ["CapacityReservationId", "CapacityReservationIds"]}
 
-TAGGED = ["launch_template", "fleet"]
+TAGGED = ["launch_template", "fleet", "capacity_reservation"]
 
 # All versions of all templates cannot be asked for; and no prices are kept.
 NOT_LISTS = {"DescribeLaunchTemplateVersions", "DescribeFleetHistory", "DescribeFleetInstances", "DescribeSpotPriceHistory"}
@@ -124,3 +160,4 @@ NOT_LISTS = {"DescribeLaunchTemplateVersions", "DescribeFleetHistory", "Describe
 def FILTERS(home):
     (theirs,) = home.ec2.describe_launch_templates(LaunchTemplateIds=[home.launch_template])["LaunchTemplates"]
     yield "DescribeLaunchTemplates", "launch-template-name", [theirs["LaunchTemplateName"]]
+    yield "DescribeCapacityReservations", "owner-id", [home.tenant.id]

@@ -6,10 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use awan_model::capacity::Preference;
 use awan_model::id::PlacementGroupId;
 use awan_model::instance::{Instance, Placement, Wish};
 use awan_model::placement_group::{PlacementGroup, Strategy};
-use awan_state::{Tenant, Tx};
+use awan_state::{Home, Tenant, Tx};
+
+use super::holds::Seeker;
+use super::no_capacity;
+use crate::error::{Code, Error, refuse};
 
 /// Source: "Placement strategies", EC2 User Guide: at most seven running instances a zone.
 pub const SPREAD_MAX: u64 = 7;
@@ -36,6 +41,11 @@ fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K, more: bo
 impl Guests {
     pub fn come(&mut self, place: &Placement) {
         self.change(place, true);
+    }
+
+    /// An account whose instances may come at any time, into room that is kept for them.
+    pub fn expect(&mut self, account: &str) {
+        count(&mut self.accounts, account.to_owned(), true);
     }
 
     pub fn leave(&mut self, place: &Placement) {
@@ -68,6 +78,8 @@ pub struct Rule {
     group: Option<Arc<PlacementGroup>>,
     pub partition: Option<u8>,
     dedicated: bool,
+    /// In which capacity reservations.
+    pub preference: Preference,
     /// The group's instances that have a place or a disk on a host, by zones.
     members: BTreeMap<String, u64>,
     /// The group's instances by zone and partition, whether they run or not.
@@ -90,8 +102,16 @@ impl Rule {
         but: Option<&Instance>,
     ) -> Self {
         let account = tx.home().account().to_owned();
-        let mut rule =
-            Self { account, group, partition, dedicated, members: BTreeMap::new(), partitions: BTreeMap::new() };
+        let preference = but.map(|i| i.options.capacity.clone()).unwrap_or_default();
+        let mut rule = Self {
+            account,
+            group,
+            partition,
+            dedicated,
+            preference,
+            members: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+        };
         let Some(id) = rule.group.as_ref().map(|g| g.id.clone()) else { return rule };
         for other in tx.list::<Instance>() {
             if other.options.group.as_ref() != Some(&id) || but.is_some_and(|i| i.id == other.id) {
@@ -107,6 +127,22 @@ impl Rule {
             }
         }
         rule
+    }
+
+    /// Who looks for the slot of a reservation.
+    pub fn seeker<'s>(&'s self, home: &'s Home, kind: &'s str, zone: Option<&'s str>) -> Seeker<'s> {
+        Seeker { home, kind, zone, preference: &self.preference, dedicated: self.dedicated }
+    }
+
+    /// Nothing fits.
+    pub fn full(&self, kind: &str, zone: &str) -> Error {
+        if let Preference::Target(id) = &self.preference {
+            let message = format!(
+                "The targeted capacity reservation '{id}' does not have enough available capacity for {kind} in {zone}."
+            );
+            return refuse(Code::ReservationCapacityExceeded, message);
+        }
+        no_capacity(kind, zone)
     }
 
     fn strategy(&self) -> Option<(&PlacementGroupId, Strategy)> {

@@ -22,7 +22,47 @@ const DATA: &[(&str, &str)] = &[
 const FLEET: (&str, &str) = ("FleetId", "<fleet>");
 const SINCE: (&str, &str) = ("StartTime", "2026-01-01T00:00:00Z|yesterday");
 
+const RESERVATION: (&str, &str) = ("CapacityReservationId", "<cr>");
+
 pub const RECIPES: &[Recipe] = &[
+    ("CancelCapacityReservation", &[RESERVATION], &[]),
+    (
+        "CreateCapacityReservation",
+        &[
+            ("InstanceType", "t3.nano|t3.micro|m5.large|x"),
+            ("InstancePlatform", "Linux/UNIX"),
+            ("AvailabilityZone", "us-east-1a|us-east-1c|x"),
+            ("InstanceCount", "1|2|1000|0"),
+        ],
+        &[
+            ("InstanceMatchCriteria", "open|targeted|x"),
+            ("EndDateType", "limited|unlimited"),
+            ("EndDate", "2099-01-01T00:00:00Z|2000-01-01T00:00:00Z"),
+            ("ClientToken", "x|y|z"),
+        ],
+    ),
+    (
+        "DescribeCapacityReservations",
+        &[],
+        &[("CapacityReservationId.1", "<cr>"), ("Filter.1.Name", "state|tag:a|colour"), FILTER_VALUE, PAGE],
+    ),
+    ("GetCapacityReservationUsage", &[RESERVATION], &[PAGE]),
+    (
+        "ModifyCapacityReservation",
+        &[RESERVATION],
+        &[("InstanceCount", "1|2|3|0"), ("InstanceMatchCriteria", "open|targeted"), ("EndDateType", "unlimited|x")],
+    ),
+    (
+        "ModifyInstanceCapacityReservationAttributes",
+        &[("InstanceId", "<i>")],
+        &[
+            (
+                "CapacityReservationSpecification.CapacityReservationPreference",
+                "open|none|capacity-reservations-only|x",
+            ),
+            ("CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId", "<cr>"),
+        ],
+    ),
     (
         "CreateFleet",
         &[
@@ -120,4 +160,25 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("DeleteFleets", &format!("FleetId.1={fleet}&TerminateInstances=true"));
     teller.ask("DeleteLaunchTemplateVersions", &format!("{name}&LaunchTemplateVersion.1=1"));
     teller.ask("DeleteLaunchTemplate", name);
+    reservation(teller);
+}
+
+fn reservation(teller: &mut dyn Teller) {
+    let ask = "InstanceType=t3.nano&InstancePlatform=Linux%2FUNIX&AvailabilityZone=us-east-1a&InstanceCount=1";
+    let made = teller.ask("CreateCapacityReservation", &format!("{ask}&InstanceMatchCriteria=targeted"));
+    let reservation = text(&made, "capacityReservationId");
+    let target = "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId";
+    let launch = format!("ImageId={IMAGE}&InstanceType=t3.nano&MinCount=1&MaxCount=1");
+    let made =
+        teller.ask("RunInstances", &format!("{launch}&Placement.AvailabilityZone=us-east-1a&{target}={reservation}"));
+    let instance = text(&made, "instanceId");
+    let named = format!("CapacityReservationId={reservation}");
+    teller.ask("GetCapacityReservationUsage", &named);
+    teller.ask("ModifyCapacityReservation", &format!("{named}&InstanceCount=1"));
+    teller.round();
+    teller.ask("StopInstances", &format!("InstanceId.1={instance}"));
+    teller.round();
+    let without = "CapacityReservationSpecification.CapacityReservationPreference=none";
+    teller.ask("ModifyInstanceCapacityReservationAttributes", &format!("InstanceId={instance}&{without}"));
+    teller.ask("CancelCapacityReservation", &named);
 }

@@ -14,13 +14,12 @@ use crate::error::{Result, invalid_value, refuse_if};
 pub struct Asked {
     pub credits: Option<ec2::CreditSpecificationRequest>,
     pub cpu: Option<ec2::CpuOptionsRequest>,
-    pub reservation: Option<ec2::CapacityReservationSpecification>,
     pub private_dns: Option<ec2::PrivateDnsNameOptionsRequest>,
     pub maintenance: Option<ec2::InstanceMaintenanceOptionsRequest>,
 }
 
 pub fn options(tx: &mut Tx<Tenant>, asked: Asked, kind: &InstanceType, placing: &Placing) -> Result<Options> {
-    let Asked { credits, cpu, reservation, private_dns, maintenance } = asked;
+    let Asked { credits, cpu, private_dns, maintenance } = asked;
     if let Some(asked) = cpu {
         must_be_whole(&asked, kind)?;
     }
@@ -31,7 +30,6 @@ pub fn options(tx: &mut Tx<Tenant>, asked: Asked, kind: &InstanceType, placing: 
     let mut options = Options {
         credits: credits::of_launch(tx, credits, kind)?,
         no_recovery: disabled(auto_recovery.as_deref(), "AutoRecovery")?.unwrap_or_default(),
-        no_reservation: reservation.map_or(Ok(false), no_reservation)?,
         ..Options::default()
     };
     placing.set(&mut options);
@@ -76,35 +74,6 @@ pub fn private_dns() -> ec2::PrivateDnsNameOptionsResponse {
         hostname_type: Some("ip-name".into()),
         enable_resource_name_dns_a_record: Some(false),
         enable_resource_name_dns_aaaa_record: Some(false),
-    }
-}
-
-/// There are no reservations, so "open" and "none" mean the same to a host.
-fn no_reservation(asked: ec2::CapacityReservationSpecification) -> Result<bool> {
-    let ec2::CapacityReservationSpecification { capacity_reservation_preference, capacity_reservation_target } = asked;
-    let name = "CapacityReservationSpecification";
-    refuse_if(capacity_reservation_target.is_some(), &format!("{name}.CapacityReservationTarget"))?;
-    match capacity_reservation_preference.as_deref() {
-        None | Some("open") => Ok(false),
-        Some("none") => Ok(true),
-        Some("capacity-reservations-only") => {
-            Err(crate::error::unsupported(&format!("{name}.CapacityReservationPreference capacity-reservations-only")))
-        }
-        Some(other) => {
-            let shown = other.chars().take(32).collect::<String>();
-            Err(invalid_value(shown.escape_debug(), "CapacityReservationPreference"))
-        }
-    }
-}
-
-pub fn reservation_preference(i: &Instance) -> &'static str {
-    if i.options.no_reservation { "none" } else { "open" }
-}
-
-pub fn reservation(i: &Instance) -> ec2::CapacityReservationSpecificationResponse {
-    ec2::CapacityReservationSpecificationResponse {
-        capacity_reservation_preference: Some(reservation_preference(i).into()),
-        ..Default::default()
     }
 }
 

@@ -10,6 +10,7 @@ use awan_wire::ec2;
 use super::view::{self, GroupNames, Interface, Seen};
 use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::interface::view::Mapped;
+use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -229,6 +230,14 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "architecture" => one(&i.architecture),
         "availability-zone" => one(&i.zone),
         "availability-zone-id" => one(&zone_id(&i.zone)),
+        "capacity-reservation-id" => some(seen.reservation.clone()),
+        "capacity-reservation-specification.capacity-reservation-preference" => {
+            some(preference::shown(&i.options.capacity).capacity_reservation_preference)
+        }
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id" => {
+            let target = preference::shown(&i.options.capacity).capacity_reservation_target;
+            some(target.and_then(|t| t.capacity_reservation_id))
+        }
         "client-token" => some(i.client_token.clone()),
         "current-instance-boot-mode" => one("legacy-bios"),
         "dns-name" => some(seen.public_dns.clone()),

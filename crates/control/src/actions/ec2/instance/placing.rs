@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use awan_model::capacity::Preference;
 use awan_model::installation::Installation;
 use awan_model::instance_type::InstanceType;
 use awan_model::options::Options;
@@ -20,17 +21,22 @@ pub struct Placing {
     pub group: Option<Arc<PlacementGroup>>,
     pub partition: Option<u8>,
     pub dedicated: bool,
+    /// In which capacity reservations.
+    pub capacity: Preference,
 }
 
 impl Placing {
     pub fn rule(&self, tx: &mut Tx<Tenant>) -> Rule {
-        Rule::new(tx, self.group.clone(), self.partition, self.dedicated, None)
+        let mut rule = Rule::new(tx, self.group.clone(), self.partition, self.dedicated, None);
+        rule.preference = self.capacity.clone();
+        rule
     }
 
     pub fn set(&self, options: &mut Options) {
         options.group = self.group.as_ref().map(|g| g.id.clone());
         options.partition = self.partition;
         options.dedicated = self.dedicated;
+        options.capacity = self.capacity.clone();
     }
 }
 
@@ -57,7 +63,7 @@ pub fn placing(tx: &mut Tx<Tenant>, placement: Option<ec2::Placement>, kind: &In
     let group = group(tx, there(group_name), there(group_id))?;
     let dedicated = tenancy.map_or(Ok(false), |t| dedicated(&t))?;
     let partition = partition_number.map(|n| partition(group.as_deref(), n)).transpose()?;
-    let placing = Placing { zone, group, partition, dedicated };
+    let placing = Placing { zone, group, partition, dedicated, capacity: Preference::default() };
     must_go_together(placing.group.as_deref(), placing.dedicated, kind)?;
     Ok(placing)
 }

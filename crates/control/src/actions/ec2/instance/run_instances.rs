@@ -21,6 +21,7 @@ use super::placing::{self, Placing};
 use super::view;
 use super::{choices, metadata};
 use crate::actions::ec2::image::devices::launchable;
+use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::identity;
@@ -143,7 +144,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         instance_market_options,
         credit_specification: credits,
         cpu_options: cpu,
-        capacity_reservation_specification: reservation,
+        capacity_reservation_specification,
         hibernation_options,
         license_specifications,
         metadata_options,
@@ -187,9 +188,10 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let image = tx.shared::<Image>(&image_id.ok_or_else(|| missing("ImageId"))?.parse()?)?;
     launchable(tx, &image)?;
     let kind = instance_kind(tx, instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
-    let placing = placing::placing(tx, placement, &kind)?;
+    let mut placing = placing::placing(tx, placement, &kind)?;
+    placing.capacity = preference::chosen(tx, capacity_reservation_specification)?;
     let zone = placing.zone.clone();
-    let chosen = choices::Asked { credits, cpu, reservation, private_dns, maintenance };
+    let chosen = choices::Asked { credits, cpu, private_dns, maintenance };
     let asked =
         launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
     let disks = disks::disks(tx, &image, block_device_mappings)?;
@@ -265,7 +267,7 @@ fn create(tx: &mut Tx<Tenant>, launch: &mut Launch, mut room: Room, least: u32, 
     let fits = room.fits(tx.home(), Some(zone), &launch.kind, launch.disks.size_gib(), &rule);
     let fitting = u32::try_from(fits).unwrap_or(most).min(most);
     if fitting < least {
-        return Err(crate::schedule::no_capacity(&launch.kind.id, zone));
+        return Err(rule.full(&launch.kind.id, zone));
     }
     let mut found = Vec::new();
     while found.len() < fitting as usize {

@@ -16,6 +16,7 @@ use awan_wire::ec2;
 use awan_wire::shape::Timestamp;
 
 use super::{choices, metadata, modify_instance_maintenance_options};
+use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
 use crate::{disks, identity, tagging};
@@ -34,6 +35,8 @@ pub struct Seen {
     /// The primary one first.
     pub interfaces: Vec<Interface>,
     pub tags: std::collections::BTreeMap<String, String>,
+    /// The capacity reservation that it runs in.
+    pub reservation: Option<String>,
 }
 
 pub struct Interface {
@@ -102,7 +105,9 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let public_ip = first.and_then(|mapped| mapped.public_ip);
     let public_dns = first.and_then(|mapped| mapped.public_dns.clone());
     let tags = tagging::of(tx, instance.id.as_str());
-    Seen { state, eni, volumes, public_ip, public_dns, interfaces, tags, report, instance }
+    let place = tx.find::<Placement>(&instance.id).filter(|_| on);
+    let reservation = place.and_then(|p| p.reservation.as_ref().map(ToString::to_string));
+    Seen { state, eni, volumes, public_ip, public_dns, interfaces, tags, reservation, report, instance }
 }
 
 /// The interfaces that an instance has, in the order of their device index.
@@ -172,6 +177,8 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
     ec2::Instance {
         architecture: Some(i.architecture.clone()),
         block_device_mappings: seen.volumes.iter().filter_map(|v| block_device(seen, v)).collect(),
+        capacity_reservation_id: seen.reservation.clone(),
+        capacity_reservation_specification: Some(preference::shown(&i.options.capacity)),
         client_token: i.client_token.clone(),
         ebs_optimized: Some(i.ebs_optimized),
         ena_support: Some(true),
@@ -195,7 +202,6 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         enclave_options: Some(ec2::EnclaveOptions { enabled: Some(false) }),
         hibernation_options: Some(ec2::HibernationOptions { configured: Some(false) }),
         maintenance_options: Some(modify_instance_maintenance_options::shown(&i.options)),
-        capacity_reservation_specification: Some(choices::reservation(i)),
         cpu_options: tx.public::<InstanceType>(&i.instance_type).map(|kind| choices::cpu(&kind)),
         private_dns_name_options: Some(choices::private_dns()),
         instance_id: Some(i.id.to_string()),

@@ -1,0 +1,54 @@
+//! What lapses with time: the room of capacity reservations that ended; and the records of these, and of fleets that were
+//! deleted, some time later.
+
+use awan_model::capacity::{CapacityHold, CapacityReservation};
+use awan_model::fleet::Fleet;
+use awan_model::token::ClientToken;
+use awan_state::{Millis, Record as _, System, Tx};
+
+use crate::network;
+use crate::token;
+
+const RESERVATIONS_VISIBLE_MS: Millis = super::VISIBLE_MS;
+/// Source: "EC2 Fleet request states", EC2 User Guide.
+const FLEETS_VISIBLE_MS: Millis = 48 * 60 * 60 * 1000;
+
+/// Whether there is anything to do.
+pub fn is_due(tx: &mut Tx<System>) -> bool {
+    let now = tx.now();
+    let ended = tx.all::<CapacityHold>().iter().any(|hold| hold.end.is_some_and(|end| end <= now));
+    ended
+        || tx.all::<CapacityReservation>().iter().any(|r| gone(r, now))
+        || tx.all::<Fleet>().iter().any(|f| over(f, now))
+}
+
+fn gone(reservation: &CapacityReservation, now: Millis) -> bool {
+    reservation.ended(now).is_some_and(|at| now >= at.saturating_add(RESERVATIONS_VISIBLE_MS))
+}
+
+fn over(fleet: &Fleet, now: Millis) -> bool {
+    fleet.deleted.is_some_and(|at| now >= at.saturating_add(FLEETS_VISIBLE_MS))
+}
+
+pub fn lapse(tx: &mut Tx<System>) {
+    let now = tx.now();
+    for hold in tx.all::<CapacityHold>().iter().filter(|hold| hold.end.is_some_and(|end| end <= now)) {
+        tx.remove(&hold.at());
+    }
+    for reservation in tx.all::<CapacityReservation>().iter().filter(|r| gone(r, now)) {
+        tx.act_for_tenant(&reservation.home, |tx| {
+            if let Some(token) = &reservation.token {
+                tx.remove::<ClientToken>(token);
+            }
+            network::remove::<CapacityReservation>(tx, &reservation.id);
+        });
+    }
+    for fleet in tx.all::<Fleet>().iter().filter(|f| over(f, now)) {
+        tx.act_for_tenant(&fleet.home, |tx| {
+            if let Some(text) = &fleet.client_token {
+                tx.remove::<ClientToken>(&token::id("CreateFleet", text));
+            }
+            network::remove::<Fleet>(tx, &fleet.id);
+        });
+    }
+}
