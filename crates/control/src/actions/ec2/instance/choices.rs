@@ -1,6 +1,5 @@
 //! What a launch chooses beside what is to run and where: credits, maintenance, what has one possible value only.
 
-use awan_model::instance::Instance;
 use awan_model::instance_type::InstanceType;
 use awan_model::options::Options;
 use awan_state::{Tenant, Tx};
@@ -9,7 +8,7 @@ use awan_wire::ec2;
 use super::credits;
 use super::modify_instance_maintenance_options::disabled;
 use super::placing::Placing;
-use crate::error::{Result, invalid_value, refuse_if};
+use crate::error::{Result, refuse_if};
 
 pub struct Asked {
     pub credits: Option<ec2::CreditSpecificationRequest>,

@@ -8,7 +8,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::view::{self, GroupNames, Interface, Seen};
-use super::{choices, metadata, modify_instance_maintenance_options};
+use super::{metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
@@ -223,6 +223,9 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
     if let Some(what) = name.strip_prefix("block-device-mapping.") {
         return seen.volumes.iter().filter_map(|v| block_device_value(seen, v, what)).collect();
     }
+    if name.starts_with("capacity-reservation-") {
+        return capacity_value(seen, name);
+    }
     if let Some(what) = name.strip_prefix("metadata-options.") {
         return metadata_value(seen, what);
     }
@@ -230,14 +233,6 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "architecture" => one(&i.architecture),
         "availability-zone" => one(&i.zone),
         "availability-zone-id" => one(&zone_id(&i.zone)),
-        "capacity-reservation-id" => some(seen.reservation.clone()),
-        "capacity-reservation-specification.capacity-reservation-preference" => {
-            some(preference::shown(&i.options.capacity).capacity_reservation_preference)
-        }
-        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id" => {
-            let target = preference::shown(&i.options.capacity).capacity_reservation_target;
-            some(target.and_then(|t| t.capacity_reservation_id))
-        }
         "client-token" => some(i.client_token.clone()),
         "current-instance-boot-mode" => one("legacy-bios"),
         "dns-name" => some(seen.public_dns.clone()),
@@ -291,12 +286,23 @@ fn block_device_value(seen: &Seen, volume: &Volume, what: &str) -> Option<String
     }
 }
 
+fn capacity_value(seen: &Seen, name: &str) -> Vec<String> {
+    let chosen = preference::shown(&seen.instance.options.capacity);
+    let value = match name {
+        "capacity-reservation-id" => seen.reservation.clone(),
+        "capacity-reservation-specification.capacity-reservation-preference" => chosen.capacity_reservation_preference,
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id" => {
+            chosen.capacity_reservation_target.and_then(|target| target.capacity_reservation_id)
+        }
+        // There are no groups of reservations.
+        _ => None,
+    };
+    value.into_iter().collect()
+}
+
 fn option_value(tx: &mut Tx<Tenant>, i: &Instance, name: &str) -> Vec<String> {
     let value = match name {
         "maintenance-options.auto-recovery" => modify_instance_maintenance_options::shown(&i.options).auto_recovery,
-        "capacity-reservation-specification.capacity-reservation-preference" => {
-            Some(choices::reservation_preference(i).to_owned())
-        }
         "private-dns-name-options.hostname-type" => Some("ip-name".to_owned()),
         "private-dns-name-options.enable-resource-name-dns-a-record"
         | "private-dns-name-options.enable-resource-name-dns-aaaa-record" => Some("false".to_owned()),
