@@ -14,6 +14,16 @@ pub mod ec2 {
         pub mod release_address;
         pub mod reset_address_attribute;
     }
+    pub mod capacity {
+        pub mod cancel_capacity_reservation;
+        pub mod create_capacity_reservation;
+        pub mod describe_capacity_reservations;
+        pub mod get_capacity_reservation_usage;
+        pub mod modify_capacity_reservation;
+        pub mod modify_instance_capacity_reservation_attributes;
+        pub mod preference;
+        pub mod shown;
+    }
     pub mod egress_only {
         pub mod create_egress_only_internet_gateway;
         pub mod delete_egress_only_internet_gateway;
@@ -410,8 +420,10 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AttachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::attach_volume::attach_volume(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
+    Action { name: "CancelCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::cancel_capacity_reservation::cancel_capacity_reservation(tx, q.read()?)?)))) },
     Action { name: "CopyImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::copy_image::copy_image(tx, q.read()?)?)))) },
     Action { name: "CopySnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::copy_snapshot::copy_snapshot(tx, q.read()?)?)))) },
+    Action { name: "CreateCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::create_capacity_reservation::create_capacity_reservation(tx, q.read()?)?)))) },
     Action { name: "CreateEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::create_egress_only_internet_gateway::create_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
     Action { name: "CreateFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::create_flow_logs::create_flow_logs(tx, q.read()?)?)))) },
@@ -459,6 +471,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeAddresses", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses::describe_addresses(tx, q.read()?)?)))) },
     Action { name: "DescribeAddressesAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses_attribute::describe_addresses_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
+    Action { name: "DescribeCapacityReservations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::describe_capacity_reservations::describe_capacity_reservations(tx, q.read()?)?)))) },
     Action { name: "DescribeEgressOnlyInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::describe_egress_only_internet_gateways::describe_egress_only_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
@@ -525,6 +538,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "EnableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::enable_serial_console_access::enable_serial_console_access(tx, q.read()?)?)))) },
     Action { name: "EnableSnapshotBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::enable_snapshot_block_public_access::enable_snapshot_block_public_access(tx, q.read()?)?)))) },
     Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "GetCapacityReservationUsage", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::get_capacity_reservation_usage::get_capacity_reservation_usage(tx, q.read()?)?)))) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
     Action { name: "GetDefaultCreditSpecification", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_default_credit_specification::get_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "GetEbsDefaultKmsKeyId", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_default_kms_key_id::get_ebs_default_kms_key_id(tx, q.read()?)?)))) },
@@ -542,10 +556,12 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "LockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::lock_snapshot::lock_snapshot(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
+    Action { name: "ModifyCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::modify_capacity_reservation::modify_capacity_reservation(tx, q.read()?)?)))) },
     Action { name: "ModifyDefaultCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_default_credit_specification::modify_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "ModifyEbsDefaultKmsKeyId", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::modify_ebs_default_kms_key_id::modify_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "ModifyImageAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::image::modify_image_attribute::modify_image_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::modify_instance_attribute::modify_instance_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ModifyInstanceCapacityReservationAttributes", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::modify_instance_capacity_reservation_attributes::modify_instance_capacity_reservation_attributes(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceCreditSpecification", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_credit_specification::modify_instance_credit_specification(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMaintenanceOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_maintenance_options::modify_instance_maintenance_options(tx, q.read()?)?)))) },
     Action { name: "ModifyInstanceMetadataDefaults", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::modify_instance_metadata_defaults::modify_instance_metadata_defaults(tx, q.read()?)?)))) },
