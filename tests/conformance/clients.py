@@ -15,7 +15,8 @@ from awan import CONFIG, ROOT, tiny, until
 ABSENT = "0123456789abcdef0"
 TABLE = (ROOT / "crates/control/src/actions.rs").read_text()
 ACTIONS = [(service.lower(), name) for name, service in re.findall(r'Action \{ name: "(\w+)", service: Service::(\w+)', TABLE)]
-OURS = sorted(name for service, name in ACTIONS if service == "ec2")
+ELSEWHERE = set().union(*(area.ELSEWHERE for area in AREAS))
+OURS = sorted(name for service, name in ACTIONS if service == "ec2" and name not in ELSEWHERE)
 QUICK = {"Delay": 0.1, "MaxAttempts": 100}
 
 

@@ -23,6 +23,23 @@ def rules(tenant, id, egress=False):
     return [r for r in found["SecurityGroupRules"] if r["IsEgress"] is egress]
 
 
+def test_a_default_vpc_that_was_deleted_is_made_again(tenant):
+    (vpc,) = tenant.ec2.describe_vpcs()["Vpcs"]
+    for subnet in tenant.ec2.describe_subnets()["Subnets"]:
+        tenant.ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    (gateway,) = tenant.ec2.describe_internet_gateways()["InternetGateways"]
+    tenant.ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=vpc["VpcId"])
+    with refused("DefaultVpcAlreadyExists"):
+        tenant.ec2.create_default_vpc()
+    tenant.ec2.delete_vpc(VpcId=vpc["VpcId"])
+    with refused("DryRunOperation", 412):
+        tenant.ec2.create_default_vpc(DryRun=True)
+    made = tenant.ec2.create_default_vpc()["Vpc"]
+    assert made["IsDefault"] and made["CidrBlock"] == "172.31.0.0/16" and made["State"] == "available"
+    assert len(tenant.ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [made["VpcId"]]}])["Subnets"]) == 3
+    tenant.launch()
+
+
 def test_a_new_account_is_furnished_as_in_ec2(tenant):
     (vpc,) = tenant.ec2.describe_vpcs()["Vpcs"]
     assert vpc["IsDefault"] and vpc["CidrBlock"] == "172.31.0.0/16"

@@ -24,6 +24,12 @@ pub mod ec2 {
         pub mod preference;
         pub mod shown;
     }
+    pub mod dhcp_options {
+        pub mod associate_dhcp_options;
+        pub mod create_dhcp_options;
+        pub mod delete_dhcp_options;
+        pub mod describe_dhcp_options;
+    }
     pub mod egress_only {
         pub mod create_egress_only_internet_gateway;
         pub mod delete_egress_only_internet_gateway;
@@ -159,6 +165,21 @@ pub mod ec2 {
         pub mod format;
         pub mod import_key_pair;
     }
+    pub mod nat_gateway {
+        pub mod create_nat_gateway;
+        pub mod delete_nat_gateway;
+        pub mod describe_nat_gateways;
+    }
+    pub mod network_acl {
+        pub mod create_network_acl;
+        pub mod create_network_acl_entry;
+        pub mod delete_network_acl;
+        pub mod delete_network_acl_entry;
+        pub mod describe_network_acls;
+        pub mod entries;
+        pub mod replace_network_acl_association;
+        pub mod replace_network_acl_entry;
+    }
     pub mod peering {
         pub mod accept_vpc_peering_connection;
         pub mod create_vpc_peering_connection;
@@ -271,6 +292,9 @@ pub mod ec2 {
         pub mod view;
     }
     pub mod vpc {
+        pub mod associate_vpc_cidr_block;
+        pub mod create_default_subnet;
+        pub mod create_default_vpc;
         pub mod create_subnet;
         pub mod create_vpc;
         pub mod delete_subnet;
@@ -278,8 +302,10 @@ pub mod ec2 {
         pub mod describe_subnets;
         pub mod describe_vpc_attribute;
         pub mod describe_vpcs;
+        pub mod disassociate_vpc_cidr_block;
         pub mod modify_subnet_attribute;
         pub mod modify_vpc_attribute;
+        pub mod modify_vpc_tenancy;
     }
 }
 
@@ -413,8 +439,10 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
     Action { name: "AssignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_private_ip_addresses::assign_private_ip_addresses(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
+    Action { name: "AssociateDhcpOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::dhcp_options::associate_dhcp_options::associate_dhcp_options(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AssociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::associate_iam_instance_profile::associate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
+    Action { name: "AssociateVpcCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::associate_vpc_cidr_block::associate_vpc_cidr_block(tx, q.read()?)?)))) },
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
     Action { name: "AttachVolume", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::attach_volume::attach_volume(tx, q.read()?)?)))) },
@@ -424,6 +452,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CopyImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::copy_image::copy_image(tx, q.read()?)?)))) },
     Action { name: "CopySnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::copy_snapshot::copy_snapshot(tx, q.read()?)?)))) },
     Action { name: "CreateCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::create_capacity_reservation::create_capacity_reservation(tx, q.read()?)?)))) },
+    Action { name: "CreateDefaultSubnet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_default_subnet::create_default_subnet(tx, q.read()?)?)))) },
+    Action { name: "CreateDefaultVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_default_vpc::create_default_vpc(tx, q.read()?)?)))) },
+    Action { name: "CreateDhcpOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::dhcp_options::create_dhcp_options::create_dhcp_options(tx, q.read()?)?)))) },
     Action { name: "CreateEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::create_egress_only_internet_gateway::create_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "CreateFleet", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::create_fleet::create_fleet(tx, q.read()?)?)))) },
     Action { name: "CreateFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::create_flow_logs::create_flow_logs(tx, q.read()?)?)))) },
@@ -433,6 +464,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template::create_launch_template(tx, q.read()?)?)))) },
     Action { name: "CreateLaunchTemplateVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::create_launch_template_version::create_launch_template_version(tx, q.read()?)?)))) },
     Action { name: "CreateManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::create_managed_prefix_list::create_managed_prefix_list(tx, q.read()?)?)))) },
+    Action { name: "CreateNatGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::nat_gateway::create_nat_gateway::create_nat_gateway(tx, q.read()?)?)))) },
+    Action { name: "CreateNetworkAcl", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::network_acl::create_network_acl::create_network_acl(tx, q.read()?)?)))) },
+    Action { name: "CreateNetworkAclEntry", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::network_acl::create_network_acl_entry::create_network_acl_entry(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CreateNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::create_network_interface::create_network_interface(tx, q.read()?)?)))) },
     Action { name: "CreatePlacementGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::create_placement_group::create_placement_group(tx, q.read()?)?)))) },
     Action { name: "CreateRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::create_route::create_route(tx, q.read()?)?)))) },
@@ -446,6 +480,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "CreateVpc", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::create_vpc::create_vpc(tx, q.read()?)?)))) },
     Action { name: "CreateVpcEndpoint", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::create_vpc_endpoint::create_vpc_endpoint(tx, q.read()?)?)))) },
     Action { name: "CreateVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::create_vpc_peering_connection::create_vpc_peering_connection(tx, q.read()?)?)))) },
+    Action { name: "DeleteDhcpOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::dhcp_options::delete_dhcp_options::delete_dhcp_options(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteEgressOnlyInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::delete_egress_only_internet_gateway::delete_egress_only_internet_gateway(tx, q.read()?)?)))) },
     Action { name: "DeleteFleets", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::delete_fleets::delete_fleets(tx, q.read()?)?)))) },
     Action { name: "DeleteFlowLogs", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::flow_log::delete_flow_logs::delete_flow_logs(tx, q.read()?)?)))) },
@@ -454,6 +489,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DeleteLaunchTemplate", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template::delete_launch_template(tx, q.read()?)?)))) },
     Action { name: "DeleteLaunchTemplateVersions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::delete_launch_template_versions::delete_launch_template_versions(tx, q.read()?)?)))) },
     Action { name: "DeleteManagedPrefixList", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::delete_managed_prefix_list::delete_managed_prefix_list(tx, q.read()?)?)))) },
+    Action { name: "DeleteNatGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::nat_gateway::delete_nat_gateway::delete_nat_gateway(tx, q.read()?)?)))) },
+    Action { name: "DeleteNetworkAcl", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::network_acl::delete_network_acl::delete_network_acl(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteNetworkAclEntry", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::network_acl::delete_network_acl_entry::delete_network_acl_entry(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::delete_network_interface::delete_network_interface(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeletePlacementGroup", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::placement::delete_placement_group::delete_placement_group(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DeleteRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::delete_route::delete_route(tx, q.read()?)?; Ok(None) }) },
@@ -472,6 +510,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeAddressesAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::describe_addresses_attribute::describe_addresses_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeAvailabilityZones", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::region::describe_availability_zones::describe_availability_zones(tx, q.read()?)?)))) },
     Action { name: "DescribeCapacityReservations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::describe_capacity_reservations::describe_capacity_reservations(tx, q.read()?)?)))) },
+    Action { name: "DescribeDhcpOptions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::dhcp_options::describe_dhcp_options::describe_dhcp_options(tx, q.read()?)?)))) },
     Action { name: "DescribeEgressOnlyInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::describe_egress_only_internet_gateways::describe_egress_only_internet_gateways(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
@@ -493,6 +532,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeLaunchTemplates", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::describe_launch_templates::describe_launch_templates(tx, q.read()?)?)))) },
     Action { name: "DescribeLockedSnapshots", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::describe_locked_snapshots::describe_locked_snapshots(tx, q.read()?)?)))) },
     Action { name: "DescribeManagedPrefixLists", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::describe_managed_prefix_lists::describe_managed_prefix_lists(tx, q.read()?)?)))) },
+    Action { name: "DescribeNatGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::nat_gateway::describe_nat_gateways::describe_nat_gateways(tx, q.read()?)?)))) },
+    Action { name: "DescribeNetworkAcls", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::network_acl::describe_network_acls::describe_network_acls(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interface_attribute::describe_network_interface_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeNetworkInterfaces", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::describe_network_interfaces::describe_network_interfaces(tx, q.read()?)?)))) },
     Action { name: "DescribePlacementGroups", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::placement::describe_placement_groups::describe_placement_groups(tx, q.read()?)?)))) },
@@ -530,6 +571,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::disassociate_iam_instance_profile::disassociate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DisassociateVpcCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::disassociate_vpc_cidr_block::disassociate_vpc_cidr_block(tx, q.read()?)?)))) },
     Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "EnableImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image::enable_image(tx, q.read()?)?)))) },
     Action { name: "EnableImageBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image_block_public_access::enable_image_block_public_access(tx, q.read()?)?)))) },
@@ -578,12 +620,15 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ModifyVpcAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::vpc::modify_vpc_attribute::modify_vpc_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ModifyVpcEndpoint", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::endpoint::modify_vpc_endpoint::modify_vpc_endpoint(tx, q.read()?)?)))) },
     Action { name: "ModifyVpcPeeringConnectionOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::modify_vpc_peering_connection_options::modify_vpc_peering_connection_options(tx, q.read()?)?)))) },
+    Action { name: "ModifyVpcTenancy", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::modify_vpc_tenancy::modify_vpc_tenancy(tx, q.read()?)?)))) },
     Action { name: "MonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::monitor_instances::monitor_instances(tx, q.read()?)?)))) },
     Action { name: "RebootInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reboot_instances::reboot_instances(tx, q.read()?)?; Ok(None) }) },
     Action { name: "RegisterImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::register_image::register_image(tx, q.read()?)?)))) },
     Action { name: "RejectVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::reject_vpc_peering_connection::reject_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "ReleaseAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::release_address::release_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceIamInstanceProfileAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::replace_iam_instance_profile_association::replace_iam_instance_profile_association(tx, q.read()?)?)))) },
+    Action { name: "ReplaceNetworkAclAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::network_acl::replace_network_acl_association::replace_network_acl_association(tx, q.read()?)?)))) },
+    Action { name: "ReplaceNetworkAclEntry", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::network_acl::replace_network_acl_entry::replace_network_acl_entry(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRoute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::replace_route::replace_route(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ReplaceRouteTableAssociation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::replace_route_table_association::replace_route_table_association(tx, q.read()?)?)))) },
     Action { name: "ResetAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::reset_address_attribute::reset_address_attribute(tx, q.read()?)?)))) },

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use awan_model::address::{Address, BY_PUBLIC_IP};
 use awan_model::capacity::{CapacityHold, CapacityReservation};
+use awan_model::dhcp_options::DhcpOptions;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::HostRecord;
@@ -16,6 +17,8 @@ use awan_model::id::{HostId, InstanceId, SubnetId, VpcId};
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind};
+use awan_model::nat::NatGateway;
+use awan_model::network_acl::NetworkAcl;
 use awan_model::plan::HostPlan;
 use awan_model::prefix_list::PrefixList;
 use awan_model::profile::ProfileAssociation;
@@ -420,7 +423,7 @@ fn networks(tx: &mut Tx<System>, out: &mut Vec<String>) {
     inside.extend(groups.iter().map(|g| (g.id.to_string(), g.home.clone(), g.vpc.clone())));
     let gateways = tx.all::<InternetGateway>();
     let attached = gateways.iter().filter_map(|g| Some((g.id.to_string(), g.home.clone(), g.vpc.clone()?)));
-    let (mut doors, mut mains) = (BTreeSet::new(), BTreeSet::new());
+    let (mut doors, mut mains, mut guarded) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (id, home, vpc) in attached {
         if !doors.insert(vpc.clone()) {
             out.push(format!("{vpc}: has {id} and another internet gateway"));
@@ -435,6 +438,29 @@ fn networks(tx: &mut Tx<System>, out: &mut Vec<String>) {
         let served = |a: &&Association| subnets.get(&a.subnet).is_none_or(|s| s.vpc != table.vpc);
         for association in table.associations.iter().filter(served) {
             out.push(format!("{}: serves {}, which is not in its VPC", table.id, association.subnet));
+        }
+    }
+    for gateway in tx.all::<NatGateway>() {
+        let eni = tx.find_in::<NetworkInterface>(&gateway.home, &gateway.interface);
+        let own = eni.is_some_and(|eni| eni.gateway.as_ref() == Some(&gateway.id));
+        if own == gateway.deleted.is_some() {
+            out.push(format!("{}: is {}, and its interface is not so", gateway.id, gateway.state()));
+        }
+    }
+    for acl in tx.all::<NetworkAcl>() {
+        inside.push((acl.id.to_string(), acl.home.clone(), acl.vpc.clone()));
+        for association in &acl.associations {
+            if subnets.get(&association.subnet).is_none_or(|s| s.vpc != acl.vpc) {
+                out.push(format!("{}: serves {}, which is not in its VPC", acl.id, association.subnet));
+            } else if !guarded.insert(association.subnet.clone()) {
+                out.push(format!("{}: has two network ACLs", association.subnet));
+            }
+        }
+    }
+    out.extend(subnets.keys().filter(|id| !guarded.contains(*id)).map(|id| format!("{id}: has no network ACL")));
+    for vpc in vpcs.values() {
+        if let Some(id) = vpc.dhcp_options.as_ref().filter(|id| tx.find_in::<DhcpOptions>(&vpc.home, id).is_none()) {
+            out.push(format!("{}: has the options {id}, which are not there", vpc.id));
         }
     }
     for eni in tx.all::<NetworkInterface>() {
@@ -481,6 +507,6 @@ mod tests {
         cloud.runtime.block_on(broken).expect("breaks");
         let wrong = cloud.control.db.read(System, always);
         let of = |prefix: &str| wrong.iter().filter(|w| w.starts_with(prefix) && w.ends_with("is not there")).count();
-        assert_eq!(["subnet-", "sg-", "igw-", "rtb-"].map(of), [3, 1, 1, 1], "{wrong:?}");
+        assert_eq!(["subnet-", "sg-", "igw-", "rtb-", "acl-"].map(of), [3, 1, 1, 1, 1], "{wrong:?}");
     }
 }

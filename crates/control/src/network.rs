@@ -6,7 +6,7 @@ use std::sync::Arc;
 use awan_model::address::Address;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
-use awan_model::id::{DhcpOptionsId, GroupId, InternetGatewayId, RouteTableId, RuleId, SubnetId, VpcId};
+use awan_model::id::{GroupId, InternetGatewayId, RouteTableId, RuleId, SubnetId, VpcId};
 use awan_model::interface::NetworkInterface;
 use awan_model::route::{Destination, Route, RouteTable, Target};
 use awan_model::subnet::Subnet;
@@ -19,32 +19,35 @@ use ipnet::Ipv4Net;
 use crate::actions::ec2::endpoint::endpoints::leave_table;
 use crate::actions::ec2::flow_log::delete_flow_logs::remove_of;
 use crate::actions::ec2::interface::create_network_interface;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result, refuse};
 use crate::token;
 
+mod edge;
+
+pub use edge::{acl, add_subnet, complete, leave_acl, remove_acl, serve};
+
 /// Source: "Default VPCs", Amazon VPC documentation: 172.31.0.0/16 with a /20 in each zone.
-pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<()> {
+pub fn default_vpc(tx: &mut Tx<Tenant>, zones: &[String]) -> Result<Vpc> {
     let cidr = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16).map_err(Error::fault)?;
     let gateway = InternetGatewayId::made(tx.new_id(InternetGatewayId::PREFIX));
     let routes = vec![Route {
         destination: Destination::Ipv4(Ipv4Net::default()),
         target: Target::InternetGateway(gateway.clone()),
     }];
-    let vpc = vpc(tx, cidr, true, routes);
+    let vpc = vpc(tx, cidr, true, Tenancy::Shared, routes);
     let (home, created) = (tx.home().clone(), tx.now());
     tx.put(InternetGateway { home, id: gateway, vpc: Some(vpc.id.clone()), created });
-    default_subnets(tx, &vpc, zones)
+    default_subnets(tx, &vpc, zones)?;
+    Ok(vpc)
 }
 
 /// A VPC with what each has: a main route table and a default group. The default one also gives its guests public names.
-pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, routes: Vec<Route>) -> Vpc {
+pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, tenancy: Tenancy, routes: Vec<Route>) -> Vpc {
     let (home, created) = (tx.home().clone(), tx.now());
     let id = VpcId::made(tx.new_id(VpcId::PREFIX));
-    // All VPCs of a region share its default options.
-    let dhcp_options = tx.list::<Vpc>().first().map(|other| other.dhcp_options.clone());
-    let dhcp_options = dhcp_options.unwrap_or_else(|| DhcpOptionsId::made(tx.new_id(DhcpOptionsId::PREFIX)));
+    let dhcp_options = Some(edge::default_options(tx));
     let (dns_support, dns_hostnames) = (true, is_default);
-    let (secondary, tenancy) = (Vec::new(), Tenancy::Shared);
+    let secondary = Vec::new();
     let vpc = Vpc {
         home,
         id: id.clone(),
@@ -61,6 +64,7 @@ pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, routes: Vec<Rou
     let table = route_table(tx, &id);
     tx.put(RouteTable { main: true, routes, ..table });
     default_group(tx, &id);
+    edge::default_acl(tx, &id);
     vpc
 }
 
@@ -80,20 +84,26 @@ pub fn route_table(tx: &mut Tx<Tenant>, vpc: &VpcId) -> RouteTable {
 
 /// One in each of these zones that has none: the operator may add zones later.
 pub fn default_subnets(tx: &mut Tx<Tenant>, vpc: &Vpc, zones: &[String]) -> Result<()> {
-    let (home, created) = (tx.home().clone(), tx.now());
     for zone in zones {
         let there = tx.list::<Subnet>();
-        let mine = || there.iter().filter(|s| s.vpc == vpc.id);
-        if mine().any(|s| s.zone == *zone && s.default_for_zone) {
-            continue;
+        if !there.iter().any(|s| s.vpc == vpc.id && s.zone == *zone && s.default_for_zone) {
+            default_subnet(tx, vpc, zone)?;
         }
-        let free = |cidr: &Ipv4Net| !mine().any(|s| overlap(&s.cidr, cidr));
-        let Some(cidr) = vpc.cidr.subnets(20).map_err(Error::fault)?.find(free) else { continue };
-        let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
-        let (home, vpc, zone) = (home.clone(), vpc.id.clone(), zone.clone());
-        tx.put(Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created });
     }
     Ok(())
+}
+
+/// A /20 of the VPC's range, where one is free.
+pub fn default_subnet(tx: &mut Tx<Tenant>, vpc: &Vpc, zone: &str) -> Result<Option<Subnet>> {
+    let (home, created) = (tx.home().clone(), tx.now());
+    let there = tx.list::<Subnet>();
+    let free = |cidr: &Ipv4Net| !there.iter().any(|s| s.vpc == vpc.id && overlap(&s.cidr, cidr));
+    let Some(cidr) = vpc.cidr.subnets(20).map_err(Error::fault)?.find(free) else { return Ok(None) };
+    let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
+    let (vpc, zone) = (vpc.id.clone(), zone.to_owned());
+    let subnet = Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created };
+    add_subnet(tx, subnet.clone());
+    Ok(Some(subnet))
 }
 
 /// Of two networks that share an address, one contains the other.
@@ -155,6 +165,14 @@ fn free_elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface, ip: Ipv4Addr) {
     if let Some(address) = held.and_then(|id| tx.find::<Address>(&id.parse().ok()?)) {
         tx.put(Address { association: None, ..(*address).clone() });
     }
+}
+
+/// Refuses to change an interface that a NAT gateway lives on.
+pub fn must_be_free_of_gateway(eni: &NetworkInterface) -> Result<()> {
+    let Some(gateway) = &eni.gateway else { return Ok(()) };
+    let message =
+        format!("You do not have permission to change '{}': it belongs to the NAT gateway {gateway}.", eni.id);
+    Err(refuse(Code::OperationNotPermitted, message))
 }
 
 /// The gateway that is attached to a VPC.

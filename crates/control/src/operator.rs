@@ -147,10 +147,11 @@ fn default_networks(
         zones.retain(|zone| old.as_ref().is_none_or(|old| !old.contains(zone)));
         let vpcs = tx.all_in::<Vpc>(&home);
         if vpcs.is_empty() && old.is_none() {
-            tx.act_for_tenant(&home, |tx| network::default_vpc(tx, &zones))?;
+            tx.act_for_tenant(&home, |tx| network::default_vpc(tx, &zones)).map(drop)?;
         } else if let Some(vpc) = vpcs.iter().find(|v| v.is_default) {
             tx.act_for_tenant(&home, |tx| network::default_subnets(tx, vpc, &zones))?;
         }
+        tx.act_for_tenant(&home, network::complete);
     }
     Ok(())
 }
@@ -289,12 +290,15 @@ fn erase_identities(tx: &mut Tx<Operator>, home: &Home) {
 
 /// Removes every record of a home. Its instances are over.
 fn erase(tx: &mut Tx<Operator>, home: &Home) {
+    use awan_model::dhcp_options::DhcpOptions;
     use awan_model::egress_only::EgressOnlyGateway;
     use awan_model::endpoint::Endpoint;
     use awan_model::flow_log::FlowLog;
     use awan_model::instance::Placement;
     use awan_model::interface::NetworkInterface;
     use awan_model::key_pair::KeyPair;
+    use awan_model::nat::NatGateway;
+    use awan_model::network_acl::NetworkAcl;
     use awan_model::options::AccountOptions;
     use awan_model::parameter::Parameter;
     use awan_model::peering::{Peering, PeeringAnswer};
@@ -338,6 +342,9 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             FlowLog,
             Peering,
             PeeringAnswer,
+            NetworkAcl,
+            NatGateway,
+            DhcpOptions,
             Subnet,
             Vpc,
             KeyPair,

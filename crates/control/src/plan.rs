@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::address::Address;
+use awan_model::dhcp_options::DhcpOptions;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, Rule, SecurityGroup};
 use awan_model::host::HostRecord;
@@ -14,8 +15,8 @@ use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, Wish};
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
-    DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan, SecondaryPlan,
-    SubnetPlan, VmPlan, VolumePlan, VpcPlan,
+    DhcpPlan, DiskPlan, GroupPlan, HostPlan, InterfacePlan, Member, Metadata, NetworkPlan, PROTOCOL, RulePlan,
+    SecondaryPlan, SubnetPlan, VmPlan, VolumePlan, VpcPlan,
 };
 use awan_model::prefix_list::PrefixList;
 use awan_model::route::{Destination, RouteTable, Target};
@@ -179,6 +180,7 @@ fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {
 /// What all hosts of a VPC share.
 struct Network {
     vpc: Arc<Vpc>,
+    dhcp: DhcpPlan,
     subnets: Vec<SubnetPlan>,
     groups: HashMap<GroupId, Arc<SecurityGroup>>,
     members: Vec<Member>,
@@ -190,6 +192,8 @@ impl Network {
     fn read(tx: &mut Tx<System>, home: &Home, id: &VpcId) -> Option<Self> {
         let vpc = tx.find_in::<Vpc>(home, id)?;
         let lists = tx.all_in::<PrefixList>(home).into_iter().map(|list| (list.id.clone(), list)).collect();
+        let options = vpc.dhcp_options.as_ref().and_then(|id| tx.find_in::<DhcpOptions>(home, id));
+        let dhcp = options.map(|options| options.plan()).unwrap_or_default();
         let elastic = elastic(tx, home);
         let groups = tx.all_in::<SecurityGroup>(home).into_iter().filter(|g| g.vpc == *id).map(|g| (g.id.clone(), g));
         let groups = groups.collect();
@@ -207,7 +211,7 @@ impl Network {
                 members.push(Member { private_ip, groups: eni.groups.clone(), public_ip });
             }
         }
-        Some(Self { vpc, subnets, groups, members, elastic, lists })
+        Some(Self { vpc, dhcp, subnets, groups, members, elastic, lists })
     }
 
     fn on_host(&self, placed: &[Placed]) -> VpcPlan {
@@ -220,6 +224,7 @@ impl Network {
             region: self.vpc.home.region().to_owned(),
             dns_support: self.vpc.dns_support,
             dns_hostnames: self.vpc.dns_hostnames,
+            dhcp: self.dhcp.clone(),
             subnets: self.subnets.clone(),
             groups: self.groups_of(&interfaces),
             interfaces,

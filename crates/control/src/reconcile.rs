@@ -5,6 +5,7 @@
 
 mod disks;
 mod expire;
+mod gateway;
 mod lapse;
 mod release;
 mod settle;
@@ -14,6 +15,7 @@ use awan_model::instance::{Instance, Phase, VmReport};
 use awan_state::{Millis, Ref, System, Tx};
 
 pub use expire::VISIBLE_MS;
+pub use gateway::gateways;
 pub use lapse::{is_due, lapse};
 
 use crate::error::Result;

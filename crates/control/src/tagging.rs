@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use awan_model::address::Address;
 use awan_model::capacity::CapacityReservation;
+use awan_model::dhcp_options::DhcpOptions;
 use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::endpoint::Endpoint;
 use awan_model::fleet::Fleet;
@@ -15,6 +16,8 @@ use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::key_pair::KeyPair;
 use awan_model::launch_template::LaunchTemplate;
+use awan_model::nat::NatGateway;
+use awan_model::network_acl::NetworkAcl;
 use awan_model::placement_group::PlacementGroup;
 use awan_model::prefix_list::PrefixList;
 use awan_model::route::RouteTable;
@@ -59,6 +62,9 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("eigw-", "egress-only-internet-gateway"),
         ("fl-", "vpc-flow-log"),
         ("cr-", "capacity-reservation"),
+        ("acl-", "network-acl"),
+        ("dopt-", "dhcp-options"),
+        ("nat-", "natgateway"),
     ];
     kinds.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| *kind)
 }
@@ -85,6 +91,9 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("internet-gateway") => there::<InternetGateway>(tx, id),
         Some("route-table") => there::<RouteTable>(tx, id),
         Some("key-pair") => there::<KeyPair>(tx, id),
+        Some("network-acl") => there::<NetworkAcl>(tx, id),
+        Some("dhcp-options") => there::<DhcpOptions>(tx, id),
+        Some("natgateway") => there::<NatGateway>(tx, id),
         Some("placement-group") => there::<PlacementGroup>(tx, id),
         Some("elastic-ip") => there::<Address>(tx, id),
         Some("prefix-list") => there::<PrefixList>(tx, id),
@@ -212,6 +221,9 @@ fn kind_known(kind: &str) -> Option<()> {
         "route-table",
         "key-pair",
         "elastic-ip",
+        "network-acl",
+        "dhcp-options",
+        "natgateway",
         "prefix-list",
         "launch-template",
         "placement-group",

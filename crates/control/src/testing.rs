@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awan_model::account::root_arn;
-use awan_model::host::Capacity;
+use awan_model::host::{Capacity, HostRecord};
 use awan_model::id::{HostId, InstanceId, VolumeId};
 use awan_model::image::Boot;
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, Phase, Placement, VmReport, state};
-use awan_model::plan::PROTOCOL;
+use awan_model::plan::{PROTOCOL, VmPlan};
 use awan_model::report::{Report, VmSeen};
 use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
@@ -142,20 +142,20 @@ impl Cloud {
         self.runtime.block_on(crate::hosts::claim(&self.control.db, &host, identity)).expect("claims")
     }
 
-    /// Lets the host do all that its plan says and the control plane all that follows.
+    /// Lets all hosts do what their plans say and the control plane all that follows.
     pub fn settle(&mut self) {
         for _ in 0..3 {
             let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
             let planned = plans.values().flat_map(|p| &p.volumes);
             let sizes: HashMap<_, _> = planned.map(|v| (v.id.clone(), v.size_gib)).collect();
-            let vms = plans.into_values().flat_map(|p| p.vms).map(|vm| {
+            let seen = |vm: VmPlan| {
                 let on = vm.wish == awan_model::instance::Wish::On;
                 let phase = if on { Phase::Running } else { Phase::Exited };
                 let exit = (!on).then_some(Exit::Asked);
                 let metadata = vm.metadata.options.changes;
                 let size = |id: &VolumeId| sizes.get(id).copied().unwrap_or_default();
-                let seen = |id: &VolumeId| DiskSeen { volume: id.clone(), size_gib: size(id), attached: true };
-                let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|disk| seen(&disk.volume)).collect();
+                let disk = |id: &VolumeId| DiskSeen { volume: id.clone(), size_gib: size(id), attached: true };
+                let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|d| disk(&d.volume)).collect();
                 let (run, reboots, disk_changes) = (vm.run, vm.reboots, vm.disk_changes);
                 let free_ports = 5_u32.saturating_sub(u32::try_from(disks.len()).unwrap_or_default());
                 VmSeen {
@@ -171,9 +171,12 @@ impl Cloud {
                     disk_changes,
                     free_ports,
                 }
-            });
-            let vms = vms.collect();
-            self.report(vms);
+            };
+            let hosts = self.control.db.read(System, awan_state::Tx::all::<HostRecord>);
+            for (id, plan) in plans {
+                let Some(host) = hosts.iter().find(|host| host.id == id) else { continue };
+                self.report_of(id.as_str(), &host.zone, host.capacity, plan.vms.into_iter().map(seen).collect());
+            }
             turn::turn(&self.control, None).expect("a turn");
         }
     }

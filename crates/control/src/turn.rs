@@ -93,6 +93,9 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
         Some(keys) => keys.iter().filter_map(|key| instance_of(key)).collect(),
         None => every_instance(&control.db),
     };
+    if keys.is_none() {
+        log("expiring", reconcile::gateways(&control.db));
+    }
     let reconciled = reconcile_all(&control.db, &instances);
     if control.db.read(System, reconcile::is_due) {
         let lapse = |tx: &mut awan_state::Tx<System>| {

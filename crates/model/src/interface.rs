@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttachmentId, GroupId, InstanceId, InterfaceId, SubnetId, VpcId};
+use crate::id::{AttachmentId, GroupId, InstanceId, InterfaceId, NatGatewayId, SubnetId, VpcId};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct NetworkInterface {
     pub attachment: Option<Attachment>,
     /// Made by a launch, not by its own action.
     pub requester_managed: bool,
+    /// The NAT gateway that it is a part of.
+    #[serde(default)]
+    pub gateway: Option<NatGatewayId>,
     #[serde(default)]
     pub client_token: Option<String>,
     pub created: Millis,

@@ -4,9 +4,10 @@
 
 pub mod account;
 pub mod address;
+pub mod capacity;
+pub mod dhcp_options;
 pub mod egress_only;
 pub mod endpoint;
-pub mod capacity;
 pub mod fleet;
 pub mod flow_log;
 pub mod gateway;
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod key_pair;
 pub mod launch_template;
 pub mod nat;
+pub mod network_acl;
 pub mod options;
 pub mod parameter;
 pub mod peering;

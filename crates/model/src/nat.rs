@@ -24,7 +24,7 @@ pub struct NatGateway {
     /// It is shown for a while after.
     pub deleted: Option<Millis>,
 }
-record!(NatGateway, "nat-gateway", NatGatewayId, Tenant, "NatGatewayNotFound", "The Nat Gateway '{}' was not found");
+record!(NatGateway, "nat-gateway", NatGatewayId, Tenant, "NatGatewayNotFound", "The Nat Gateway {} was not found");
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elastic {

@@ -142,6 +142,7 @@ pub struct VpcPlan {
     pub region: String,
     pub dns_support: bool,
     pub dns_hostnames: bool,
+    pub dhcp: DhcpPlan,
     pub subnets: Vec<SubnetPlan>,
     /// The groups of the interfaces below, and every group that their rules name.
     pub groups: Vec<GroupPlan>,
@@ -156,6 +157,18 @@ impl VpcPlan {
     pub fn cidrs(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
         std::iter::once(self.cidr).chain(self.more_cidrs.iter().copied())
     }
+}
+
+/// What guests are told beside their address and their way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpPlan {
+    pub domain_name: Option<String>,
+    /// The VPC's own resolver, before other name servers.
+    pub resolver: bool,
+    pub name_servers: Vec<Ipv4Addr>,
+    pub ntp_servers: Vec<Ipv4Addr>,
+    pub netbios_name_servers: Vec<Ipv4Addr>,
+    pub netbios_node_type: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

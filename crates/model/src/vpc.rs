@@ -17,7 +17,8 @@ pub struct Vpc {
     #[serde(default)]
     pub secondary: Vec<Range>,
     pub is_default: bool,
-    pub dhcp_options: DhcpOptionsId,
+    /// `None`: no options at all.
+    pub dhcp_options: Option<DhcpOptionsId>,
     pub dns_support: bool,
     pub dns_hostnames: bool,
     #[serde(default)]
@@ -51,6 +52,11 @@ impl Tenancy {
 }
 
 impl Vpc {
+    /// How the API names the options.
+    pub fn dhcp_options(&self) -> &str {
+        self.dhcp_options.as_ref().map_or("default", DhcpOptionsId::as_str)
+    }
+
     /// All ranges with their associations, the primary first. Its association is as old as the VPC, so it is named after it.
     pub fn ranges(&self) -> impl Iterator<Item = Range> + '_ {
         let digits = self.id.digits();

@@ -16093,6 +16093,36 @@ impl s::Shape for ModifyVpcPeeringConnectionOptionsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcTenancyRequest {
+    pub vpc_id: Option<String>,
+    pub instance_tenancy: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ModifyVpcTenancyRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("VpcId", "VpcId", "VpcId").required(),
+            s::Field::new("InstanceTenancy", "InstanceTenancy", "InstanceTenancy").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.vpc_id);
+        v.leaf(&NAMES[1], &mut self.instance_tenancy);
+        v.leaf(&NAMES[2], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyVpcTenancyResult {
+    pub return_value: Option<bool>,
+}
+impl s::Shape for ModifyVpcTenancyResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ReturnValue", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.return_value);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct MonitorInstancesRequest {
     pub instance_ids: Vec<String>,
     pub metric_category_ids: Vec<String>,

@@ -34,3 +34,5 @@ for area in AREAS:
     for kind, empty in KINDS.items():
         vars(area).setdefault(kind, empty)
     vars(area).setdefault("FILTERS", lambda home: [])
+    # Actions that a furnished home cannot call; a test of their own has them.
+    vars(area).setdefault("ELSEWHERE", set())

@@ -86,11 +86,12 @@ pub trait Teller {
 
 /// What needs several things in a row, which chance brings together too seldom.
 pub const STORIES: &[fn(&mut dyn Teller)] = &[
+    // Wants the default VPC empty.
+    network::story,
     identity::story,
     images::story,
     instances::story,
     interfaces::story,
-    network::story,
     peers::story,
     templates::story,
     volumes::story,

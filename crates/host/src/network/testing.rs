@@ -4,7 +4,7 @@ use awan_model::Home;
 use awan_model::group::{Peer, Traffic};
 use awan_model::id::GroupId;
 use awan_model::interface::Mac;
-use awan_model::plan::{GroupPlan, InterfacePlan, Member, RulePlan, SubnetPlan, VpcPlan};
+use awan_model::plan::{DhcpPlan, GroupPlan, InterfacePlan, Member, RulePlan, SubnetPlan, VpcPlan};
 
 pub fn vpc_plan() -> VpcPlan {
     let group: GroupId = "sg-00000000000000001".parse().expect("an id");
@@ -27,6 +27,7 @@ pub fn vpc_plan() -> VpcPlan {
         region: "us-east-1".into(),
         dns_support: true,
         dns_hostnames: true,
+        dhcp: DhcpPlan { domain_name: Some("ec2.internal".into()), resolver: true, ..DhcpPlan::default() },
         subnets: vec![SubnetPlan {
             id: subnet.parse().expect("an id"),
             cidr: "10.0.0.0/24".parse().expect("a network"),

@@ -6,10 +6,10 @@ use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
-use awan_model::interface::{host_name, private_dns};
-use awan_model::plan::{InterfacePlan, VpcPlan};
+use awan_model::interface::host_name;
+use awan_model::plan::{DhcpPlan, InterfacePlan, VpcPlan};
 use dhcproto::Encodable as _;
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
+use dhcproto::v4::{DhcpOption, DhcpOptions, Flags, Message, MessageType, NodeType, Opcode};
 use ipnet::Ipv4Net;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg};
 use tokio::io::Interest;
@@ -102,11 +102,9 @@ pub fn reply(request: &Request, network: &VpcPlan, interface: &InterfacePlan) ->
     }
     options.insert(DhcpOption::SubnetMask(subnet.cidr.netmask()));
     options.insert(DhcpOption::Router(vec![gateway]));
-    options.insert(DhcpOption::DomainNameServer(vec![resolver(network)]));
     options.insert(DhcpOption::InterfaceMtu(u16::try_from(MTU).unwrap_or(1500)));
     options.insert(DhcpOption::Hostname(host_name(own)));
-    let full = private_dns(own, &network.region);
-    options.insert(DhcpOption::DomainName(full.split_once('.').map_or(String::new(), |(_, domain)| domain.to_owned())));
+    chosen(options, network);
     options.insert(DhcpOption::ClasslessStaticRoute(vec![
         // A client that reads this ignores the router option (RFC 3442), so the default route is repeated.
         (Ipv4Net::default(), gateway),
@@ -116,6 +114,28 @@ pub fn reply(request: &Request, network: &VpcPlan, interface: &InterfacePlan) ->
         answer.set_yiaddr(own);
     }
     Some(answer)
+}
+
+/// What the VPC's owner chose to tell.
+fn chosen(options: &mut DhcpOptions, network: &VpcPlan) {
+    let DhcpPlan { domain_name, resolver: own, name_servers, ntp_servers, netbios_name_servers, netbios_node_type } =
+        &network.dhcp;
+    let names: Vec<_> = own.then(|| resolver(network)).into_iter().chain(name_servers.iter().copied()).collect();
+    if !names.is_empty() {
+        options.insert(DhcpOption::DomainNameServer(names));
+    }
+    if let Some(domain) = domain_name {
+        options.insert(DhcpOption::DomainName(domain.clone()));
+    }
+    if !ntp_servers.is_empty() {
+        options.insert(DhcpOption::NtpServers(ntp_servers.clone()));
+    }
+    if !netbios_name_servers.is_empty() {
+        options.insert(DhcpOption::NetBiosNameServers(netbios_name_servers.clone()));
+    }
+    if let Some(kind) = netbios_node_type {
+        options.insert(DhcpOption::NetBiosNodeType(NodeType::from(*kind)));
+    }
 }
 
 fn head(request: &Request, kind: MessageType, gateway: Ipv4Addr) -> Message {
@@ -170,6 +190,34 @@ mod tests {
         assert_eq!(ask(&Request { ciaddr: OWN, ..request(Inform) }), Some((Ack, none, OWN)));
         assert_eq!(ask(&Request { ciaddr: OTHER, ..request(Inform) }), None);
         assert_eq!((ask(&request(Decline)), ask(&request(Release))), (None, None));
+    }
+
+    #[test]
+    fn the_owner_of_a_network_chooses_what_guests_are_told() {
+        let mut plan = vpc_plan();
+        plan.dhcp = DhcpPlan {
+            domain_name: Some("corp.example".into()),
+            name_servers: vec![OTHER],
+            ntp_servers: vec![OTHER],
+            netbios_name_servers: vec![OTHER],
+            netbios_node_type: Some(2),
+            resolver: false,
+        };
+        let offer = reply(&request(MessageType::Discover), &plan, &plan.interfaces[0]).expect("an offer");
+        let told: Vec<_> = offer.opts().iter().map(|(_, option)| format!("{option:?}")).collect();
+        for expected in [
+            "DomainName(\"corp.example\")",
+            "DomainNameServer([10.0.0.6])",
+            "NtpServers([10.0.0.6])",
+            "NetBiosNameServers([10.0.0.6])",
+            "NetBiosNodeType(P)",
+        ] {
+            assert!(told.iter().any(|text| text == expected), "{expected}: {told:?}");
+        }
+        plan.dhcp = DhcpPlan::default();
+        let offer = reply(&request(MessageType::Discover), &plan, &plan.interfaces[0]).expect("an offer");
+        let told: Vec<_> = offer.opts().iter().map(|(_, option)| format!("{option:?}")).collect();
+        assert!(!told.iter().any(|text| text.starts_with("Domain")), "{told:?}");
     }
 
     #[test]

@@ -43,12 +43,14 @@ pub fn associate_address(
         }
         (None, None) => return Err(missing("InstanceId")),
     };
+    network::must_be_free_of_gateway(&eni)?;
     let own = |text: &String| eni.addresses().find(|ip| ip.to_string() == *text);
     let private_ip = match &private_ip_address {
         Some(text) => own(text).ok_or_else(|| not_its_own(&eni, text))?,
         None => eni.private_ip,
     };
     let same = |a: &Association| a.interface == eni.id && a.private_ip == private_ip;
+    must_be_movable(tx, &address)?;
     if let Some(held) = &address.association {
         if same(held) {
             return Ok(ec2::AssociateAddressResult { association_id: Some(held.id.to_string()) });
@@ -67,6 +69,12 @@ pub fn associate_address(
     let association = Association { id: id.clone(), interface: eni.id.clone(), private_ip, at: tx.now() };
     tx.put(Address { association: Some(association), ..(*address).clone() });
     Ok(ec2::AssociateAddressResult { association_id: Some(id.to_string()) })
+}
+
+/// A NAT gateway keeps its address.
+pub fn must_be_movable(tx: &mut Tx<Tenant>, address: &Address) -> Result<()> {
+    let held = address.association.as_ref().and_then(|held| tx.find::<NetworkInterface>(&held.interface));
+    held.map_or(Ok(()), |eni| network::must_be_free_of_gateway(&eni))
 }
 
 fn must_live(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {

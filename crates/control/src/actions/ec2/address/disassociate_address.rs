@@ -5,6 +5,7 @@ use awan_model::id::AssociationId;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::associate_address::must_be_movable;
 use super::describe_addresses::by_ip;
 use crate::error::{Code, Result, missing, refuse, refuse_both};
 
@@ -22,6 +23,7 @@ pub fn disassociate_address(tx: &mut Tx<Tenant>, req: ec2::DisassociateAddressRe
         (None, Some(ip)) => by_ip(tx, &ip)?,
         (None, None) => return Err(missing("AssociationId")),
     };
+    must_be_movable(tx, &address)?;
     tx.put(Address { association: None, ..(*address).clone() });
     Ok(())
 }

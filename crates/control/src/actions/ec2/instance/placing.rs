@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use awan_model::capacity::Preference;
+use awan_model::id::VpcId;
 use awan_model::installation::Installation;
 use awan_model::instance_type::InstanceType;
 use awan_model::options::Options;
 use awan_model::placement_group::{PlacementGroup, Strategy};
+use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -30,6 +32,13 @@ impl Placing {
         let mut rule = Rule::new(tx, self.group.clone(), self.partition, self.dedicated, None);
         rule.preference = self.capacity.clone();
         rule
+    }
+
+    /// In a dedicated VPC all are dedicated.
+    pub fn within(mut self, tx: &mut Tx<Tenant>, vpc: &VpcId, kind: &InstanceType) -> Result<Self> {
+        self.dedicated |= tx.get::<Vpc>(vpc)?.tenancy == Tenancy::Dedicated;
+        must_go_together(self.group.as_deref(), self.dedicated, kind)?;
+        Ok(self)
     }
 
     pub fn set(&self, options: &mut Options) {

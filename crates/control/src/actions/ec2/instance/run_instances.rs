@@ -20,8 +20,8 @@ use super::launch_network::{self, Network};
 use super::placing::{self, Placing};
 use super::view;
 use super::{choices, metadata};
-use crate::actions::ec2::image::devices::launchable;
 use crate::actions::ec2::capacity::preference;
+use crate::actions::ec2::image::devices::launchable;
 use crate::actions::ec2::template::applied;
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::identity;
@@ -200,6 +200,7 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let fits = |zone: &str| room.fits(&home, Some(zone), &kind, disks.size_gib(), &rule).min(most.into());
     let network = launch_network::network(tx, asked, most, fits)?;
     network.must_fit(&kind)?;
+    let placing = placing.within(tx, &network.subnet.vpc, &kind)?;
     let kinds = ["instance", "volume", "network-interface"];
     let tags = kinds.map(|kind| tagging::specified(&tag_specifications, kind, &kinds));
     let [instance_tags, volume_tags, interface_tags] = tags;

@@ -28,6 +28,7 @@ pub fn assign_private_ip_addresses(
     refuse_if(!ipv4_prefixes.is_empty() || ipv4_prefix_count.is_some_and(|n| n != 0), "Ipv4Prefix")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let mut eni = (*tx.get::<NetworkInterface>(&id.parse()?)?).clone();
+    network::must_be_free_of_gateway(&eni)?;
     let subnet = tx.get::<Subnet>(&eni.subnet)?;
     let more = addresses::count(secondary_private_ip_address_count)?;
     if private_ip_addresses.is_empty() == (more == 0) {

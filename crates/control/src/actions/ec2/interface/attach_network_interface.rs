@@ -11,6 +11,7 @@ use awan_wire::ec2;
 use super::{addresses, draft};
 use crate::actions::ec2::instance::run_instances::instance_kind;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::network;
 
 pub fn attach_network_interface(
     tx: &mut Tx<Tenant>,
@@ -32,6 +33,7 @@ pub fn attach_network_interface(
     let instance = instance_id.ok_or_else(|| missing("InstanceId"))?;
     let device_index = device_index.ok_or_else(|| missing("DeviceIndex"))?;
     let eni = tx.get::<NetworkInterface>(&eni.parse()?)?;
+    network::must_be_free_of_gateway(&eni)?;
     let instance = tx.get::<Instance>(&instance.parse()?)?;
     let device_index = u32::try_from(device_index).map_err(|_| invalid_value(device_index, "deviceIndex"))?;
     must_be_free(&eni)?;

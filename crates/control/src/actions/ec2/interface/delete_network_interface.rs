@@ -15,6 +15,7 @@ pub fn delete_network_interface(tx: &mut Tx<Tenant>, req: ec2::DeleteNetworkInte
         let message = format!("You are not allowed to delete the network interface '{}' of another resource.", eni.id);
         return Err(refuse(Code::OperationNotPermitted, message));
     }
+    network::must_be_free_of_gateway(&eni)?;
     if eni.attachment.is_some() {
         return Err(invalid(format!("Network interface '{}' is currently in use.", eni.id)));
     }

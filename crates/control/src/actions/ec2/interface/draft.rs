@@ -72,6 +72,7 @@ pub fn put(
         source_dest_check: true,
         attachment,
         requester_managed: false,
+        gateway: None,
         client_token,
         created,
     });

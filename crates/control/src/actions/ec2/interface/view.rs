@@ -65,6 +65,14 @@ pub fn mapped(tx: &mut Tx<Tenant>, eni: &NetworkInterface, automatic: Option<Ipv
     out
 }
 
+pub fn kind(eni: &NetworkInterface) -> &'static str {
+    match &eni.gateway {
+        Some(_) => "nat_gateway",
+        None if eni.requester_managed => "vpc_endpoint",
+        None => "interface",
+    }
+}
+
 pub fn status(eni: &NetworkInterface) -> &'static str {
     // What another resource has is its.
     if eni.attachment.is_some() || eni.requester_managed { "in-use" } else { "available" }
@@ -125,7 +133,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::N
         availability_zone_id: Some(zone_id(&eni.zone)),
         description: Some(eni.description.clone()),
         groups: names.shown(tx, &eni.groups),
-        interface_type: Some(if eni.requester_managed { "vpc_endpoint" } else { "interface" }.into()),
+        interface_type: Some(kind(eni).into()),
         mac_address: Some(eni.mac.to_string()),
         network_interface_id: Some(eni.id.to_string()),
         owner_id: Some(account.into()),

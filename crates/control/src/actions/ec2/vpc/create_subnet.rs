@@ -53,14 +53,14 @@ pub fn create_subnet(tx: &mut Tx<Tenant>, req: ec2::CreateSubnetRequest) -> Resu
     let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
     let (vpc, default_for_zone, map_public_ip) = (vpc.id.clone(), false, false);
     let subnet = Subnet { home, id, vpc, cidr, zone, default_for_zone, map_public_ip, created };
-    tx.put(subnet.clone());
+    network::add_subnet(tx, subnet.clone());
     tagging::add(tx, subnet.id.as_str(), &tags)?;
     let free = subnet.usable().count();
     Ok(ec2::CreateSubnetResult { subnet: Some(shown(&subnet, free, tags)) })
 }
 
 /// By its name or its id; the first one where none is named.
-fn zone(tx: &mut Tx<Tenant>, name: Option<String>, id: Option<String>) -> Result<String> {
+pub fn zone(tx: &mut Tx<Tenant>, name: Option<String>, id: Option<String>) -> Result<String> {
     refuse_both((name.is_some(), "AvailabilityZone"), (id.is_some(), "AvailabilityZoneId"))?;
     let region = tx.home().region().to_owned();
     let zones = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.zones(&region)).unwrap_or_default();

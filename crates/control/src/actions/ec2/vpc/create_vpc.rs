@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use awan_model::installation::Installation;
-use awan_model::vpc::Vpc;
+use awan_model::vpc::{Tenancy, Vpc};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use ipnet::Ipv4Net;
@@ -51,24 +51,35 @@ pub fn create_vpc(tx: &mut Tx<Tenant>, req: ec2::CreateVpcRequest) -> Result<ec2
     ] {
         refuse_if(there, name)?;
     }
-    match instance_tenancy.as_deref() {
-        None | Some("default") => {}
-        Some("dedicated" | "host") => refuse_if(true, "InstanceTenancy")?,
+    let tenancy = match instance_tenancy.as_deref() {
+        None | Some("default") => Tenancy::Shared,
+        Some("dedicated") => Tenancy::Dedicated,
         Some(other) => return Err(invalid_value(brief(other), "instanceTenancy")),
-    }
+    };
     let cidr = network_of(&cidr_block.ok_or_else(|| missing("CidrBlock"))?, "cidrBlock")?;
-    let pool = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.public_pool);
-    let reserved = NOT_FOR_GUESTS.into_iter().filter_map(|(ip, length)| Ipv4Net::new(ip, length).ok()).chain(pool);
-    if !(16..=28).contains(&cidr.prefix_len()) || reserved.into_iter().any(|r| network::overlap(&r, &cidr)) {
-        return Err(refuse(Code::InvalidVpcRange, format!("The CIDR '{cidr}' is invalid.")));
-    }
+    must_be_for_guests(tx, &cidr)?;
+    must_have_room(tx)?;
+    let tags = tagging::specified(&tag_specifications, "vpc", &["vpc"])?;
+    let vpc = network::vpc(tx, cidr, false, tenancy, Vec::new());
+    tagging::add(tx, vpc.id.as_str(), &tags)?;
+    Ok(ec2::CreateVpcResult { vpc: Some(shown(&vpc, tags)) })
+}
+
+pub fn must_have_room(tx: &mut Tx<Tenant>) -> Result<()> {
     if tx.list::<Vpc>().len() >= VPCS_MAX {
         return Err(refuse(Code::VpcLimitExceeded, "The maximum number of VPCs has been reached."));
     }
-    let tags = tagging::specified(&tag_specifications, "vpc", &["vpc"])?;
-    let vpc = network::vpc(tx, cidr, false, Vec::new());
-    tagging::add(tx, vpc.id.as_str(), &tags)?;
-    Ok(ec2::CreateVpcResult { vpc: Some(shown(&vpc, tags)) })
+    Ok(())
+}
+
+/// Refuses what can be no range of a VPC.
+pub fn must_be_for_guests(tx: &mut Tx<Tenant>, cidr: &Ipv4Net) -> Result<()> {
+    let pool = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.public_pool);
+    let reserved = NOT_FOR_GUESTS.into_iter().filter_map(|(ip, length)| Ipv4Net::new(ip, length).ok()).chain(pool);
+    if !(16..=28).contains(&cidr.prefix_len()) || reserved.into_iter().any(|r| network::overlap(&r, cidr)) {
+        return Err(refuse(Code::InvalidVpcRange, format!("The CIDR '{cidr}' is invalid.")));
+    }
+    Ok(())
 }
 
 /// A network in its canonical form: EC2 takes `10.0.0.7/16` for `10.0.0.0/16`.

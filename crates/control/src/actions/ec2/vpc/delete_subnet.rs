@@ -23,6 +23,7 @@ pub fn delete_subnet(tx: &mut Tx<Tenant>, req: ec2::DeleteSubnetRequest) -> Resu
         table.associations.retain(|a| a.subnet != id);
         tx.put(table);
     }
+    network::leave_acl(tx, &id);
     network::remove::<Subnet>(tx, &id);
     Ok(())
 }

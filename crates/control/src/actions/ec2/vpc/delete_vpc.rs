@@ -5,6 +5,7 @@ use awan_model::endpoint::Endpoint;
 use awan_model::group::SecurityGroup;
 use awan_model::id::VpcId;
 use awan_model::interface::NetworkInterface;
+use awan_model::network_acl::NetworkAcl;
 use awan_model::route::RouteTable;
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;
@@ -27,6 +28,9 @@ pub fn delete_vpc(tx: &mut Tx<Tenant>, req: ec2::DeleteVpcRequest) -> Result<()>
     for table in tx.list::<RouteTable>().iter().filter(|t| t.vpc == id) {
         network::remove_table(tx, table);
     }
+    for acl in tx.list::<NetworkAcl>().iter().filter(|a| a.vpc == id) {
+        network::remove_acl(tx, acl);
+    }
     network::remove::<Vpc>(tx, &id);
     Ok(())
 }
@@ -36,6 +40,7 @@ fn is_used(tx: &mut Tx<Tenant>, id: &VpcId) -> bool {
         || tx.list::<NetworkInterface>().iter().any(|e| e.vpc == *id)
         || network::gateway_of(tx, id).is_some()
         || tx.list::<SecurityGroup>().iter().any(|g| g.vpc == *id && g.name != SecurityGroup::DEFAULT)
+        || tx.list::<NetworkAcl>().iter().any(|a| a.vpc == *id && !a.is_default)
         || tx.list::<RouteTable>().iter().any(|t| t.vpc == *id && !t.main)
         || tx.list::<EgressOnlyGateway>().iter().any(|g| g.vpc == *id)
         || tx.list::<Endpoint>().iter().any(|e| e.vpc == *id)
@@ -60,6 +65,7 @@ mod tests {
         for (make, ask, element, undo, name) in [
             ("CreateSubnet", &subnet[..], "subnetId", "DeleteSubnet", "SubnetId"),
             ("CreateRouteTable", &in_vpc[..], "routeTableId", "DeleteRouteTable", "RouteTableId"),
+            ("CreateNetworkAcl", &in_vpc[..], "networkAclId", "DeleteNetworkAcl", "NetworkAclId"),
             ("CreateSecurityGroup", &group[..], "groupId", "DeleteSecurityGroup", "GroupId"),
         ] {
             let made = cloud.tenant("acme").call(make, ask).expect(make);
@@ -73,7 +79,7 @@ mod tests {
         cloud.tenant("acme").call("DeleteVpc", &in_vpc).expect_err("has a gateway");
         cloud.tenant("acme").call("DetachInternetGateway", &both).expect("detaches");
         cloud.tenant("acme").call("DeleteVpc", &in_vpc).expect("is empty");
-        for list in ["DescribeVpcs", "DescribeSecurityGroups", "DescribeRouteTables"] {
+        for list in ["DescribeVpcs", "DescribeSecurityGroups", "DescribeRouteTables", "DescribeNetworkAcls"] {
             let shown = cloud.tenant("acme").call(list, &[]).expect("answers");
             assert!(!shown.contains(&vpc), "{shown}");
         }

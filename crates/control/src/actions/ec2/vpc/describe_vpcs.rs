@@ -1,6 +1,6 @@
 //! DescribeVpcs.
 
-use awan_model::vpc::Vpc;
+use awan_model::vpc::{Range, Vpc};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -41,10 +41,11 @@ pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Resu
     for vpc in found {
         let tags = tagging::of(tx, vpc.id.as_str());
         let values = |name: &str| match name {
-            "cidr" | "cidr-block-association.cidr-block" => vec![vpc.cidr.to_string()],
-            "cidr-block-association.association-id" => vec![association_id(&vpc)],
+            "cidr" => vec![vpc.cidr.to_string()],
+            "cidr-block-association.cidr-block" => vpc.cidrs().map(|cidr| cidr.to_string()).collect(),
+            "cidr-block-association.association-id" => vpc.ranges().map(|range| range.id.to_string()).collect(),
             "cidr-block-association.state" => vec!["associated".into()],
-            "dhcp-options-id" => vec![vpc.dhcp_options.to_string()],
+            "dhcp-options-id" => vec![vpc.dhcp_options().to_owned()],
             "is-default" | "isDefault" => vec![vpc.is_default.to_string()],
             "owner-id" => vec![vpc.home.account().into()],
             "state" => vec!["available".into()],
@@ -62,28 +63,26 @@ pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Resu
     })
 }
 
-/// The primary range is associated for as long as the VPC is there: its id follows from the VPC's.
-fn association_id(vpc: &Vpc) -> String {
-    format!("vpc-cidr-assoc-{}", vpc.id.digits())
-}
-
 pub fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
-    let association = ec2::VpcCidrBlockAssociation {
-        association_id: Some(association_id(vpc)),
-        cidr_block: Some(vpc.cidr.to_string()),
-        cidr_block_state: Some(ec2::VpcCidrBlockState { state: Some("associated".into()), ..Default::default() }),
-    };
     ec2::Vpc {
         owner_id: Some(vpc.home.account().into()),
-        instance_tenancy: Some("default".into()),
-        cidr_block_association_set: vec![association],
+        instance_tenancy: Some(vpc.tenancy.as_str().into()),
+        cidr_block_association_set: vpc.ranges().map(|range| association(&range, "associated")).collect(),
         is_default: Some(vpc.is_default),
         tags,
         vpc_id: Some(vpc.id.to_string()),
         state: Some("available".into()),
         cidr_block: Some(vpc.cidr.to_string()),
-        dhcp_options_id: Some(vpc.dhcp_options.to_string()),
+        dhcp_options_id: Some(vpc.dhcp_options().to_owned()),
         ..Default::default()
+    }
+}
+
+pub fn association(range: &Range, state: &str) -> ec2::VpcCidrBlockAssociation {
+    ec2::VpcCidrBlockAssociation {
+        association_id: Some(range.id.to_string()),
+        cidr_block: Some(range.cidr.to_string()),
+        cidr_block_state: Some(ec2::VpcCidrBlockState { state: Some(state.into()), ..Default::default() }),
     }
 }
 
