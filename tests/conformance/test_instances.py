@@ -123,7 +123,7 @@ def test_an_impossible_launch_leaves_nothing(tenant):
         ({"MinCount": 1, "MaxCount": 100_000}, "InstanceLimitExceeded"),
         ({"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 99_999}}]}, "InvalidParameterValue"),
         ({"UserData": "x" * 16_385}, "InvalidParameterValue"),
-        ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "UnsupportedOperation"),
+        ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "InvalidLaunchTemplateName.NotFoundException"),
         ({"IamInstanceProfile": {"Name": "p"}}, "InvalidParameterValue"),
         ({"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "aws:x", "Value": ""}]}]}, "InvalidParameterValue"),
         ({"Placement": {"AvailabilityZone": "us-east-1z"}}, "InvalidParameterValue"),

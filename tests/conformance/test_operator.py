@@ -161,7 +161,7 @@ def wide():
 def test_regions_are_apart(wide):
     awan, chosen = wide
     assert awan.root() == {"AccessKeyId": chosen["AWAN_ROOT_ACCESS_KEY_ID"], "SecretAccessKey": chosen["AWAN_ROOT_SECRET_ACCESS_KEY"]}
-    assert len(awan.admin("host", "list")) == 3
+    until("all hosts have reported", 20, lambda: len(awan.admin("host", "list")) == 3)
     tenant = Tenant(awan, "acme")
     session = tenant.session()
     east, west = (session.client("ec2", region_name=r, endpoint_url=f"http://127.0.0.1:{awan.api}") for r in ("us-east-1", "eu-west-1"))

@@ -44,4 +44,4 @@ ALWAYS_WET = {
 
 def FILTERS(h):
     h.profile_association
-    yield "DescribeIamInstanceProfileAssociations", "state", ["associated"]
+    yield "DescribeIamInstanceProfileAssociations", "instance-id", [h.instance]

@@ -161,3 +161,9 @@ def FILTERS(home):
     (theirs,) = home.ec2.describe_launch_templates(LaunchTemplateIds=[home.launch_template])["LaunchTemplates"]
     yield "DescribeLaunchTemplates", "launch-template-name", [theirs["LaunchTemplateName"]]
     yield "DescribeCapacityReservations", "owner-id", [home.tenant.id]
+
+# They say of each fleet whether it went.
+FINE = {"DeleteFleets"}
+# Values that the documentation lists below a filter.
+STATES = "active expired cancelled pending failed open targeted unlimited limited default dedicated"
+NO_FILTERS = {"DescribeCapacityReservations": STATES.split()}
