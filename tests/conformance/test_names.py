@@ -6,10 +6,11 @@ import xml.etree.ElementTree
 import botocore.parsers
 import pytest
 from awan import ROOT
-from clients import OURS, Tenant
+from clients import ACTIONS, Tenant
 from test_protocol import code, send, signed
 
 NAMES = re.findall(r"^op (\w+)", (ROOT / "crates/wire/model/ec2.txt").read_text(), re.M)
+OURS = {name for service, name in ACTIONS if service == "ec2"}
 LOOKS = ("Describe", "List", "Get")
 EMPTY = sorted(name for name in NAMES if name not in OURS and name.startswith(LOOKS))
 ABSENT = sorted(name for name in NAMES if name not in OURS and not name.startswith(LOOKS))

@@ -83,7 +83,7 @@ def new_image(home):
 
 
 def new_interface(home):
-    return home.ec2.create_network_interface(SubnetId=home.subnet)["NetworkInterfaceId"]
+    return home.ec2.create_network_interface(SubnetId=home.subnet)["NetworkInterface"]["NetworkInterfaceId"]
 
 
 WAITS = {

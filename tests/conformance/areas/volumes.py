@@ -85,5 +85,4 @@ NAMES = {"empty_volume": ["VolumeId", "VolumeIds"]}
 
 
 def FILTERS(home):
-    yield "DescribeVolumeStatus", "volume-status.status", ["ok"]
     yield "DescribeVolumes", "volume-id", [home.empty_volume]
