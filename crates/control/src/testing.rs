@@ -130,6 +130,23 @@ impl Cloud {
         (builtin, Self::ids(&made, "imageId").remove(0))
     }
 
+    /// The snapshot of the image that came with Awan.
+    pub fn builtin_snapshot(&mut self) -> String {
+        let ask = [("ImageId.1", self.image.clone())];
+        let ask = ask.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let shown = self.tenant("acme").call("DescribeImages", &ask).expect("answers");
+        Self::ids(&shown, "snapshotId").remove(0)
+    }
+
+    /// Whether a volume is a child of that image.
+    pub fn begins_as_the_image(&self, volume: &str) -> bool {
+        let id: VolumeId = volume.parse().expect("an id");
+        self.control.db.read(System, |tx| {
+            let volume = tx.all::<Volume>().into_iter().find(|v| v.id == id).expect("is there");
+            volume.image.as_ref().is_some_and(|image| *image.as_str() == self.image)
+        })
+    }
+
     /// A host that boots real guests joins.
     pub fn report_real_host(&mut self) {
         self.accelerator = "tcg";

@@ -52,6 +52,7 @@ def mapped(id):
 
 NESTED = [
     ("RegisterImage", "snapshot", mapped),
+    ("RunInstances", "snapshot", lambda id: {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": id}}]}),
     ("CreateSnapshots", "instance", lambda id: {"InstanceSpecification": {"InstanceId": id}}),
 ]
 

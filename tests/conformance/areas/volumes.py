@@ -35,6 +35,7 @@ CALLS = {
     "AttachVolume": lambda h: {"VolumeId": new_volume(h), "InstanceId": h.tenant.run()[0], "Device": "/dev/sdf"},
     "CreateVolume": lambda h: {
         "AvailabilityZone": "us-east-1a",
+        "SnapshotId": h.snapshot,
         "Size": 10,
         "VolumeType": "gp3",
         "Iops": 4000,

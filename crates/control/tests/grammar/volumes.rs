@@ -71,6 +71,9 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("DetachVolume", &format!("VolumeId={volume}"));
     teller.round();
     teller.ask("ModifyVolumeAttribute", &format!("VolumeId={volume}&AutoEnableIO.Value=true"));
+    let made = teller.ask("CreateSnapshot", &format!("VolumeId={volume}"));
+    let snapshot = text(&made, "snapshotId");
+    teller.ask("CreateVolume", &format!("AvailabilityZone={zone}&SnapshotId={snapshot}"));
     teller.ask("DeleteVolume", &format!("VolumeId={volume}"));
     teller.ask("TerminateInstances", &format!("InstanceId.1={instance}"));
     teller.round();

@@ -1,18 +1,19 @@
-//! The block devices of a launch: its root, as large as is asked for, what its image has besides, and empty volumes.
+//! The block devices of a launch: its root, as large as is asked for, what its image has besides, and volumes that are empty or of a snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use awan_model::id::{ImageId, InstanceId, SnapshotId, VolumeId};
 use awan_model::image::{Device, Image};
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::snapshot::Snapshot;
 use awan_model::volume::{Shape, Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::volume::shape::{Asked, device, same_place, shape};
+use crate::actions::ec2::volume::shape::{Asked, device, same_place, shape, too_small};
 use crate::disks::must_not_encrypt;
-use crate::error::{Code, Error, Result, missing, refuse, refuse_if, unsupported};
-use crate::sharing;
+use crate::error::{Code, Error, Result, missing, refuse, refuse_if};
+use crate::{bytes, sharing};
 
 /// As many as can be attached to an instance later.
 const MORE_MAX: usize = 26;
@@ -52,7 +53,7 @@ pub fn disks(tx: &mut Tx<Tenant>, image: &Image, mappings: Vec<ec2::BlockDeviceM
             (true, true) => return Err(wrong(format!("The root device '{name}' cannot be left out"))),
             (true, false) => drop(omitted.insert(name)),
             (false, true) => root = Some(root_disk(tx, image, ebs.unwrap_or_default(), n + 1)?),
-            (false, false) => more.push(empty_disk(tx, name, ebs, n + 1)?),
+            (false, false) => more.push(disk(tx, image, name, ebs, n + 1)?),
         }
     }
     for device in &image.details.devices {
@@ -115,7 +116,7 @@ fn given(tx: &mut Tx<Tenant>, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Give
 fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Disk> {
     let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
     if snapshot.is_some_and(|id| id != image.snapshot.as_str()) {
-        return Err(unsupported(&format!("BlockDeviceMapping.{n}.Ebs.SnapshotId")));
+        return Err(wrong("snapshotId cannot be modified on root device".into()));
     }
     let least = i32::try_from(image.size_gib).unwrap_or(i32::MAX);
     let size = size.unwrap_or(least);
@@ -125,8 +126,7 @@ fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: us
         None => shape(&options.kind, size, or_of(asked, options.iops, options.throughput))?,
     };
     if size < least {
-        let (id, min) = (&image.snapshot, image.size_gib);
-        return Err(wrong(format!("Volume of size {size}GB is smaller than snapshot '{id}', expect size>= {min}GB")));
+        return Err(wrong(too_small(size, &image.snapshot, image.size_gib)));
     }
     Ok(Disk {
         device: image.root_device.clone(),
@@ -150,23 +150,44 @@ fn image_disk(tx: &mut Tx<Tenant>, device: &Device) -> Result<Disk> {
     let size = i32::try_from(device.size_gib).unwrap_or(i32::MAX);
     let shape = shape(&options.kind, size, or_of(none, options.iops, options.throughput))?;
     let snapshot = device.snapshot.as_ref().map(|id| sharing::of_image::<Snapshot>(tx, id)).transpose()?;
-    let image = snapshot.and_then(|snapshot| match &snapshot.bytes {
-        Bytes::Image(id) => Some(id.clone()),
-        Bytes::Own => None,
-    });
+    let image = snapshot.map(|snapshot| bytes::of(tx, &snapshot)).transpose()?.flatten();
     let (name, snapshot, delete_on_termination) = (device.name.clone(), device.snapshot.clone(), !options.keep);
     Ok(Disk { device: name, shape, delete_on_termination, snapshot, image })
 }
 
-fn empty_disk(tx: &mut Tx<Tenant>, device: String, ebs: Option<ec2::EbsBlockDevice>, n: usize) -> Result<Disk> {
+/// One that the request describes; what it leaves out of a device that the image has is as the image says.
+fn disk(tx: &mut Tx<Tenant>, image: &Image, name: String, ebs: Option<ec2::EbsBlockDevice>, n: usize) -> Result<Disk> {
     let ebs = ebs.ok_or_else(|| missing(&format!("BlockDeviceMapping.{n}.Ebs")))?;
     let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
-    refuse_if(snapshot.is_some(), &format!("BlockDeviceMapping.{n}.Ebs.SnapshotId"))?;
-    let size = size.ok_or_else(|| missing("size/snapshot"))?;
-    let shape = shape(kind.as_deref().unwrap_or("gp2"), size, asked)?;
-    // What is not the root is kept unless the launch says otherwise.
-    let delete_on_termination = delete_on_termination.unwrap_or(false);
-    Ok(Disk { device, shape, delete_on_termination, snapshot: None, image: None })
+    let known = image.details.devices.iter().find(|device| same_place(&device.name, &name));
+    let snapshot = match (snapshot, known) {
+        (Some(id), _) => Some(source(tx, image, &id.parse()?)?),
+        (None, Some(Device { snapshot: Some(id), .. })) => Some(source(tx, image, id)?),
+        (None, _) => None,
+    };
+    let number = |n: u32| i32::try_from(n).ok();
+    let least = snapshot.as_ref().map(|s| s.size_gib);
+    let size =
+        size.or(known.map(|d| d.size_gib).max(least).and_then(number)).ok_or_else(|| missing("size/snapshot"))?;
+    let shape = match (kind, known.map(|d| &d.options)) {
+        (None, Some(options)) => shape(&options.kind, size, or_of(asked, options.iops, options.throughput))?,
+        (kind, _) => shape(kind.as_deref().unwrap_or("gp2"), size, asked)?,
+    };
+    if let Some(snapshot) = snapshot.as_ref().filter(|s| shape.size_gib < s.size_gib) {
+        return Err(wrong(too_small(size, &snapshot.id, snapshot.size_gib)));
+    }
+    // What is not the root is kept unless the launch or the image says otherwise.
+    let delete_on_termination = delete_on_termination.unwrap_or(known.is_some_and(|d| !d.options.keep));
+    let image = snapshot.as_ref().map(|s| bytes::of(tx, s)).transpose()?.flatten();
+    Ok(Disk { device: name, shape, delete_on_termination, snapshot: snapshot.map(|s| s.id.clone()), image })
+}
+
+/// Whoever may launch an image may use what it is made of.
+fn source(tx: &mut Tx<Tenant>, image: &Image, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+    if image.snapshots().any(|of| of == id) {
+        return sharing::of_image(tx, id);
+    }
+    Ok(tx.shared::<Snapshot>(id)?)
 }
 
 /// A volume of a launch.
@@ -262,5 +283,63 @@ mod tests {
             let refusal = cloud.tenant("acme").run_with(&more).expect_err(code);
             assert!(refusal.starts_with(code), "{more:?}: {refusal}");
         }
+    }
+    #[test]
+    fn a_launch_makes_volumes_of_snapshots() {
+        let mut cloud = Cloud::new();
+        let builtin = cloud.builtin_snapshot();
+        let name = "BlockDeviceMapping.1.DeviceName";
+        let (snapshot, size) = ("BlockDeviceMapping.1.Ebs.SnapshotId", "BlockDeviceMapping.1.Ebs.VolumeSize");
+        let ask = [(name, "/dev/sdf"), (snapshot, builtin.as_str())];
+        cloud.tenant("acme").run_with(&ask).expect("launches");
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "snapshotId"), [builtin.clone(), builtin.clone()]);
+        let volumes: Vec<_> = Cloud::ids(&shown, "volumeId").into_iter().step_by(2).collect();
+        assert!(volumes.len() == 2 && volumes.iter().all(|id| cloud.begins_as_the_image(id)), "{shown}");
+        let own = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volumes[0])]).expect("makes");
+        let own = Cloud::ids(&own, "snapshotId").remove(0);
+        let refusal = cloud.tenant("other").run_with(&[(name, "/dev/sdf"), (snapshot, &own)]).expect_err("another's");
+        assert_eq!(refusal, format!("InvalidSnapshot.NotFound: The snapshot '{own}' does not exist."));
+        let refusal = cloud.tenant("acme").run_with(&[(name, "/dev/xvda"), (snapshot, &own)]).expect_err("the root");
+        assert_eq!(refusal, "InvalidBlockDeviceMapping: snapshotId cannot be modified on root device");
+        cloud.tenant("acme").run_with(&[(name, "/dev/sdf"), (snapshot, &own), (size, "3")]).expect("simulated");
+        cloud.report_real_host();
+        let refusal = cloud.tenant("acme").run_with(&[(name, "/dev/sdf"), (snapshot, &own)]).expect_err("not kept");
+        assert!(refusal.starts_with("UnsupportedOperation: The snapshot"), "{refusal}");
+        cloud.tenant("acme").run_with(&ask).expect("an image's bytes are everywhere");
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_a_mapping_leaves_out_of_an_images_device_is_as_the_image_says() {
+        let mut cloud = Cloud::new();
+        let builtin = cloud.builtin_snapshot();
+        let image = [
+            ("Name", "two disks"),
+            ("Architecture", "x86_64"),
+            ("VirtualizationType", "hvm"),
+            ("RootDeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.1.Ebs.SnapshotId", &builtin),
+            ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+            ("BlockDeviceMapping.2.Ebs.SnapshotId", &builtin),
+            ("BlockDeviceMapping.2.Ebs.VolumeSize", "5"),
+            ("BlockDeviceMapping.2.Ebs.VolumeType", "gp3"),
+        ];
+        let made = cloud.tenant("acme").call("RegisterImage", &image).expect("registers");
+        let image = Cloud::ids(&made, "imageId").remove(0);
+        let (name, size) = ("BlockDeviceMapping.1.DeviceName", "BlockDeviceMapping.1.Ebs.VolumeSize");
+        let ends = "BlockDeviceMapping.1.Ebs.DeleteOnTermination";
+        for (key, value, expected) in [(ends, "false", "5"), (size, "7", "7")] {
+            let ask = [("ImageId", image.as_str()), (name, "/dev/xvdf"), (key, value)];
+            let id = cloud.tenant("acme").run_with(&ask).expect("launches").remove(0);
+            let of = [("Filter.1.Name", "attachment.instance-id"), ("Filter.1.Value.1", id.as_str())];
+            let shown = cloud.tenant("acme").call("DescribeVolumes", &of).expect("answers");
+            assert!(Cloud::ids(&shown, "size").contains(&expected.to_owned()), "{shown}");
+            assert_eq!(Cloud::ids(&shown, "snapshotId"), [builtin.clone(), builtin.clone()]);
+            assert_eq!(Cloud::ids(&shown, "volumeType"), ["gp3", "gp3"]);
+        }
+        cloud.audit();
     }
 }

@@ -1,18 +1,21 @@
 //! CreateVolume. The bytes are made on the host of the instance that it is first attached to, so it is available at once.
 
-use awan_model::id::VolumeId;
+use std::sync::Arc;
+
+use awan_model::id::{ImageId, VolumeId};
 use awan_model::installation::Installation;
+use awan_model::snapshot::Snapshot;
 use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::shape::{Asked, shape};
+use super::shape::{Asked, shape, too_small};
 use super::view;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::actions::ec2::vpc::create_vpc::brief;
-use crate::error::{Code, Error, Result, missing, refuse, refuse_both, refuse_if};
+use crate::error::{Code, Error, Result, invalid, missing, refuse, refuse_both, refuse_if};
 use crate::token::Use;
-use crate::{disks, tagging};
+use crate::{bytes, disks, tagging};
 
 pub fn create_volume(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<ec2::Volume> {
     let others = ec2::CreateVolumeRequest { client_token: None, dry_run: None, ..req.clone() };
@@ -58,7 +61,6 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
     for (there, name) in [
         (kms_key_id.is_some(), "KmsKeyId"),
         (outpost_arn.is_some(), "OutpostArn"),
-        (snapshot_id.is_some_and(|id| !id.is_empty()), "SnapshotId"),
         (multi_attach_enabled == Some(true), "MultiAttachEnabled"),
         (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
         (operator.is_some(), "Operator"),
@@ -67,8 +69,14 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
     }
     disks::must_not_encrypt(tx, encrypted, "Encrypted")?;
     let zone = zone(tx, availability_zone, availability_zone_id)?;
-    let size = size.ok_or_else(|| missing("size/snapshot"))?;
+    let source = snapshot_id.filter(|id| !id.is_empty()).map(|id| source(tx, &id)).transpose()?;
+    let least = source.as_ref().and_then(|(snapshot, _)| i32::try_from(snapshot.size_gib).ok());
+    let size = size.or(least).ok_or_else(|| missing("size/snapshot"))?;
     let shape = shape(volume_type.as_deref().unwrap_or("gp2"), size, Asked { iops, throughput })?;
+    let (snapshot, image) = source.unzip();
+    if let Some(snapshot) = snapshot.as_ref().filter(|s| shape.size_gib < s.size_gib) {
+        return Err(invalid(too_small(size, &snapshot.id, snapshot.size_gib)));
+    }
     let tags = tagging::specified(&tag_specifications, "volume", &["volume"])?;
     let (home, created) = (tx.home().clone(), tx.now());
     let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
@@ -80,8 +88,8 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
         kind: shape.kind,
         iops: shape.iops,
         throughput: shape.throughput,
-        image: None,
-        snapshot: None,
+        image: image.flatten(),
+        snapshot: snapshot.map(|s| s.id.clone()),
         attachment: None,
         modification: None,
         auto_enable_io: false,
@@ -90,6 +98,13 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
     });
     tagging::add(tx, id.as_str(), &tags)?;
     Ok(id)
+}
+
+/// A snapshot that this account may use, and what a volume of it begins as.
+fn source(tx: &mut Tx<Tenant>, id: &str) -> Result<(Arc<Snapshot>, Option<ImageId>)> {
+    let snapshot = tx.shared::<Snapshot>(&id.parse()?)?;
+    let image = bytes::of(tx, &snapshot)?;
+    Ok((snapshot, image))
 }
 
 fn zone(tx: &mut Tx<Tenant>, name: Option<String>, id: Option<String>) -> Result<String> {
@@ -124,7 +139,8 @@ mod tests {
             (vec![zone], "MissingParameter"),
             (vec![("AvailabilityZone", "us-east-1z"), ("Size", "8")], "InvalidZone.NotFound"),
             (vec![zone, ("Size", "8"), ("Encrypted", "true")], "UnsupportedOperation"),
-            (vec![zone, ("SnapshotId", "snap-00000000000000001")], "UnsupportedOperation"),
+            (vec![zone, ("SnapshotId", "snap-00000000000000001")], "InvalidSnapshot.NotFound"),
+            (vec![zone, ("SnapshotId", "vol-1")], "InvalidSnapshotID.Malformed"),
             (vec![zone, ("Size", "20000")], "InvalidParameterValue"),
         ] {
             let refusal = cloud.tenant("acme").call("CreateVolume", &ask).expect_err(code);
@@ -145,6 +161,39 @@ mod tests {
         assert!(refusal.starts_with("IdempotentParameterMismatch"), "{refusal}");
         cloud.tenant("acme").call("DeleteVolume", &[("VolumeId", &first[0])]).expect("deletes");
         cloud.tenant("acme").call("CreateVolume", &other).expect("the token is free again");
+        cloud.audit();
+    }
+    #[test]
+    fn a_volume_of_a_snapshot_begins_as_its_image() {
+        let mut cloud = Cloud::new();
+        let builtin = cloud.builtin_snapshot();
+        let copy = [("SourceSnapshotId", builtin.as_str()), ("SourceRegion", "us-east-1")];
+        let copied = cloud.tenant("acme").call("CopySnapshot", &copy).expect("copies");
+        let copied = Cloud::ids(&copied, "snapshotId").remove(0);
+        let zone = ("AvailabilityZone", "us-east-1b");
+        for snapshot in [&builtin, &copied] {
+            let ask = [zone, ("SnapshotId", snapshot.as_str()), ("VolumeType", "gp3")];
+            let made = cloud.tenant("acme").call("CreateVolume", &ask).expect("makes");
+            assert_eq!(
+                (Cloud::ids(&made, "size"), Cloud::ids(&made, "snapshotId")),
+                (vec!["1".into()], vec![snapshot.clone()])
+            );
+            assert!(cloud.begins_as_the_image(&Cloud::ids(&made, "volumeId")[0]));
+        }
+        let made = cloud.tenant("acme").call("CreateVolume", &[zone, ("Size", "3")]).expect("makes");
+        let of = Cloud::ids(&made, "volumeId").remove(0);
+        let own = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &of)]).expect("makes");
+        let own = Cloud::ids(&own, "snapshotId").remove(0);
+        let ask = |size| [zone, ("SnapshotId", own.as_str()), ("Size", size)];
+        let refusal = cloud.tenant("acme").call("CreateVolume", &ask("2")).expect_err("too small");
+        assert!(refusal.starts_with("InvalidParameterValue: Volume of size 2GB is smaller than"), "{refusal}");
+        let refusal = cloud.tenant("other").call("CreateVolume", &ask("3")).expect_err("another's");
+        assert_eq!(refusal, format!("InvalidSnapshot.NotFound: The snapshot '{own}' does not exist."));
+        cloud.tenant("acme").call("CreateVolume", &ask("4")).expect("nothing is read on simulated hosts");
+        cloud.report_real_host();
+        let refusal = cloud.tenant("acme").call("CreateVolume", &ask("4")).expect_err("its bytes are not kept");
+        assert!(refusal.starts_with(&format!("UnsupportedOperation: The snapshot '{own}' is a record")), "{refusal}");
+        cloud.tenant("acme").call("CreateVolume", &[zone, ("SnapshotId", copied.as_str())]).expect("an image's");
         cloud.audit();
     }
 }

@@ -1,6 +1,7 @@
 //! What volumes of each type can be. Source: "Amazon EBS volume types", EBS user guide, and the API reference of
 //! CreateVolume.
 
+use awan_model::id::SnapshotId;
 use awan_model::volume::Shape;
 
 use crate::error::{Code, Result, combination, invalid, invalid_value, missing, refuse};
@@ -58,6 +59,10 @@ pub fn shape(kind: &str, size: i32, asked: Asked) -> Result<Shape> {
     let iops = iops_of(of, size_gib, asked.iops)?;
     let throughput = throughput_of(of, iops, asked.throughput)?;
     Ok(Shape { size_gib, kind: of.name.to_owned(), iops, throughput })
+}
+
+pub fn too_small(size: i32, snapshot: &SnapshotId, least: u32) -> String {
+    format!("Volume of size {size}GB is smaller than snapshot '{snapshot}', expect size>= {least}GB")
 }
 
 fn size_of(kind: &Kind, size: i32) -> Result<u32> {
