@@ -152,6 +152,8 @@ fn options(options: Option<&ec2::OnDemandOptionsRequest>, wanted: Wanted) -> Res
         Some(other) => return Err(invalid_value(brief(other), "OnDemandOptions.AllocationStrategy")),
     };
     let (single_type, single_zone) = (single_instance_type == Some(true), single_availability_zone == Some(true));
+    // Terraform sends 0 for what was not said.
+    let min_target_capacity = min_target_capacity.filter(|n| *n != 0);
     if min_target_capacity.is_some() && !single_type && !single_zone {
         return Err(combination("MinTargetCapacity needs SingleInstanceType or SingleAvailabilityZone"));
     }
@@ -463,6 +465,7 @@ mod tests {
             (others[0].as_str(), "t3.micro"),
             (others[1].as_str(), "2"),
             ("OnDemandOptions.AllocationStrategy", "prioritized"),
+            ("OnDemandOptions.MinTargetCapacity", "0"),
         ];
         // Two of the first fit in its zone, which is 4 units; one of the second makes the rest.
         let made = fleet(&mut cloud, "5", &more).expect("launches");

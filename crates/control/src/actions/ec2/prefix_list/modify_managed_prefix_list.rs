@@ -27,7 +27,8 @@ pub fn modify_managed_prefix_list(
     must_be_at(&list, current_version)?;
     let entries = !add_entries.is_empty() || !remove_entries.is_empty();
     if entries && max_entries.is_some() {
-        return Err(combination("The entries of a prefix list and its size cannot be modified at the same time"));
+        let message = "You cannot modify the entries and the maximum entries for the prefix list in the same request.";
+        return Err(combination(message));
     }
     if !entries && max_entries.is_none() && prefix_list_name.is_none() {
         return Err(combination("No modification is specified: give a name, entries or a size."));
