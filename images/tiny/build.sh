@@ -511,15 +511,21 @@ case $1 in
   *) exit ;;
 esac
 [ -z "$mtu" ] || ip link set "$interface" mtu "$mtu"
-if ! ip -4 addr show dev "$interface" | grep -q " $ip/"; then
-  ip -4 addr flush dev "$interface"
-  ip addr add "$ip/${mask:-24}" broadcast + dev "$interface"
-fi
 # Further interfaces answer from their own address through their own gateway, by a table of their own.
 table=main
 number=${interface#eth}
+[ "$number" = 0 ] || table=$((1000 + number))
+if ! ip -4 addr show dev "$interface" | grep -q " $ip/"; then
+  ip -4 addr flush dev "$interface"
+  ip addr add "$ip/${mask:-24}" broadcast + dev "$interface"
+  # In a subnet that the first interface is in as well, the way to it would else lead through the last: there the first's
+  # address is a stranger's.
+  [ "$number" = 0 ] || ip -4 route show dev "$interface" | while read -r network _; do
+    ip route del "$network" dev "$interface"
+    ip route replace "$network" dev "$interface" src "$ip" table $table
+  done
+fi
 if [ "$number" != 0 ]; then
-  table=$((1000 + number))
   ip rule del table $table 2>/dev/null
   ip rule add from "$ip" table $table
 fi

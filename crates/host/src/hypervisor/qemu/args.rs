@@ -69,7 +69,7 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
     identity(&mut args, vm);
     // Disks beside the root are on ports too, because from there they can go while the guest runs.
     for port in 0..FREE_PORTS as usize + fds.disks.len().saturating_sub(1) {
-        let (slot, function) = (0x10 + port / 8, port % 8);
+        let (slot, function) = (PORT_SLOT + port / 8, port % 8);
         args.device(&json!({
             "driver": "pcie-root-port", "id": format!("rp{port}"), "chassis": port + 1, "slot": port + 1, "bus": "pcie.0",
             "addr": format!("{slot:#x}.{function:#x}"), "multifunction": function == 0,
@@ -80,7 +80,7 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
         args.pair("-netdev", format!("tap,id=n{n},fd={fd},vhost=off"));
         args.device(&json!({
             "driver": "virtio-net-pci", "id": format!("nic{n}"), "netdev": format!("n{n}"), "mac": mac.to_string(),
-            "romfile": "", "bus": "pcie.0", "addr": format!("{:#x}", 0x8 + n),
+            "romfile": "", "bus": "pcie.0", "addr": format!("{:#x}", NIC_SLOT + n),
         }));
     }
     args.pair("-object", r#"{"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}"#);
@@ -95,6 +95,11 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
     args.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     args.0
 }
+
+/// Slots of the root bus: the chipset has 0 and 0x1f. An instance type has at most 15 interfaces, one to a slot, since
+/// guests name their interfaces after these; ports are eight to a slot.
+const NIC_SLOT: usize = 0x8;
+const PORT_SLOT: usize = NIC_SLOT + 15;
 
 /// Places for disks and interfaces that come while the guest runs. Each costs 30 ms of boot under TCG.
 pub const FREE_PORTS: u32 = 4;
@@ -220,14 +225,37 @@ mod tests {
     use crate::hypervisor::testing::vm;
     use awan_model::instance::Wish;
 
-    fn shown(name: &'static str, cpu: &'static str) -> String {
+    /// As many as AttachVolume allows.
+    const DATA_VOLUMES_MAX: usize = 26;
+
+    fn line(name: &'static str, cpu: &'static str, disks: usize, interfaces: usize) -> Vec<String> {
         let accelerator = Accelerator { name, cpu, note: String::new() };
-        let volume = "vol-0123456789abcdef0".parse().expect("an id");
-        let disk = DiskFds { volume, disk: 10, backing: Some(11) };
-        let (disks, taps) = (vec![disk], vec![(Mac([10, 0, 0, 0, 0, 1]), 12)]);
+        let volume: VolumeId = "vol-0123456789abcdef0".parse().expect("an id");
+        let disks = (0..disks).map(|_| DiskFds { volume: volume.clone(), disk: 10, backing: Some(11) }).collect();
+        let taps = (1..).take(interfaces).map(|n| (Mac([10, 0, 0, 0, 0, n]), 12)).collect();
         let fds = Fds { disks, taps, direct: Some((13, 14)), qmp: 15, serial: 16, console: 17 };
-        let args = arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds);
-        args.join(" ").replace(" -", "\n-")
+        arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds)
+    }
+
+    fn shown(name: &'static str, cpu: &'static str) -> String {
+        line(name, cpu, 1, 1).join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn every_device_has_an_address_of_its_own_where_all_places_are_taken() {
+        let interfaces = awan_model::instance_type::builtin().iter().map(|t| t.max_interfaces).max().expect("types");
+        let devices = line("kvm", "host", 1 + DATA_VOLUMES_MAX, interfaces as usize);
+        let parsed = devices.iter().filter_map(|word| serde_json::from_str::<Value>(word).ok());
+        let (mut addresses, mut chips) = (std::collections::BTreeSet::new(), 0);
+        for device in parsed.filter(|d| d["bus"] == "pcie.0") {
+            let address = device["addr"].as_str().expect("a text").trim_start_matches("0x").replace(".0x", ".");
+            let (slot, function) = address.split_once('.').unwrap_or((&address, "0"));
+            let slot = u8::from_str_radix(slot, 16).expect("a number");
+            assert!((1..0x1f).contains(&slot), "{device}");
+            assert!(addresses.insert((slot, function.to_owned())), "{device}");
+            chips += u32::from(device["driver"] == "virtio-net-pci");
+        }
+        assert_eq!((interfaces, chips), (15, 15));
     }
 
     #[test]
@@ -248,10 +276,10 @@ mod tests {
             -smbios type=1,manufacturer=Amazon EC2,product=t3.micro,serial=ec200000-0000-0000-1234-56789abcdef0,uuid=ec200000-0000-0000-1234-56789abcdef0
             -smbios type=2,manufacturer=Amazon EC2,asset=i-0123456789abcdef0
             -smbios type=3,manufacturer=Amazon EC2,asset=Amazon EC2
-            -device {"addr":"0x10.0x0","bus":"pcie.0","chassis":1,"driver":"pcie-root-port","id":"rp0","multifunction":true,"slot":1}
-            -device {"addr":"0x10.0x1","bus":"pcie.0","chassis":2,"driver":"pcie-root-port","id":"rp1","multifunction":false,"slot":2}
-            -device {"addr":"0x10.0x2","bus":"pcie.0","chassis":3,"driver":"pcie-root-port","id":"rp2","multifunction":false,"slot":3}
-            -device {"addr":"0x10.0x3","bus":"pcie.0","chassis":4,"driver":"pcie-root-port","id":"rp3","multifunction":false,"slot":4}
+            -device {"addr":"0x17.0x0","bus":"pcie.0","chassis":1,"driver":"pcie-root-port","id":"rp0","multifunction":true,"slot":1}
+            -device {"addr":"0x17.0x1","bus":"pcie.0","chassis":2,"driver":"pcie-root-port","id":"rp1","multifunction":false,"slot":2}
+            -device {"addr":"0x17.0x2","bus":"pcie.0","chassis":3,"driver":"pcie-root-port","id":"rp2","multifunction":false,"slot":3}
+            -device {"addr":"0x17.0x3","bus":"pcie.0","chassis":4,"driver":"pcie-root-port","id":"rp3","multifunction":false,"slot":4}
             -add-fd fd=10,set=1
             -add-fd fd=11,set=2
             -blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"aio":"threads","driver":"file","filename":"/dev/fdset/2","read-only":true},"read-only":true},"discard":"unmap","driver":"qcow2","file":{"aio":"threads","discard":"unmap","driver":"file","filename":"/dev/fdset/1"},"node-name":"disk0"}
