@@ -285,20 +285,28 @@ output "counts" {
 
 output "import" {
   value = {
-    "aws_vpc.main"                                 = aws_vpc.main.id
-    "aws_vpc_ipv4_cidr_block_association.more"     = aws_vpc_ipv4_cidr_block_association.more.id
-    "aws_subnet.public"                            = aws_subnet.public.id
-    "aws_internet_gateway.door"                    = aws_internet_gateway.door.id
-    "aws_internet_gateway_attachment.other"        = "${aws_internet_gateway.other.id}:${aws_vpc.other.id}"
-    "aws_nat_gateway.out"                          = aws_nat_gateway.out.id
-    "aws_route_table.public"                       = aws_route_table.public.id
-    "aws_route.out"                                = "${aws_route_table.private.id}_0.0.0.0/0"
-    "aws_route_table_association.public"           = "${aws_subnet.public.id}/${aws_route_table.public.id}"
-    "aws_default_route_table.main"                 = aws_vpc.main.id
-    "aws_network_acl.guard"                        = aws_network_acl.guard.id
-    "aws_network_acl_rule.ssh"                     = "${aws_network_acl.ruled.id}:200:tcp:false"
-    "aws_default_network_acl.other"                = aws_vpc.other.default_network_acl_id
-    "aws_vpc_dhcp_options.corp"                    = aws_vpc_dhcp_options.corp.id
-    "aws_vpc_dhcp_options_association.main"        = aws_vpc.main.id
+    "aws_vpc.main"                             = aws_vpc.main.id
+    "aws_vpc.other"                            = aws_vpc.other.id
+    "aws_vpc_ipv4_cidr_block_association.more" = aws_vpc_ipv4_cidr_block_association.more.id
+    "aws_subnet.public"                        = aws_subnet.public.id
+    "aws_subnet.private"                       = aws_subnet.private.id
+    "aws_internet_gateway.door"                = aws_internet_gateway.door.id
+    "aws_internet_gateway.other"               = aws_internet_gateway.other.id
+    "aws_internet_gateway_attachment.other"    = "${aws_internet_gateway.other.id}:${aws_vpc.other.id}"
+    "aws_eip.nat"                              = aws_eip.nat.id
+    "aws_nat_gateway.out"                      = aws_nat_gateway.out.id
+    "aws_nat_gateway.inside"                   = aws_nat_gateway.inside.id
+    "aws_route_table.public"                   = aws_route_table.public.id
+    "aws_route_table.private"                  = aws_route_table.private.id
+    "aws_route.out"                            = "${aws_route_table.private.id}_0.0.0.0/0"
+    "aws_route_table_association.public"       = "${aws_subnet.public.id}/${aws_route_table.public.id}"
+    "aws_default_route_table.main"             = aws_vpc.main.id
+    "aws_network_acl.guard"                    = aws_network_acl.guard.id
+    "aws_network_acl.ruled"                    = aws_network_acl.ruled.id
+    "aws_network_acl_rule.ssh"                 = "${aws_network_acl.ruled.id}:200:tcp:false"
+    "aws_default_network_acl.other"            = aws_vpc.other.default_network_acl_id
+    "aws_vpc_dhcp_options.corp"                = aws_vpc_dhcp_options.corp.id
+    "aws_vpc_dhcp_options.plain"               = aws_vpc_dhcp_options.plain.id
+    "aws_vpc_dhcp_options_association.main"    = aws_vpc.main.id
   }
 }

@@ -11,6 +11,7 @@ use crate::tagging;
 const FILTERS: &[&str] = &[
     "tag:*",
     "cidr",
+    "cidr-block",
     "cidr-block-association.association-id",
     "cidr-block-association.cidr-block",
     "cidr-block-association.state",
@@ -41,7 +42,7 @@ pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Resu
     for vpc in found {
         let tags = tagging::of(tx, vpc.id.as_str());
         let values = |name: &str| match name {
-            "cidr" => vec![vpc.cidr.to_string()],
+            "cidr" | "cidr-block" => vec![vpc.cidr.to_string()],
             "cidr-block-association.cidr-block" => vpc.cidrs().map(|cidr| cidr.to_string()).collect(),
             "cidr-block-association.association-id" => vpc.ranges().map(|range| range.id.to_string()).collect(),
             "cidr-block-association.state" => vec!["associated".into()],
@@ -99,5 +100,18 @@ mod tests {
             .expect("answers");
         assert_eq!(Cloud::ids(&shown, "vpcId").len(), 1, "{shown}");
         assert!(shown.contains("172.31.0.0/16"), "{shown}");
+    }
+
+    /// Only the first is documented; EC2 takes the other too, and Ansible's ec2_vpc_net sends it.
+    #[test]
+    fn its_range_is_found_by_either_name() {
+        let mut cloud = Cloud::new();
+        for name in ["cidr", "cidr-block"] {
+            for (range, found) in [("172.31.0.0/16", 1), ("10.0.0.0/16", 0)] {
+                let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", range)];
+                let shown = cloud.tenant("acme").call("DescribeVpcs", &filter).expect("answers");
+                assert_eq!(Cloud::ids(&shown, "vpcId").len(), found, "{name}: {shown}");
+            }
+        }
     }
 }
