@@ -659,3 +659,26 @@ fn disks_come_grow_and_go_while_a_machine_runs_and_are_known_in_the_next_life() 
     assert_eq!((host.disks(&a).0.len(), host.disks(&b).0.len()), (2, 2));
     host.wait(host.driver().attach(&a.id, one)).expect_err("the guest still has what was taken away");
 }
+
+#[test]
+fn children_of_one_image_come_while_their_machines_run() {
+    let Some(host) = Host::new() else { return };
+    let base = host.empty(7, 1);
+    let image = host.folder.path().join("images").join(IMAGE);
+    std::fs::create_dir_all(&image).expect("a folder");
+    std::fs::copy(&base.path, image.join("disk.qcow2")).expect("an image");
+    let volumes =
+        FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
+    for n in [1, 2] {
+        let vm = host.vm(n, 1);
+        host.start(&vm);
+        host.until(&vm, Phase::Running);
+        let id = format!("vol-{:017x}", 8 + n).parse().expect("an id");
+        let image = Some(IMAGE.parse().expect("an id"));
+        let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 2, image };
+        let child = host.wait(volumes.ensure(&plan)).expect("a disk");
+        assert_eq!(child.backing.len(), 1);
+        host.wait(host.driver().attach(&vm.id, child)).expect("attaches");
+        assert_eq!(host.disks(&vm).0, [(1, true), (2, true)]);
+    }
+}
