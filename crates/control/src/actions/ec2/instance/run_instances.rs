@@ -207,7 +207,8 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     let launch = Launch {
         disks,
         key: key_name.map(|name| key(tx, &name)).transpose()?,
-        user_data: user_data.map(|text| decode_user_data(&text)).transpose()?,
+        // Terraform's templates without user data have an empty text.
+        user_data: user_data.filter(|text| !text.is_empty()).map(|text| decode_user_data(&text)).transpose()?,
         metadata: metadata::of_launch(tx, metadata_options)?,
         shutdown: shutdown_behavior(instance_initiated_shutdown_behavior.as_deref())?,
         termination_protection: disable_api_termination.unwrap_or(false),

@@ -86,6 +86,8 @@ mod tests {
         let id = cloud.tenant("acme").run_with(&[from]).expect("launches").remove(0);
         let (instance, _) = cloud.instance(&id);
         assert_eq!((instance.instance_type.as_str(), instance.user_data.as_deref()), ("t3.small", Some(&b"hello"[..])));
+        let without = cloud.tenant("acme").run_with(&[from, ("UserData", "")]).expect("launches").remove(0);
+        assert_eq!(cloud.instance(&without).0.user_data, None, "an empty text is no user data");
         let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", &id)]).expect("answers");
         for part in [
             "<key>of</key><value>template</value>",
