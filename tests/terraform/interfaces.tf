@@ -29,6 +29,13 @@ resource "aws_subnet" "net" {
   availability_zone = "us-east-1a"
 }
 
+# Addresses that are chosen by hand, where none is given out.
+resource "aws_subnet" "chosen" {
+  vpc_id            = aws_vpc.net.id
+  cidr_block        = "10.40.2.0/24"
+  availability_zone = "us-east-1a"
+}
+
 resource "aws_default_security_group" "net" {
   vpc_id = aws_vpc.net.id
   ingress {
@@ -122,9 +129,9 @@ resource "aws_vpc_security_group_egress_rule" "all" {
 }
 
 resource "aws_network_interface" "plain" {
-  subnet_id         = aws_subnet.net.id
+  subnet_id         = aws_subnet.chosen.id
   description       = "stage ${var.stage}"
-  private_ips       = var.stage == 1 ? ["10.40.1.20", "10.40.1.21"] : ["10.40.1.20", "10.40.1.22"]
+  private_ips       = var.stage == 1 ? ["10.40.2.20", "10.40.2.21"] : ["10.40.2.20", "10.40.2.22"]
   security_groups   = var.stage == 1 ? [aws_security_group.web.id] : [aws_security_group.web.id, aws_security_group.db.id]
   source_dest_check = var.stage == 1
   tags              = { stage = "s${var.stage}" }
@@ -182,7 +189,7 @@ resource "aws_eip" "loose" {
 resource "aws_eip_association" "loose" {
   allocation_id        = aws_eip.loose.id
   network_interface_id = aws_network_interface.plain.id
-  private_ip_address   = "10.40.1.20"
+  private_ip_address   = "10.40.2.20"
 }
 
 data "aws_network_interface" "plain" {
