@@ -25,7 +25,7 @@ use awan_model::interface::Mac;
 use awan_model::plan::{DiskPlan, Metadata, VmPlan, VolumePlan};
 
 const IMAGE: &str = "ami-00000000000000001";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A host of its own in a temporary folder. Whatever it started is ended when it goes.
 struct Host {

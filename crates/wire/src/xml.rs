@@ -84,7 +84,13 @@ pub fn query_error(namespace: &str, code: &str, message: &str, request_id: &str,
 struct Writer {
     out: String,
     only: Option<String>,
+    /// Inside of [`BARE`].
+    bare: bool,
 }
+
+/// What a launch template keeps is shown as it was given: a list that was not given is not there.
+/// Ansible compares it with what it would send.
+const BARE: &str = "launchTemplateData";
 
 impl Writer {
     fn open(&mut self, name: &str) {
@@ -128,13 +134,16 @@ impl Visitor for Writer {
 
     fn shape(&mut self, field: &Field, slot: &mut dyn Slot) {
         if let Some(shape) = slot.get() {
+            let outside = self.bare;
+            self.bare |= field.xml == BARE;
             self.nested(field.xml, shape);
+            self.bare = outside;
         }
     }
 
     /// A list without members is an empty element, as EC2 writes it.
     fn list(&mut self, field: &Field, list: &mut dyn List) {
-        if list.is_empty() && self.only.as_ref().is_some_and(|only| only != field.xml) {
+        if list.is_empty() && (self.bare || self.only.as_ref().is_some_and(|only| only != field.xml)) {
             return;
         }
         if list.is_empty() {

@@ -9,8 +9,8 @@ use awan_wire::ec2;
 
 use super::view::{self, GroupNames, Interface, Seen};
 use super::{metadata, modify_instance_maintenance_options};
-use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::capacity::preference;
+use crate::actions::ec2::interface::view::Mapped;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;

@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_given_is_not_shown() {
+        let mut cloud = Cloud::new();
+        let ask = [("LaunchTemplateName", "web"), ("LaunchTemplateData.InstanceType", "t3.nano")];
+        cloud.tenant("acme").call("CreateLaunchTemplate", &ask).expect("makes");
+        let shown = cloud.tenant("acme").call("DescribeLaunchTemplateVersions", &ask[..1]).expect("answers");
+        let data = "<launchTemplateData><instanceType>t3.nano</instanceType></launchTemplateData>";
+        assert!(shown.contains(data), "{shown}");
+    }
+
+    #[test]
     fn versions_are_found_by_number_range_and_name() {
         let mut cloud = Cloud::new();
         for name in ["web", "data"] {

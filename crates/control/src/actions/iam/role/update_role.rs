@@ -47,6 +47,9 @@ mod tests {
         );
         acme.iam("UpdateRole", &[update[0], ("Description", "e")]).expect("updates");
         let told = acme.iam("GetRole", &update[..1]).expect("is there");
-        assert_eq!((&*Cloud::ids(&told, "Description")[0], &*Cloud::ids(&told, "MaxSessionDuration")[0]), ("e", "7200"));
+        assert_eq!(
+            (&*Cloud::ids(&told, "Description")[0], &*Cloud::ids(&told, "MaxSessionDuration")[0]),
+            ("e", "7200")
+        );
     }
 }
