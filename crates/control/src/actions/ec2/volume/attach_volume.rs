@@ -12,7 +12,7 @@ use super::view;
 use crate::error::{Code, Result, invalid, missing, refuse, refuse_if};
 use crate::{disks, schedule};
 
-/// EC2: "most instances built on the Nitro System support up to 28 attachments", of which the root is one and the
+/// Source: "Amazon EBS volume limits for Amazon EC2 instances": up to 28 attachments, of which the root is one and the
 /// primary interface another.
 const DATA_VOLUMES_MAX: usize = 26;
 
