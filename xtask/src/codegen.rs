@@ -41,7 +41,7 @@ fn models(root: &Path) -> Result<BTreeMap<&'static str, Model>> {
 pub fn write(root: &Path, check: bool) -> Result<()> {
     let models = models(root)?;
     let (tree, actions) = scan(root, &models)?;
-    let wanted = wanted(root, &models, &actions)?;
+    let wanted = wanted(&models, &actions)?;
     // One row, one line: the table reads as a table, so rustfmt is kept away from it.
     put(&root.join("crates/control/src/actions.rs"), &table(&tree, &actions, &models), check)?;
     let mut files = vec![("crates/wire/src/names.rs".to_owned(), names(&models))];
@@ -55,22 +55,15 @@ pub fn write(root: &Path, check: bool) -> Result<()> {
     Ok(())
 }
 
-/// The actions whose types exist, by service: those with a file, and those that `actions.txt` names for files to come.
-fn wanted(
-    root: &Path,
-    models: &BTreeMap<&str, Model>,
-    actions: &[ActionFile],
-) -> Result<BTreeMap<String, BTreeSet<String>>> {
+/// The actions whose types exist, by service: those with a file.
+fn wanted(models: &BTreeMap<&str, Model>, actions: &[ActionFile]) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let mut wanted: BTreeMap<String, BTreeSet<String>> =
         models.keys().map(|service| ((*service).to_owned(), BTreeSet::new())).collect();
-    let listed = std::fs::read_to_string(root.join("crates/wire/model/actions.txt")).unwrap_or_default();
-    let listed = listed.lines().filter_map(|line| line.split_once(' '));
-    let files = actions.iter().map(|a| (a.service.as_str(), a.name.as_str()));
-    for (service, name) in listed.chain(files) {
-        if models.get(service).is_none_or(|model| !model.ops.contains_key(name)) {
+    for ActionFile { service, name, .. } in actions {
+        if models.get(service.as_str()).is_none_or(|model| !model.ops.contains_key(name)) {
             bail!("the API has no action {service} {name}");
         }
-        wanted.entry(service.to_owned()).or_default().insert(name.to_owned());
+        wanted.entry(service.clone()).or_default().insert(name.clone());
     }
     Ok(wanted)
 }
