@@ -146,7 +146,7 @@ def test_it_applies_plans_empty_updates_imports_and_goes(awan, configuration, tm
     before = without_the_dead(tenant.everything())
     terraform = Terraform(tmp_path / "first", configuration, tenant).init()
     try:
-        terraform.plan(1)
+        assert [change for change in terraform.plan(1).values() if change["actions"] == ["create"]], "there is something to make"
         terraform.apply()
         assert terraform.pending(1) == {}, "a second plan is empty"
         replaced = {a for a, change in terraform.plan(2).items() if "delete" in change["actions"]}
