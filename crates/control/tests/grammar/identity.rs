@@ -19,6 +19,8 @@ const POLICY_NAME: (&str, &str) = ("PolicyName", "a|b");
 const PROFILE: (&str, &str) = ("InstanceProfileName", "a|b");
 const ROLE: (&str, &str) = ("RoleName", "a|b|c");
 const TAGS: (&str, &str) = ("Tags.member.1.Key", "a|b|aws:x");
+const TAG_VALUE: (&str, &str) = ("Tags.member.1.Value", "1|");
+const ONE_TAG: &str = "Tags.member.1.Key=a&Tags.member.1.Value=b";
 const TAG_KEYS: (&str, &str) = ("TagKeys.member.1", "a|b");
 const TRUST: (&str, &str) = ("PolicyDocument", TRUSTS);
 const TRUST_OF_ROLE: (&str, &str) = ("AssumeRolePolicyDocument", TRUSTS);
@@ -173,10 +175,10 @@ pub const RECIPES: &[Recipe] = &[
     ("RemoveRoleFromInstanceProfile", &[PROFILE, ROLE], &[]),
     ("RemoveUserFromGroup", &[GROUP, USER], &[]),
     ("SetDefaultPolicyVersion", &[POLICY, VERSION], &[]),
-    ("TagInstanceProfile", &[PROFILE, TAGS], &[]),
-    ("TagPolicy", &[POLICY, TAGS], &[]),
-    ("TagRole", &[ROLE, TAGS], &[]),
-    ("TagUser", &[USER, TAGS], &[]),
+    ("TagInstanceProfile", &[PROFILE, TAGS, TAG_VALUE], &[]),
+    ("TagPolicy", &[POLICY, TAGS, TAG_VALUE], &[]),
+    ("TagRole", &[ROLE, TAGS, TAG_VALUE], &[]),
+    ("TagUser", &[USER, TAGS, TAG_VALUE], &[]),
     ("UntagInstanceProfile", &[PROFILE, TAG_KEYS], &[]),
     ("UntagPolicy", &[POLICY, TAG_KEYS], &[]),
     ("UntagRole", &[ROLE, TAG_KEYS], &[]),
@@ -255,6 +257,8 @@ fn holder(teller: &mut dyn Teller, kind: &str, named: &str) {
     if kind != "Group" {
         teller.ask(&format!("Put{kind}PermissionsBoundary"), &boundary);
         teller.ask(&format!("Delete{kind}PermissionsBoundary"), named);
+        teller.ask(&format!("Tag{kind}"), &format!("{named}&{ONE_TAG}"));
+        teller.ask(&format!("Untag{kind}"), &format!("{named}&TagKeys.member.1=a"));
     }
     teller.ask(&format!("Delete{kind}"), named);
 }
@@ -269,6 +273,8 @@ fn roles(teller: &mut dyn Teller) {
     teller.ask("CreateInstanceProfile", profile);
     teller.ask("AddRoleToInstanceProfile", &format!("{profile}&{role}"));
     teller.ask("ListInstanceProfilesForRole", role);
+    teller.ask("TagInstanceProfile", &format!("{profile}&{ONE_TAG}"));
+    teller.ask("UntagInstanceProfile", &format!("{profile}&TagKeys.member.1=a"));
     let launched = teller.ask("RunInstances", &format!("ImageId={}&MinCount=1&MaxCount=1", super::IMAGE));
     let instance = text(&launched, "instanceId");
     let by_name = "IamInstanceProfile.Name=story";
@@ -291,7 +297,7 @@ fn policies(teller: &mut dyn Teller) {
     teller.ask("CreatePolicyVersion", &format!("{policy}&PolicyDocument={document}"));
     teller.ask("SetDefaultPolicyVersion", &format!("{policy}&VersionId=v2"));
     teller.ask("DeletePolicyVersion", &format!("{policy}&VersionId=v1"));
-    teller.ask("TagPolicy", &format!("{policy}&Tags.member.1.Key=a&Tags.member.1.Value=b"));
+    teller.ask("TagPolicy", &format!("{policy}&{ONE_TAG}"));
     teller.ask("UntagPolicy", &format!("{policy}&TagKeys.member.1=a"));
     teller.ask("DeletePolicy", &policy);
 }

@@ -110,7 +110,8 @@ pub async fn ask_for(qmp: &mut Qmp, volume: &VolumeId) -> Result<bool> {
     let asked = qmp.ask("device_del", json!({"id": args::device(volume)}), None).await;
     match asked.map_err(|e| e.to_string()) {
         Ok(_) => Ok(false),
-        Err(why) if why.contains("already in the process of unplug") => Ok(false),
+        // A guest that is still beginning moves its slots about, and is asked again later.
+        Err(why) if why.contains("already in the process of unplug") || why.contains("guest is busy") => Ok(false),
         Err(why) if why.contains("not found") => Ok(true),
         Err(why) => bail!("{why}"),
     }
