@@ -1,4 +1,6 @@
 //! AttachGroupPolicy: a managed policy.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_model::identity::Group;
 use awan_state::{Tenant, Tx};

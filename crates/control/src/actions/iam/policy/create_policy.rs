@@ -1,4 +1,6 @@
 //! CreatePolicy: a managed policy and its first version.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use std::collections::BTreeMap;
 

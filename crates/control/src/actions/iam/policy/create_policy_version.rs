@@ -1,4 +1,6 @@
 //! CreatePolicyVersion: five at most.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_model::identity::PolicyVersion;
 use awan_state::{Tenant, Tx};

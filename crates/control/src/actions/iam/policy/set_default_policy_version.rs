@@ -1,4 +1,6 @@
 //! SetDefaultPolicyVersion: the one that counts.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_state::{Tenant, Tx};
 use awan_wire::iam;

@@ -1,4 +1,6 @@
 //! PutRolePermissionsBoundary: beyond it nothing is allowed.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_model::identity::Role;
 use awan_state::{Tenant, Tx};

@@ -1,4 +1,6 @@
 //! PutRolePolicy: an inline policy, new or instead of the old one.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_model::identity::Role;
 use awan_state::{Tenant, Tx};

@@ -1,4 +1,6 @@
 //! AttachUserPolicy: a managed policy.
+//!
+//! Record only: no request is allowed or refused by a policy yet.
 
 use awan_model::identity::User;
 use awan_state::{Tenant, Tx};
