@@ -12,7 +12,7 @@ use awan_model::capacity::{CapacityHold, CapacityReservation};
 use awan_model::dhcp_options::DhcpOptions;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, SecurityGroup};
-use awan_model::host::HostRecord;
+use awan_model::host::{HostRecord, HostUsage};
 use awan_model::id::{HostId, InstanceId, SubnetId, VpcId};
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
@@ -31,6 +31,7 @@ use awan_state::{Db, Home, System, Tx};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::schedule::usage;
 use crate::{network, plan};
 
 const METER_PAGE: usize = 10_000;
@@ -105,6 +106,12 @@ fn capacity(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     out.extend(used.keys().map(|host| format!("host {host}: carries instances and is not known")));
+    let kept: BTreeMap<_, _> =
+        tx.all::<HostUsage>().iter().map(|usage| (usage.id.clone(), (**usage).clone())).collect();
+    let counted = usage::recount(tx);
+    let hosts: BTreeSet<_> = kept.keys().chain(counted.keys()).collect();
+    let differ = hosts.into_iter().filter(|host| kept.get(*host) != counted.get(*host));
+    out.extend(differ.map(|host| format!("host {host}: the sum of what lies on it is wrong")));
 }
 
 /// The room that capacity reservations keep and nobody is in.

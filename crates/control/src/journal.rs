@@ -13,8 +13,11 @@ use awan_model::journal::{MeterEvent, MeterKind, Transition};
 use awan_model::volume::Volume;
 use awan_state::{Home, Record, Ref, System, Tx};
 
+use crate::schedule::usage;
+
 /// The [`awan_state::Hook`] of the control plane.
 pub fn record(tx: &mut Tx<System>) {
+    usage::note(tx);
     let mut entries = Entries::default();
     instances(tx, &mut entries);
     volumes(tx, &mut entries);

@@ -5,6 +5,7 @@
 
 pub mod holds;
 mod rule;
+pub mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -12,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use awan_model::address::BY_PUBLIC_IP;
-use awan_model::host::{Capacity, HostLiveness, HostRecord};
+use awan_model::host::{Capacity, HostLiveness, HostRecord, HostUsage};
 use awan_model::id::{CapacityReservationId, HostId, VolumeId};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
@@ -23,7 +24,6 @@ use awan_state::{Home, Record as _, System, Tenant, Tx};
 use ipnet::Ipv4Net;
 
 use self::holds::Holds;
-use self::rule::Guests;
 pub use self::rule::Rule;
 use crate::disks;
 use crate::error::{Code, Error, Result, refuse};
@@ -38,7 +38,7 @@ pub struct Room {
 struct HostRoom {
     host: Arc<HostRecord>,
     left: Capacity,
-    guests: Guests,
+    guests: HostUsage,
 }
 
 impl HostRoom {
@@ -48,29 +48,27 @@ impl HostRoom {
     }
 }
 
+fn left(of: Capacity, used: &HostUsage) -> Capacity {
+    Capacity {
+        vcpus: of.vcpus.saturating_sub(u32::try_from(used.vcpus).unwrap_or(u32::MAX)),
+        memory_mib: of.memory_mib.saturating_sub(used.memory_mib),
+        disk_gib: of.disk_gib.saturating_sub(used.disk_gib),
+    }
+}
+
 impl Room {
     pub fn count(tx: &mut Tx<Tenant>) -> Self {
         tx.as_system(|tx| {
             let dead: HashSet<HostId> =
                 tx.all::<HostLiveness>().iter().filter(|l| !l.alive).map(|l| l.id.clone()).collect();
             let hosts = tx.all::<HostRecord>().into_iter().filter(|h| !dead.contains(&h.id));
-            let mut hosts: HashMap<HostId, HostRoom> = hosts
-                .map(|host| (host.id.clone(), HostRoom { left: host.capacity, host, guests: Guests::default() }))
-                .collect();
-            let places = tx.all::<Placement>();
-            for place in &places {
-                if let Some(HostRoom { left, guests, .. }) = hosts.get_mut(&place.host) {
-                    left.vcpus = left.vcpus.saturating_sub(place.vcpus);
-                    left.memory_mib = left.memory_mib.saturating_sub(place.memory_mib);
-                    guests.come(place);
-                }
-            }
-            for place in tx.all::<VolumePlacement>() {
-                if let Some(HostRoom { left, .. }) = hosts.get_mut(&place.host) {
-                    left.disk_gib = left.disk_gib.saturating_sub(place.size_gib.into());
-                }
-            }
-            let holds = Holds::count(tx, &places);
+            let mut usage = usage::now(tx);
+            let holds = Holds::count(tx, &usage);
+            let room = |host: Arc<HostRecord>| {
+                let guests = usage.remove(&host.id).unwrap_or_else(|| HostUsage::nothing(&host.id));
+                (host.id.clone(), HostRoom { left: left(host.capacity, &guests), host, guests })
+            };
+            let mut hosts: HashMap<HostId, HostRoom> = hosts.map(room).collect();
             holds.apply(&mut hosts);
             Self { hosts: hosts.into_values().collect(), holds, pool: None }
         })

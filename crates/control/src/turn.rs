@@ -27,7 +27,7 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 16] = [
+const UNPLANNED_KINDS: [&str; 17] = [
     "capacity-hold/",
     "capacity-reservation/",
     "fleet/",
@@ -39,6 +39,7 @@ const UNPLANNED_KINDS: [&str; 16] = [
     "account/",
     "account-alias/",
     "host-liveness/",
+    "host-usage/",
     "parameter/",
     "user/",
     "user-group/",

@@ -1,9 +1,12 @@
 //! Hosts: what a machine can carry and what it said last about itself.
 
+use std::collections::BTreeMap;
+
 use awan_state::{Home, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::id::HostId;
+use crate::id::{CapacityReservationId, HostId, PlacementGroupId};
+use crate::instance::Placement;
 use crate::record;
 
 /// What a host offers to guests.
@@ -44,6 +47,93 @@ pub struct HostLiveness {
     pub since: Millis,
 }
 record!(HostLiveness, "host-liveness", HostId, System, "InvalidHostID.NotFound", "The host ID '{}' does not exist");
+
+/// What lies on a host, added up, so that nobody needs to look at every instance to learn where there is room.
+///
+/// **Invariant:** the sum of the host's placements, in the same commit as they. Names of which there is none are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostUsage {
+    pub home: Home,
+    pub id: HostId,
+    pub vcpus: u64,
+    pub memory_mib: u64,
+    pub disk_gib: u64,
+    /// Instances by account.
+    pub accounts: BTreeMap<String, u32>,
+    /// Dedicated instances by account.
+    pub dedicated: BTreeMap<String, u32>,
+    /// Instances by placement group and partition; those without a partition are in number 0.
+    pub groups: BTreeMap<PlacementGroupId, BTreeMap<u8, u32>>,
+    /// Instances by the capacity reservation in which they run.
+    pub reservations: BTreeMap<CapacityReservationId, u32>,
+}
+record!(HostUsage, "host-usage", HostId, System, "InternalError", "Nothing lies on the host '{}'");
+
+impl HostUsage {
+    pub fn nothing(host: &HostId) -> Self {
+        Self {
+            home: Home::installation(),
+            id: host.clone(),
+            vcpus: 0,
+            memory_mib: 0,
+            disk_gib: 0,
+            accounts: BTreeMap::new(),
+            dedicated: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+        }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::nothing(&self.id)
+    }
+
+    pub fn come(&mut self, place: &Placement) {
+        self.vcpus += u64::from(place.vcpus);
+        self.memory_mib += place.memory_mib;
+        self.count(place, true);
+    }
+
+    pub fn leave(&mut self, place: &Placement) {
+        self.vcpus = self.vcpus.saturating_sub(u64::from(place.vcpus));
+        self.memory_mib = self.memory_mib.saturating_sub(place.memory_mib);
+        self.count(place, false);
+    }
+
+    fn count(&mut self, place: &Placement, more: bool) {
+        let account = place.home.account();
+        count(&mut self.accounts, account, more);
+        if place.dedicated {
+            count(&mut self.dedicated, account, more);
+        }
+        if let Some(group) = &place.group {
+            let partitions = self.groups.entry(group.clone()).or_default();
+            count(partitions, &place.partition.unwrap_or_default(), more);
+            if partitions.is_empty() {
+                self.groups.remove(group);
+            }
+        }
+        if let Some(reservation) = &place.reservation {
+            count(&mut self.reservations, reservation, more);
+        }
+    }
+}
+
+/// Changes a count, and forgets what there is none of.
+fn count<K, Q>(counts: &mut BTreeMap<K, u32>, key: &Q, more: bool)
+where
+    K: Ord + std::borrow::Borrow<Q>,
+    Q: Ord + ToOwned<Owned = K> + ?Sized,
+{
+    match counts.get_mut(key) {
+        Some(n) => *n = if more { n.saturating_add(1) } else { n.saturating_sub(1) },
+        None if more => drop(counts.insert(key.to_owned(), 1)),
+        None => {}
+    }
+    if counts.get(key) == Some(&0) {
+        counts.remove(key);
+    }
+}
 
 /// Which machine has the name: the one that first joined with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use awan_model::capacity::{CapacityHold, CapacityReservation, Preference};
+use awan_model::host::HostUsage;
 use awan_model::id::{CapacityReservationId, HostId};
 use awan_model::instance::{Instance, Placement, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_state::{Home, Record as _, System, Tenant, Tx};
 
-use super::{HostRoom, Room, Rule, no_capacity};
+use super::{HostRoom, Room, Rule, no_capacity, usage};
 use crate::error::{Code, Result, refuse};
 
 /// Every hold that has not ended, and what of it is free.
@@ -52,19 +53,12 @@ impl Kept {
 }
 
 impl Holds {
-    pub fn count(tx: &mut Tx<System>, places: &[Arc<Placement>]) -> Self {
-        let mut used: HashMap<(&CapacityReservationId, &HostId), u32> = HashMap::new();
-        for place in places {
-            if let Some(id) = &place.reservation {
-                *used.entry((id, &place.host)).or_default() += 1;
-            }
-        }
+    pub fn count(tx: &mut Tx<System>, usage: &BTreeMap<HostId, HostUsage>) -> Self {
         let now = tx.now();
         let holds = tx.all::<CapacityHold>().into_iter().filter(|hold| hold.end.is_none_or(|end| end > now));
         let kept = holds.map(|hold| {
-            let free = |(host, n): &(HostId, u32)| {
-                (host.clone(), n.saturating_sub(used.get(&(&hold.id, host)).copied().unwrap_or_default()))
-            };
+            let used = |host: &HostId| usage.get(host).and_then(|on| on.reservations.get(&hold.id)).copied();
+            let free = |(host, n): &(HostId, u32)| (host.clone(), n.saturating_sub(used(host).unwrap_or_default()));
             Kept { left: hold.slots.iter().map(free).collect(), hold }
         });
         Self(kept.collect())
@@ -77,7 +71,7 @@ impl Holds {
                 if let Some(HostRoom { left, guests, .. }) = hosts.get_mut(host) {
                     left.vcpus = left.vcpus.saturating_sub(hold.vcpus.saturating_mul(*n));
                     left.memory_mib = left.memory_mib.saturating_sub(hold.memory_mib.saturating_mul((*n).into()));
-                    guests.expect(hold.home.account());
+                    *guests.accounts.entry(hold.home.account().to_owned()).or_default() += 1;
                 }
             }
         }
@@ -143,11 +137,8 @@ impl Room {
 
 /// Instances of a reservation that have a place, by host.
 fn used(tx: &mut Tx<Tenant>, id: &CapacityReservationId) -> BTreeMap<HostId, u32> {
-    let mut used = BTreeMap::new();
-    for place in tx.list::<Placement>().iter().filter(|place| place.reservation.as_ref() == Some(id)) {
-        *used.entry(place.host.clone()).or_default() += 1;
-    }
-    used
+    let usage = tx.as_system(usage::now);
+    usage.into_iter().filter_map(|(host, on)| Some((host, *on.reservations.get(id)?))).collect()
 }
 
 /// How many instances run in a reservation.

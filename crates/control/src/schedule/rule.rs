@@ -3,10 +3,11 @@
 //! **Invariants.** No host has two instances of one spread group, or of two partitions of one group. Where a dedicated
 //! instance is, there is none of another account, whichever of them came first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use awan_model::capacity::Preference;
+use awan_model::host::HostUsage;
 use awan_model::id::PlacementGroupId;
 use awan_model::instance::{Instance, Placement, Wish};
 use awan_model::placement_group::{PlacementGroup, Strategy};
@@ -18,58 +19,6 @@ use crate::error::{Code, Error, refuse};
 
 /// Source: "Placement strategies", EC2 User Guide: at most seven running instances a zone.
 pub const SPREAD_MAX: u64 = 7;
-
-/// Who has a place on a host, counted.
-#[derive(Debug, Clone, Default)]
-pub struct Guests {
-    accounts: HashMap<String, u32>,
-    /// The accounts of dedicated instances.
-    dedicated: HashMap<String, u32>,
-    /// By group and partition.
-    groups: HashMap<(PlacementGroupId, Option<u8>), u32>,
-}
-
-/// Changes a count, and forgets what there is none of.
-fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K, more: bool) {
-    let n = counts.entry(key).or_default();
-    *n = if more { n.saturating_add(1) } else { n.saturating_sub(1) };
-    if *n == 0 {
-        counts.retain(|_, n| *n > 0);
-    }
-}
-
-impl Guests {
-    pub fn come(&mut self, place: &Placement) {
-        self.change(place, true);
-    }
-
-    /// An account whose instances may come at any time, into room that is kept for them.
-    pub fn expect(&mut self, account: &str) {
-        count(&mut self.accounts, account.to_owned(), true);
-    }
-
-    pub fn leave(&mut self, place: &Placement) {
-        self.change(place, false);
-    }
-
-    fn change(&mut self, place: &Placement, more: bool) {
-        let account = place.home.account();
-        match self.accounts.get_mut(account).filter(|_| more) {
-            Some(n) => *n += 1,
-            None => count(&mut self.accounts, account.to_owned(), more),
-        }
-        if place.dedicated {
-            count(&mut self.dedicated, account.to_owned(), more);
-        }
-        if let Some(group) = &place.group {
-            count(&mut self.groups, (group.clone(), place.partition), more);
-        }
-    }
-
-    fn has(&self, group: &PlacementGroupId) -> bool {
-        self.groups.keys().any(|(g, _)| g == group)
-    }
-}
 
 /// What an instance asks of its host.
 #[derive(Debug, Clone)]
@@ -150,15 +99,15 @@ impl Rule {
     }
 
     /// Whether the instance may be where these are.
-    pub fn allows(&self, guests: &Guests) -> bool {
-        let own = |accounts: &HashMap<String, u32>| accounts.keys().all(|a| *a == self.account);
+    pub fn allows(&self, guests: &HostUsage) -> bool {
+        let own = |accounts: &BTreeMap<String, u32>| accounts.keys().all(|a| *a == self.account);
         if !own(&guests.dedicated) || (self.dedicated && !own(&guests.accounts)) {
             return false;
         }
         match self.strategy() {
-            Some((id, Strategy::Spread)) => !guests.has(id),
+            Some((id, Strategy::Spread)) => !guests.groups.contains_key(id),
             Some((id, Strategy::Partition { .. })) if self.partition.is_some() => {
-                guests.groups.keys().all(|(group, partition)| group != id || *partition == self.partition)
+                guests.groups.get(id).is_none_or(|here| here.keys().all(|partition| Some(*partition) == self.partition))
             }
             Some((_, Strategy::Partition { .. } | Strategy::Cluster)) | None => true,
         }
@@ -186,9 +135,9 @@ impl Rule {
     }
 
     /// A host with such guests comes before others.
-    pub fn prefers(&self, guests: &Guests) -> bool {
+    pub fn prefers(&self, guests: &HostUsage) -> bool {
         let together = match self.strategy() {
-            Some((id, Strategy::Cluster)) => guests.has(id),
+            Some((id, Strategy::Cluster)) => guests.groups.contains_key(id),
             _ => false,
         };
         together || (self.dedicated && !guests.dedicated.is_empty())
