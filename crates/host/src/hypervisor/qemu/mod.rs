@@ -94,23 +94,24 @@ impl Shared {
         self.vms().get(id).map(|vm| vm.record.disks.clone()).unwrap_or_default()
     }
 
-    /// Changes a run's record, in memory and on disk, unless another run has taken its place.
+    /// Changes a run's record, on disk and in memory, unless another run has taken its place. On disk first: what was
+    /// seen of a machine is what the next life of this program begins with.
     fn note(&self, id: &InstanceId, run: u32, change: impl FnOnce(&mut Record)) {
         let Some(pen) = self.vms().get(id).map(|vm| vm.pen.clone()) else { return };
         blocking(|| {
             let _pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
-            let record = {
-                let mut vms = self.vms();
-                let Some(vm) = vms.get_mut(id).filter(|vm| vm.record.run == run) else { return };
-                let before = vm.record.clone();
-                change(&mut vm.record);
-                if vm.record == before {
-                    return;
-                }
-                vm.record.clone()
-            };
+            let of_run = |vm: &&mut Vm| vm.record.run == run && Arc::ptr_eq(&vm.pen, &pen);
+            let Some(before) = self.vms().get_mut(id).filter(of_run).map(|vm| vm.record.clone()) else { return };
+            let mut record = before.clone();
+            change(&mut record);
+            if record == before {
+                return;
+            }
             if let Err(e) = self.records.write(&record) {
                 tracing::error!(instance = %id, error = format!("{e:#}"), "cannot note what became of a machine");
+            }
+            if let Some(vm) = self.vms().get_mut(id).filter(of_run) {
+                vm.record = record;
             }
         });
         self.ended.send_modify(|n| *n += 1);

@@ -133,7 +133,15 @@ impl Supervisor {
             let patience = self.deadline.unwrap_or_else(far);
             let press = self.press.unwrap_or_else(far);
             tokio::select! {
-                _ = pidfd.readable() => break,
+                // What is said most comes last: a machine that never stops talking cannot keep its end away.
+                biased;
+                over = pidfd.readable() => match over {
+                    Ok(_) => break,
+                    // This program ends, not the machine: the next life takes it over.
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep_until(press) => self.press(qmp.as_mut()).await,
+                () = tokio::time::sleep_until(patience) => self.out_of_patience(pidfd.get_ref(), qmp.as_mut()).await,
                 order = orders.recv(), if !orders.is_closed() => if let Some(order) = order { self.obey(order, pidfd.get_ref(), qmp.as_mut()).await },
                 connected = connect(self.folder.join(QMP_SOCKET)), if qmp.is_none() => {
                     let (connection, status) = connected;
@@ -146,8 +154,6 @@ impl Supervisor {
                     Event::Gone => qmp = None,
                     Event::Other => {}
                 },
-                () = tokio::time::sleep_until(press) => self.press(qmp.as_mut()).await,
-                () = tokio::time::sleep_until(patience) => self.out_of_patience(pidfd.get_ref(), qmp.as_mut()).await,
             }
         }
         self.buried(child).await;
@@ -386,5 +392,105 @@ async fn next(qmp: &mut Option<Qmp>) -> Event {
     match qmp {
         Some(qmp) => qmp.event().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::super::record::{Process, Records};
+    use super::super::{Shared, Vm};
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    /// Speaks as QEMU does to whoever comes first, and knows nothing.
+    fn speak(socket: &Path) -> std::thread::JoinHandle<()> {
+        let listener = UnixListener::bind(socket).expect("listens");
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("somebody comes");
+            let mut lines = BufReader::new(stream);
+            lines.get_mut().write_all(b"{\"QMP\": {}}\n").expect("says hello");
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                let told: serde_json::Value = serde_json::from_str(&line).expect("is JSON");
+                let answer = serde_json::json!({"return": {}, "id": told["id"]});
+                if writeln!(lines.get_mut(), "{answer}").is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        })
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.expect("a runtime")
+    }
+
+    fn one(process: Option<Process>) -> Record {
+        let (id, disks, exit) = ("i-00000000000000001".parse().expect("an id"), Vec::new(), None);
+        Record { id, run: 1, reboots: 0, uid: 1, process, begun: false, disks, free_ports: 0, exit }
+    }
+
+    fn shared(folder: &Path) -> Arc<Shared> {
+        let records = Records::open(folder.join("vms")).expect("opens");
+        let (ended, _) = tokio::sync::watch::channel(0);
+        Arc::new(Shared { records, vms: std::sync::Mutex::default(), changed: Arc::default(), ended })
+    }
+
+    #[test]
+    fn what_is_seen_of_a_machine_is_on_disk_before_it_is_told() {
+        use std::io::Read as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (shared, record) = (shared(folder.path()), one(None));
+        shared.vms().insert(record.id.clone(), Vm::new(record.clone()).0);
+        // A disk that takes its time: the file is a pipe, and smaller than what is written.
+        let disk = folder.path().join("vms").join(format!("{}.new", record.id));
+        nix::unistd::mkfifo(&disk, nix::sys::stat::Mode::S_IRWXU).expect("makes");
+        let why = Exit::Failed("x".repeat(1 << 20));
+        let told = || shared.vms()[&record.id].record.exit.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| shared.note(&record.id, 1, |record| record.exit = Some(why.clone())));
+            let mut disk = std::fs::File::open(&disk).expect("opens");
+            disk.read_exact(&mut [0]).expect("the writing has begun");
+            let before = told();
+            disk.read_to_end(&mut Vec::new()).expect("reads");
+            assert_eq!(before, None);
+        });
+        assert_eq!(told(), Some(why));
+    }
+
+    #[test]
+    fn that_this_program_ends_while_it_notes_something_is_not_the_end_of_a_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut machine = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
+        let pid = i32::try_from(machine.id()).expect("a pid");
+        let (shared, record) = (shared(folder.path()), one(Process::of(pid)));
+        let (vm, inbox) = Vm::new(record.clone());
+        let (orders, pen) = (vm.orders.clone(), vm.pen.clone());
+        shared.vms().insert(record.id.clone(), vm);
+        let speaker = speak(&folder.path().join(QMP_SOCKET));
+        let life = runtime();
+        // It notes that the machine runs, and is held up while the program ends.
+        let held = pen.lock().expect("nobody panicked");
+        let supervisor = Supervisor::new(shared.clone(), &record, folder.path().to_owned(), WITHIN);
+        life.block_on(async { supervisor.spawn(pidfd(pid).expect("lives"), None, inbox) }).expect("watches");
+        let waits = std::time::Instant::now();
+        while Arc::strong_count(&pen) < 3 && waits.elapsed() < WITHIN {
+            std::thread::yield_now();
+        }
+        assert_eq!(Arc::strong_count(&pen), 3, "the table, this test, and who waits");
+        life.shutdown_timeout(Duration::from_millis(50));
+        drop(held);
+        let left = runtime().block_on(async { tokio::time::timeout(WITHIN, orders.closed()).await });
+        machine.kill().and_then(|()| machine.wait()).expect("ends");
+        left.expect("nobody watches any more");
+        speaker.join().expect("was left alone");
+        let noted = shared.records.all().expect("reads");
+        assert_eq!(noted.iter().map(|r| (r.begun, r.exit.clone())).collect::<Vec<_>>(), [(true, None)]);
     }
 }
