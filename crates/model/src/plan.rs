@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use awan_state::{Home, Millis, Revision};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Traffic;
@@ -175,9 +175,30 @@ pub struct DhcpPlan {
 pub struct SubnetPlan {
     pub id: SubnetId,
     pub cidr: Ipv4Net,
-    /// What its route table sends to the internet gateway of the VPC: networks without a common address. What else is
-    /// outside of the VPC's ranges is reached no way.
-    pub internet: Vec<Ipv4Net>,
+    /// What its route table says of all addresses outside of the VPC's ranges: networks without a common address. What is
+    /// in none of them is reached no way.
+    pub ways: Vec<WayPlan>,
+}
+
+impl SubnetPlan {
+    /// The networks that are reached one way.
+    pub fn through(&self, way: &Way) -> Vec<IpNet> {
+        self.ways.iter().filter(|plan| plan.way == *way).map(|plan| plan.to).collect()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayPlan {
+    pub to: IpNet,
+    pub way: Way,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Way {
+    /// The internet gateway of the VPC.
+    Internet,
+    /// An instance that forwards, behind this interface.
+    Interface(InterfaceId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,8 +95,8 @@ impl NetworkDriver {
         let name = self.namespace(&network.id);
         let old = self.done().vpcs.get(&network.id).cloned();
         if scrub || old.as_ref() != Some(network) || !netns::path(&name).exists() {
-            vpc::ensure(&name, &self.edge_name(), network)?;
-            vpc::apply(&name, network)?;
+            let made = vpc::ensure(&name, &self.edge_name(), network)?;
+            vpc::apply(&name, network, old.as_ref().filter(|_| !scrub && !made))?;
             vpc::forget_flows(&name, old.as_ref(), network);
         }
         let path = netns::path(&name);

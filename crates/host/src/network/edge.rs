@@ -118,7 +118,7 @@ pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(Strin
     }
     let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, outbound };
     netns::inside(name, || {
-        netns::feed("nft", &["-f", "-"], &render::edge(&rules)).context("loading the edge's rules")?;
+        netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).context("loading the edge's rules")?;
         guard();
         let wanted: BTreeSet<String> = public.iter().map(|(_, ip)| ip.to_string()).collect();
         let there = netns::ip_json(&["route", "show", "proto", "77"])?;
@@ -232,7 +232,7 @@ mod tests {
             assert!(found.iter().any(|ip| ip == wanted), "{wanted}: {found:?}");
         }
         let rules = Edge { public: Vec::new(), host_addresses: found, outbound: true };
-        netns::feed("nft", &["-f", "-"], &render::edge(&rules)).expect("loads");
+        netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).expect("loads");
         let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
         assert!(loaded.contains("203.0.113.255"), "{loaded}");
     }

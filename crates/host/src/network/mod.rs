@@ -5,6 +5,7 @@ mod edge;
 mod link;
 pub mod netns;
 mod render;
+mod ruleset;
 pub mod simulated;
 #[cfg(test)]
 pub(crate) mod testing;

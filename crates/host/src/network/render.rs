@@ -1,19 +1,20 @@
-//! A VPC's rules as text for `nft -f`: the whole table, replaced in one transaction. Pure.
+//! A VPC's rules. Pure.
 //!
 //! Maps and sets keep the path of a packet as long for a thousand interfaces as for one. Source of the syntax: nft(8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use awan_model::group::{Peer, Traffic};
-use awan_model::id::{GroupId, InterfaceId};
-use awan_model::plan::{GroupPlan, InterfacePlan, RulePlan, VpcPlan};
-use ipnet::Ipv4Net;
+use awan_model::id::{GroupId, InterfaceId, SubnetId};
+use awan_model::plan::{InterfacePlan, RulePlan, VpcPlan, Way, WayPlan};
+use ipnet::IpNet;
 
-/// Marks of packets from subnets that lead out, and from those that do not.
+use super::ruleset::Ruleset;
+
+/// Marks of packets that leave through the internet gateway, and of those that no route sends anywhere.
 pub const MARK_INTERNET: u32 = 1;
-pub const MARK_PRIVATE: u32 = 2;
+pub const MARK_NOWHERE: u32 = 2;
 
 /// The name of an interface's tap: at most 15 characters.
 pub fn tap_name(id: &InterfaceId) -> String {
@@ -21,107 +22,99 @@ pub fn tap_name(id: &InterfaceId) -> String {
     format!("tap{}", &digits[digits.len().saturating_sub(12)..])
 }
 
-/// Joins elements; an empty set has none to write.
-fn elements(all: &BTreeSet<String>) -> String {
-    if all.is_empty() {
-        String::new()
-    } else {
-        format!(" elements = {{ {} }};", all.iter().cloned().collect::<Vec<_>>().join(", "))
-    }
-}
-
-struct Text(String);
-
-impl Text {
-    fn set(&mut self, kind: &str, name: &str, of: &str, all: impl IntoIterator<Item = String>) {
-        let all: BTreeSet<String> = all.into_iter().collect();
-        let _ = writeln!(self.0, "  {kind} {name} {{ type {of};{} }}", elements(&all));
-    }
-
-    fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-}
-
 /// Interfaces with the same groups share one chain for each direction.
 type Combinations<'p> = BTreeMap<Vec<&'p GroupId>, Vec<&'p InterfacePlan>>;
 
-pub fn vpc(plan: &VpcPlan) -> String {
-    let mut text = Text(arp(plan));
-    text.line("add table inet vpc\ndelete table inet vpc\ntable inet vpc {");
-    members(&mut text, plan);
+pub fn vpc(plan: &VpcPlan) -> Ruleset {
+    let mut rules = Ruleset::new("inet vpc");
+    members(&mut rules, plan);
     // Each interface with each of its private addresses.
     let all = || plan.interfaces.iter().flat_map(|i| i.addresses().map(move |(ip, public)| (i, ip, public)));
-    let triple = |(i, ip, _): (&InterfacePlan, Ipv4Addr, _)| format!("\"{}\" . {} . {ip}", tap_name(&i.id), i.mac);
-    text.set("set", "src_ok", "ifname . ether_addr . ipv4_addr", all().map(triple));
-    text.set(
-        "set",
-        "mac_ok",
-        "ifname . ether_addr",
-        plan.interfaces.iter().map(|i| format!("\"{}\" . {}", tap_name(&i.id), i.mac)),
-    );
-    text.set("set", "dst_ok", "ifname . ipv4_addr", all().map(|(i, ip, _)| format!("\"{}\" . {ip}", tap_name(&i.id))));
-    let unchecked = plan.interfaces.iter().filter(|i| !i.source_dest_check);
-    text.set("set", "nosdc", "ifname", unchecked.map(|i| format!("\"{}\"", tap_name(&i.id))));
-    ways(&mut text, plan);
-    groups(&mut text, plan);
+    let triple = |(i, ip, _): (&InterfacePlan, Ipv4Addr, _)| format!("{} . {} . {ip}", tap(i), i.mac);
+    rules.set("src_ok", "ifname . ether_addr . ipv4_addr", all().map(triple));
+    rules.set("mac_ok", "ifname . ether_addr", plan.interfaces.iter().map(|i| format!("{} . {}", tap(i), i.mac)));
+    rules.set("dst_ok", "ifname . ipv4_addr", all().map(|(i, ip, _)| format!("{} . {ip}", tap(i))));
+    rules.set("nosdc", "ifname", plan.interfaces.iter().filter(|i| !i.source_dest_check).map(tap));
+    ways(&mut rules, plan);
+    groups(&mut rules, plan);
     let public = || all().filter_map(|(_, ip, public)| public.map(|public| (public, ip)));
-    text.set("map", "public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
-    text.set("map", "private_to_public", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{b} : {a}")));
-    text.set("set", "has_public", "ipv4_addr", public().map(|(_, private)| private.to_string()));
-    text.line(CHAINS);
-    text.0
+    rules.map("public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
+    rules.map("private_to_public", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{b} : {a}")));
+    rules.set("has_public", "ipv4_addr", public().map(|(_, private)| private.to_string()));
+    for (name, hook, lines) in CHAINS {
+        rules.hooked(name, hook, lines.iter().map(|line| (*line).to_owned()));
+    }
+    rules
 }
 
-/// What leads out of each subnet: subnets with the same routes share a chain.
-fn ways(text: &mut Text, plan: &VpcPlan) {
-    let mut chains: BTreeMap<&[Ipv4Net], usize> = BTreeMap::new();
-    let mut of = Vec::new();
-    for interface in &plan.interfaces {
-        let subnet = plan.subnets.iter().find(|s| s.id == interface.subnet);
-        let next = chains.len();
-        let n = *chains.entry(subnet.map_or(&[], |s| &s.internet)).or_insert(next);
-        of.push(format!("\"{}\" : goto way_{n}", tap_name(&interface.id)));
+/// As nft quotes it.
+fn tap(interface: &InterfacePlan) -> String {
+    format!("\"{}\"", tap_name(&interface.id))
+}
+
+/// The marks of ways, which are also the numbers of their routing tables: the same for as long as what they lead to is
+/// there, because routes change apart from rules. Those of interfaces and gateways have a bit that the others have not.
+const MARK_OF_ID: u32 = 0x1000_0000;
+
+pub fn mark(way: &Way) -> u32 {
+    match way {
+        Way::Internet => MARK_INTERNET,
+        Way::Interface(id) => mark_of(id.digits()),
     }
-    for (networks, n) in &chains {
-        let everywhere = networks.iter().any(|net| net.prefix_len() == 0);
-        let some = !everywhere && !networks.is_empty();
-        if some {
-            let all = networks.iter().map(ToString::to_string);
-            text.set("set", &format!("out_{n}"), "ipv4_addr; flags interval", all);
+}
+
+/// The last 28 bits of an id: among those of one VPC they are as good as the whole.
+fn mark_of(digits: &str) -> u32 {
+    MARK_OF_ID | u32::from_str_radix(last(digits), 16).unwrap_or_default()
+}
+
+fn last(digits: &str) -> &str {
+    &digits[digits.len().saturating_sub(7)..]
+}
+
+/// The way of each subnet's packets.
+fn ways(rules: &mut Ruleset, plan: &VpcPlan) {
+    let used: BTreeSet<&SubnetId> = plan.interfaces.iter().map(|i| &i.subnet).collect();
+    for subnet in plan.subnets.iter().filter(|s| used.contains(&s.id)) {
+        let digits = subnet.id.digits();
+        let mut lines = vec![format!("meta mark set {MARK_NOWHERE}")];
+        let ways: Vec<_> = subnet.ways.iter().filter(|way| matches!(way.to, IpNet::V4(_))).collect();
+        match ways.as_slice() {
+            [] => {}
+            [all] if all.to.prefix_len() == 0 => lines = vec![format!("meta mark set {}", mark(&all.way))],
+            ways => {
+                let all = ways.iter().map(|WayPlan { to, way }| format!("{to} : {}", mark(way)));
+                rules.map(&format!("to_{digits}"), "ipv4_addr : mark; flags interval", all);
+                lines.push(format!("meta mark set ip daddr map @to_{digits}"));
+            }
         }
-        let _ = writeln!(text.0, "  chain way_{n} {{");
-        let _ = writeln!(text.0, "    meta mark set {}", if everywhere { MARK_INTERNET } else { MARK_PRIVATE });
-        if some {
-            let _ = writeln!(text.0, "    ip daddr @out_{n} meta mark set {MARK_INTERNET}");
-        }
-        text.line("  }");
+        rules.chain(&format!("way_{digits}"), lines);
     }
-    text.set("map", "ways", "ifname : verdict", of);
+    let way = |i: &InterfacePlan| format!("{} : goto way_{}", tap(i), i.subnet.digits());
+    let known = plan.interfaces.iter().filter(|i| plan.subnets.iter().any(|s| s.id == i.subnet));
+    rules.map("ways", "ifname : verdict", known.map(way));
 }
 
 /// Only an interface's own addresses may speak for it.
-fn arp(plan: &VpcPlan) -> String {
-    let mut text = Text("add table arp vpc\ndelete table arp vpc\ntable arp vpc {\n".to_owned());
+pub fn arp(plan: &VpcPlan) -> Ruleset {
+    let mut rules = Ruleset::new("arp vpc");
     let own = plan.interfaces.iter().flat_map(|i| {
         // 0.0.0.0: a guest asks whether an address is taken before it takes it (RFC 5227).
         let own = i.addresses().map(|(ip, _)| ip).chain([Ipv4Addr::UNSPECIFIED]);
-        own.map(|ip| format!("\"{}\" . {} . {ip}", tap_name(&i.id), i.mac))
+        own.map(|ip| format!("{} . {} . {ip}", tap(i), i.mac))
     });
-    text.set("set", "ok", "ifname . ether_addr . ipv4_addr", own);
-    text.line("  chain c_in { type filter hook input priority 0; policy drop;");
-    text.line("    iifname != \"tap*\" accept");
-    text.line("    arp operation request iifname . arp saddr ether . arp saddr ip @ok accept");
-    text.line("  }\n}");
-    text.0
+    rules.set("ok", "ifname . ether_addr . ipv4_addr", own);
+    let lines =
+        ["iifname != \"tap*\" accept", "arp operation request iifname . arp saddr ether . arp saddr ip @ok accept"];
+    rules.hooked("c_in", "type filter hook input priority 0; policy drop;", lines.map(str::to_owned));
+    rules
 }
 
 /// The addresses of every group that a rule names.
-fn members(text: &mut Text, plan: &VpcPlan) {
+fn members(rules: &mut Ruleset, plan: &VpcPlan) {
     for group in &plan.groups {
         let of = plan.members.iter().filter(|m| m.groups.contains(&group.id)).map(|m| m.private_ip.to_string());
-        text.set("set", &member_set(&group.id), "ipv4_addr", of);
+        rules.set(&member_set(&group.id), "ipv4_addr", of);
     }
 }
 
@@ -129,10 +122,10 @@ fn member_set(id: &GroupId) -> String {
     format!("m_{}", id.digits())
 }
 
-fn groups(text: &mut Text, plan: &VpcPlan) {
+fn groups(rules: &mut Ruleset, plan: &VpcPlan) {
     for group in &plan.groups {
-        chain(text, "si", group, &group.ingress, "saddr");
-        chain(text, "so", group, &group.egress, "daddr");
+        rules.chain(&format!("si_{}", group.id.digits()), allowed(&group.ingress, "saddr"));
+        rules.chain(&format!("so_{}", group.id.digits()), allowed(&group.egress, "daddr"));
     }
     let mut combinations = Combinations::new();
     for interface in &plan.interfaces {
@@ -142,38 +135,34 @@ fn groups(text: &mut Text, plan: &VpcPlan) {
     }
     let known: BTreeSet<&GroupId> = plan.groups.iter().map(|g| &g.id).collect();
     let (mut ingress, mut egress) = (Vec::new(), Vec::new());
-    for (n, (ids, interfaces)) in combinations.iter().enumerate() {
+    for (ids, interfaces) in &combinations {
+        let n: Vec<_> = ids.iter().map(|id| last(id.digits())).collect();
+        let n = n.join("_");
         for (direction, side) in [("ci", "si"), ("co", "so")] {
-            let _ = writeln!(text.0, "  chain {direction}_{n} {{");
-            for id in ids.iter().filter(|id| known.contains(*id)) {
-                let _ = writeln!(text.0, "    jump {side}_{}", id.digits());
-            }
-            text.line("    counter drop\n  }");
+            let known = ids.iter().filter(|id| known.contains(*id));
+            let lines = known.map(|id| format!("jump {side}_{}", id.digits())).chain(["counter drop".to_owned()]);
+            rules.chain(&format!("{direction}_{n}"), lines);
         }
-        for interface in interfaces {
-            let tap = tap_name(&interface.id);
-            ingress.push(format!("\"{tap}\" : goto ci_{n}"));
-            egress.push(format!("\"{tap}\" : goto co_{n}"));
-        }
+        ingress.extend(interfaces.iter().map(|i| format!("{} : goto ci_{n}", tap(i))));
+        egress.extend(interfaces.iter().map(|i| format!("{} : goto co_{n}", tap(i))));
     }
-    text.set("map", "ingress", "ifname : verdict", ingress);
-    text.set("map", "egress", "ifname : verdict", egress);
+    rules.map("ingress", "ifname : verdict", ingress);
+    rules.map("egress", "ifname : verdict", egress);
 }
 
-fn chain(text: &mut Text, prefix: &str, group: &GroupPlan, rules: &[RulePlan], side: &str) {
-    let _ = writeln!(text.0, "  chain {prefix}_{} {{", group.id.digits());
-    for RulePlan { traffic, peer } in rules {
+fn allowed(rules: &[RulePlan], side: &str) -> Vec<String> {
+    let line = |RulePlan { traffic, peer }: &RulePlan| {
         let peer = match peer {
             Peer::Ipv4(net) if net.prefix_len() == 0 => "meta nfproto ipv4".to_owned(),
             Peer::Ipv4(net) => format!("ip {side} {net}"),
             Peer::Ipv6(net) => format!("ip6 {side} {net}"),
             Peer::Group(id) => format!("ip {side} @{}", member_set(id)),
             // A plan has the ranges in its place.
-            Peer::PrefixList(_) => continue,
+            Peer::PrefixList(_) => return None,
         };
-        let _ = writeln!(text.0, "    {peer} {}accept", words(*traffic));
-    }
-    text.line("  }");
+        Some(format!("{peer} {}accept", words(*traffic)))
+    };
+    rules.iter().filter_map(line).collect()
 }
 
 fn words(traffic: Traffic) -> String {
@@ -197,58 +186,78 @@ fn words(traffic: Traffic) -> String {
 
 /// The path of a packet: who sends it (raw), egress group, ingress group, then translation at the gateway.
 /// Egress and ingress are base chains of their own, because `accept` ends only its own base chain.
-const CHAINS: &str = r#"
-  chain raw_pre { type filter hook prerouting priority raw; policy accept;
-    iifname "tap*" goto guest_in
-  }
-  chain guest_in {
-    iifname . ether saddr != @mac_ok counter drop
-    meta nfproto ipv4 goto guest4
-    counter drop
-  }
-  chain guest4 {
-    ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
-    ip daddr 169.254.0.0/16 fib daddr type != local counter drop
-    ip daddr 169.254.0.0/16 iifname . ether saddr . ip saddr != @src_ok counter drop
-    iifname . ether saddr . ip saddr @src_ok goto guest_mark
-    iifname @nosdc goto guest_mark
-    counter drop
-  }
-  chain guest_mark { iifname vmap @ways; }
-  chain c_input { type filter hook input priority 0; policy drop;
-    iifname "lo" accept
-    ct state established,related accept
-    icmp type echo-request accept
-    iifname "tap*" udp dport { 53, 67 } accept
-    iifname "tap*" tcp dport { 53, 80 } accept
-  }
-  chain c_mss { type filter hook forward priority -30; policy accept;
-    tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu
-  }
-  chain sg_egress { type filter hook forward priority 0; policy accept;
-    iifname != "tap*" accept
-    ct state established,related accept
-    ct state invalid drop
-    iifname vmap @egress
-    drop
-  }
-  chain sg_ingress { type filter hook forward priority 10; policy accept;
-    oifname "igw" ct state new ip saddr != @has_public counter drop
-    iifname "igw" ct state new ct status & dnat != dnat counter drop
-    oifname != "tap*" accept
-    oifname . ip daddr != @dst_ok oifname != @nosdc counter drop
-    ct state established,related accept
-    ct state invalid drop
-    oifname vmap @ingress
-    drop
-  }
-  chain c_dnat { type nat hook prerouting priority dstnat; policy accept;
-    iifname "igw" dnat ip to ip daddr map @public_to_private
-  }
-  chain c_snat { type nat hook postrouting priority srcnat; policy accept;
-    oifname "igw" snat ip to ip saddr map @private_to_public
-  }
-}"#;
+const CHAINS: &[(&str, &str, &[&str])] = &[
+    ("raw_pre", "type filter hook prerouting priority raw; policy accept;", &[r#"iifname "tap*" goto guest_in"#]),
+    (
+        "guest_in",
+        "",
+        &["iifname . ether saddr != @mac_ok counter drop", "meta nfproto ipv4 goto guest4", "counter drop"],
+    ),
+    (
+        "guest4",
+        "",
+        &[
+            "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+            "ip daddr 169.254.0.0/16 fib daddr type != local counter drop",
+            "ip daddr 169.254.0.0/16 iifname . ether saddr . ip saddr != @src_ok counter drop",
+            "iifname . ether saddr . ip saddr @src_ok goto guest_mark",
+            "iifname @nosdc goto guest_mark",
+            "counter drop",
+        ],
+    ),
+    ("guest_mark", "", &["iifname vmap @ways"]),
+    (
+        "c_input",
+        "type filter hook input priority 0; policy drop;",
+        &[
+            r#"iifname "lo" accept"#,
+            "ct state established,related accept",
+            "icmp type echo-request accept",
+            r#"iifname "tap*" udp dport { 53, 67 } accept"#,
+            r#"iifname "tap*" tcp dport { 53, 80 } accept"#,
+        ],
+    ),
+    (
+        "c_mss",
+        "type filter hook forward priority -30; policy accept;",
+        &["tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu"],
+    ),
+    (
+        "sg_egress",
+        "type filter hook forward priority 0; policy accept;",
+        &[
+            r#"iifname != "tap*" accept"#,
+            "ct state established,related accept",
+            "ct state invalid drop",
+            "iifname vmap @egress",
+            "drop",
+        ],
+    ),
+    (
+        "sg_ingress",
+        "type filter hook forward priority 10; policy accept;",
+        &[
+            r#"oifname "igw" ct state new ip saddr != @has_public counter drop"#,
+            r#"iifname "igw" ct state new ct status & dnat != dnat counter drop"#,
+            r#"oifname != "tap*" accept"#,
+            "oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
+            "ct state established,related accept",
+            "ct state invalid drop",
+            "oifname vmap @ingress",
+            "drop",
+        ],
+    ),
+    (
+        "c_dnat",
+        "type nat hook prerouting priority dstnat; policy accept;",
+        &[r#"iifname "igw" dnat ip to ip daddr map @public_to_private"#],
+    ),
+    (
+        "c_snat",
+        "type nat hook postrouting priority srcnat; policy accept;",
+        &[r#"oifname "igw" snat ip to ip saddr map @private_to_public"#],
+    ),
+];
 
 /// Where all VPCs of a host meet the world.
 pub struct Edge {
@@ -262,30 +271,26 @@ pub struct Edge {
 /// Networks that are nobody's on the internet (RFC 6890); guests reach none of them through the edge.
 const PRIVATE: &str = "10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
 
-pub fn edge(edge: &Edge) -> String {
-    let mut text = Text("add table inet edge\ndelete table inet edge\ntable inet edge {\n".to_owned());
-    text.set("set", "public", "ipv4_addr", edge.public.iter().map(|(_, ip)| ip.to_string()));
-    text.set(
-        "set",
-        "public_if",
-        "ifname . ipv4_addr",
-        edge.public.iter().map(|(link, ip)| format!("\"{link}\" . {ip}")),
-    );
-    text.set("set", "host", "ipv4_addr; flags interval; auto-merge", edge.host_addresses.iter().cloned());
-    text.line("  chain c_input { type filter hook input priority 0; policy drop;");
-    text.line("    iifname \"lo\" accept");
-    text.line("    iifname \"up0\" icmp type echo-request accept\n  }");
-    text.line("  chain c_forward { type filter hook forward priority 0; policy drop;");
-    text.line("    iifname \"g-*\" iifname . ip saddr != @public_if counter drop");
-    text.line("    ct state established,related accept");
-    text.line("    iifname \"g-*\" oifname \"g-*\" ip daddr @public accept");
-    text.line("    iifname \"g-*\" ip daddr @host counter drop");
-    let _ = writeln!(text.0, "    iifname \"g-*\" ip daddr {{ {PRIVATE} }} counter drop");
+pub fn edge(edge: &Edge) -> Ruleset {
+    let mut rules = Ruleset::new("inet edge");
+    rules.set("public", "ipv4_addr", edge.public.iter().map(|(_, ip)| ip.to_string()));
+    rules.set("public_if", "ifname . ipv4_addr", edge.public.iter().map(|(link, ip)| format!("\"{link}\" . {ip}")));
+    rules.set("host", "ipv4_addr; flags interval; auto-merge", edge.host_addresses.iter().cloned());
+    let input = ["iifname \"lo\" accept", "iifname \"up0\" icmp type echo-request accept"];
+    rules.hooked("c_input", "type filter hook input priority 0; policy drop;", input.map(str::to_owned));
+    let mut forward = vec![
+        "iifname \"g-*\" iifname . ip saddr != @public_if counter drop".to_owned(),
+        "ct state established,related accept".to_owned(),
+        "iifname \"g-*\" oifname \"g-*\" ip daddr @public accept".to_owned(),
+        "iifname \"g-*\" ip daddr @host counter drop".to_owned(),
+        format!("iifname \"g-*\" ip daddr {{ {PRIVATE} }} counter drop"),
+    ];
     if edge.outbound {
-        text.line("    iifname \"g-*\" oifname \"up0\" accept");
+        forward.push("iifname \"g-*\" oifname \"up0\" accept".to_owned());
     }
-    text.line("    iifname \"up0\" ip daddr @public accept\n  }\n}");
-    text.0
+    forward.push("iifname \"up0\" ip daddr @public accept".to_owned());
+    rules.hooked("c_forward", "type filter hook forward priority 0; policy drop;", forward);
+    rules
 }
 
 /// Flows that a public address may have begun, of those that the edge and the host can keep in mind for all. In a table
@@ -308,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_rule_of_a_group_becomes_a_line_of_its_chain() {
-        let text = vpc(&vpc_plan());
+        let text = vpc(&vpc_plan()).whole();
         for line in [
             "    ip saddr 203.0.113.0/24 tcp dport 22 accept",
             "    ip saddr @m_00000000000000001 accept",
@@ -318,30 +323,35 @@ mod tests {
             "  set m_00000000000000001 { type ipv4_addr; elements = { 10.0.0.5 }; }",
             "  map public_to_private { type ipv4_addr : ipv4_addr; elements = { 198.18.0.3 : 10.0.0.5 }; }",
             "    meta mark set 1",
-            "  map ways { type ifname : verdict; elements = { \"tap000000000001\" : goto way_0 }; }",
+            "  map ways { type ifname : verdict; elements = { \"tap000000000001\" : goto way_00000000000000001 }; }",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
     }
 
     #[test]
-    fn what_no_route_sends_to_the_gateway_leads_nowhere() {
+    fn each_network_goes_its_way_and_what_has_none_goes_nowhere() {
         let mut plan = vpc_plan();
-        plan.subnets[0].internet = vec!["0.0.0.0/1".parse().expect("a network")];
-        let text = vpc(&plan);
-        let expected = "  set out_0 { type ipv4_addr; flags interval; elements = { 0.0.0.0/1 }; }\n  chain way_0 {\n    \
-                        meta mark set 2\n    ip daddr @out_0 meta mark set 1\n  }\n";
-        assert!(text.contains(expected), "{text}");
-        plan.subnets[0].internet.clear();
-        let text = vpc(&plan);
-        assert!(text.contains("  chain way_0 {\n    meta mark set 2\n  }\n"), "{text}");
+        let way = |to: &str, way| WayPlan { to: to.parse().expect("a network"), way };
+        let eni = Way::Interface("eni-00000000000000001".parse().expect("an id"));
+        plan.subnets[0].ways = vec![way("0.0.0.0/1", Way::Internet), way("192.0.2.0/24", eni)];
+        let text = vpc(&plan).whole();
+        let map = "  map to_00000000000000001 { type ipv4_addr : mark; flags interval; \
+                   elements = { 0.0.0.0/1 : 1, 192.0.2.0/24 : 268435457 }; }\n";
+        assert!(text.contains(map), "{text}");
+        let chain = "  chain way_00000000000000001 {\n    meta mark set 2\n    \
+                     meta mark set ip daddr map @to_00000000000000001\n  }\n";
+        assert!(text.contains(chain), "{text}");
+        plan.subnets[0].ways.clear();
+        let text = vpc(&plan).whole();
+        assert!(text.contains("  chain way_00000000000000001 {\n    meta mark set 2\n  }\n"), "{text}");
     }
 
     #[test]
     fn a_vpc_without_interfaces_lets_nothing_through() {
         let mut plan = vpc_plan();
         plan.interfaces.clear();
-        let text = vpc(&plan);
+        let text = vpc(&plan).whole();
         assert!(text.contains("  map ingress { type ifname : verdict; }"), "{text}");
         assert!(text.contains("policy drop"), "{text}");
     }
@@ -352,7 +362,7 @@ mod tests {
         let private_ip = "10.0.0.6".parse().expect("an address");
         let public_ip = "198.18.0.4".parse().ok();
         plan.interfaces[0].secondary.push(awan_model::plan::SecondaryPlan { private_ip, public_ip });
-        let text = vpc(&plan);
+        let text = format!("{}{}", arp(&plan).whole(), vpc(&plan).whole());
         for part in [
             "set src_ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.5, \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.6 }",
             "set ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 0.0.0.0,",

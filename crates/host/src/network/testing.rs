@@ -4,7 +4,7 @@ use awan_model::Home;
 use awan_model::group::{Peer, Traffic};
 use awan_model::id::GroupId;
 use awan_model::interface::Mac;
-use awan_model::plan::{DhcpPlan, GroupPlan, InterfacePlan, Member, RulePlan, SubnetPlan, VpcPlan};
+use awan_model::plan::{DhcpPlan, GroupPlan, InterfacePlan, Member, RulePlan, SubnetPlan, VpcPlan, Way, WayPlan};
 
 pub fn vpc_plan() -> VpcPlan {
     let group: GroupId = "sg-00000000000000001".parse().expect("an id");
@@ -31,7 +31,7 @@ pub fn vpc_plan() -> VpcPlan {
         subnets: vec![SubnetPlan {
             id: subnet.parse().expect("an id"),
             cidr: "10.0.0.0/24".parse().expect("a network"),
-            internet: vec!["0.0.0.0/0".parse().expect("a network")],
+            ways: vec![WayPlan { to: "0.0.0.0/0".parse().expect("a network"), way: Way::Internet }],
         }],
         groups: vec![GroupPlan {
             id: group.clone(),

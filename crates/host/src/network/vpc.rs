@@ -1,12 +1,12 @@
 //! One VPC's namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use awan_model::plan::{SubnetPlan, VpcPlan};
+use awan_model::plan::{SubnetPlan, VpcPlan, Way};
 
-use super::render::{self, MARK_INTERNET, MARK_PRIVATE, tap_name};
+use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, tap_name};
 use super::{edge, netns};
 use crate::driver::NetworkDifference;
 
@@ -21,6 +21,8 @@ pub const MTU: u32 = 1500;
 /// Marks routes as this program's.
 const PROTOCOL: u32 = 77;
 const TABLE_BASE: u32 = 1000;
+/// The preference of the rules of ways that plans name.
+const WAYS: u32 = 300;
 
 fn router_mac() -> String {
     ROUTER_MAC.map(|b| format!("{b:02x}")).join(":")
@@ -44,8 +46,8 @@ pub fn resolver(plan: &VpcPlan) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(plan.cidr.network()).saturating_add(2))
 }
 
-/// Makes the namespace and its way to the edge, where they are not, or not whole.
-pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<()> {
+/// Makes the namespace and its way to the edge, where they are not, or not whole; whether it had to.
+pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<bool> {
     netns::add(name)?;
     let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex(netns::WHOLE).is_ok()))?;
     if !ready {
@@ -69,7 +71,7 @@ pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<()> {
         })?;
         netns::inside(name, rules)?;
     }
-    Ok(())
+    Ok(!ready)
 }
 
 fn settings() -> Result<()> {
@@ -93,7 +95,7 @@ fn settings() -> Result<()> {
 
 /// Addresses of the VPC first, then by the subnet's table: out, or nowhere.
 fn rules() -> Result<()> {
-    let (out, nowhere) = (TABLE_BASE + MARK_INTERNET, TABLE_BASE + MARK_PRIVATE);
+    let (out, nowhere) = (TABLE_BASE + MARK_INTERNET, TABLE_BASE + MARK_NOWHERE);
     netns::ip(&[
         "link set igw addrgenmode none".to_owned(),
         "link set igw up".to_owned(),
@@ -102,21 +104,38 @@ fn rules() -> Result<()> {
         "rule flush".to_owned(),
         "rule add pref 100 lookup main".to_owned(),
         format!("rule add pref 201 fwmark {MARK_INTERNET} lookup {out}"),
-        format!("rule add pref 202 fwmark {MARK_PRIVATE} lookup {nowhere}"),
+        format!("rule add pref 202 fwmark {MARK_NOWHERE} lookup {nowhere}"),
         format!("route replace default via {EDGE_IP} dev igw onlink table {out} proto {PROTOCOL}"),
         format!("route replace blackhole default table {nowhere} proto {PROTOCOL}"),
         format!("link property add dev igw altname {}", netns::WHOLE),
     ])
 }
 
-/// Rules, addresses, taps, routes. Taps stay down until [`raise`].
-pub fn apply(name: &str, plan: &VpcPlan) -> Result<()> {
+/// Rules, addresses, taps, routes. Taps stay down until [`raise`]. `old`: the plan whose rules are in force, if it is
+/// known.
+pub fn apply(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     netns::inside(name, || {
-        netns::feed("nft", &["-f", "-"], &render::vpc(plan)).context("loading rules")?;
+        load(plan, old).context("loading rules")?;
         let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
         addresses(plan)?;
         taps(plan)
     })
+}
+
+/// Where the table is what it was left as, only what changed is loaded. Where it is not, the kernel refuses the change
+/// or somebody finds it later ([`compare`]), and all is loaded.
+fn load(plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
+    let nft = |text: &str| netns::feed("nft", &["-f", "-"], text).map(drop);
+    let (rules, arp) = (render::vpc(plan), render::arp(plan));
+    if let Some(old) = old {
+        let changes = [arp.since(&render::arp(old)), rules.since(&render::vpc(old))];
+        let changes: String = changes.into_iter().flatten().collect();
+        match if changes.is_empty() { Ok(()) } else { nft(&changes) } {
+            Ok(()) => return Ok(()),
+            Err(e) => tracing::warn!(vpc = %plan.id, error = format!("{e:#}"), "all rules are loaded again"),
+        }
+    }
+    nft(&format!("{}{}", arp.whole(), rules.whole()))
 }
 
 fn addresses(plan: &VpcPlan) -> Result<()> {
@@ -165,7 +184,7 @@ fn taps(plan: &VpcPlan) -> Result<()> {
 /// Taps up, and the ways to their guests: one for each private address. Called when rules and services are there.
 pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
     netns::inside(name, || {
-        let there = ways()?;
+        let there = guests()?;
         let wanted: BTreeSet<(String, String)> = plan
             .interfaces
             .iter()
@@ -197,12 +216,42 @@ pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
                 lines.push(format!("route replace {ip}/32 dev {tap} src {} proto {PROTOCOL}", gateway(subnet)));
             }
         }
-        netns::ip(&lines)
+        netns::ip(&lines)?;
+        ways(plan)
     })
 }
 
+/// The routing tables of ways that lead to guests.
+fn ways(plan: &VpcPlan) -> Result<()> {
+    let used: BTreeSet<&Way> = plan.subnets.iter().flat_map(|s| s.ways.iter().map(|w| &w.way)).collect();
+    let route = |way: &&Way| match way {
+        Way::Internet => None,
+        Way::Interface(id) => {
+            let on = plan.interfaces.iter().find(|i| i.id == *id)?;
+            Some((mark(way), format!("via {} dev {} onlink", on.private_ip, tap_name(&on.id))))
+        }
+    };
+    let wanted: BTreeMap<u32, String> = used.iter().filter_map(route).collect();
+    let rules = netns::ip_json(&["rule", "show"])?;
+    let number = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<u32>().ok());
+    let of_ways = rules.iter().filter(|rule| rule["priority"] == WAYS);
+    let there: BTreeSet<u32> = of_ways.filter_map(|rule| number(&rule["table"])).collect();
+    let mut lines = Vec::new();
+    for table in there.iter().filter(|table| !wanted.contains_key(table)) {
+        lines.push(format!("rule del pref {WAYS} fwmark {table} lookup {table}"));
+        lines.push(format!("route flush table {table}"));
+    }
+    for (table, route) in &wanted {
+        lines.push(format!("route replace default {route} table {table} proto {PROTOCOL}"));
+        if !there.contains(table) {
+            lines.push(format!("rule add pref {WAYS} fwmark {table} lookup {table}"));
+        }
+    }
+    netns::ip(&lines)
+}
+
 /// The addresses that have a way to a guest, with the taps of these.
-fn ways() -> Result<BTreeSet<(String, String)>> {
+fn guests() -> Result<BTreeSet<(String, String)>> {
     let routes = netns::ip_json(&["route", "show", "proto", "77"])?;
     let way = |r: &serde_json::Value| Some((r["dst"].as_str()?.to_owned(), r["dev"].as_str()?.to_owned()));
     Ok(routes.iter().filter_map(way).filter(|(_, tap)| tap.starts_with("tap")).collect())

@@ -198,7 +198,7 @@ mod tests {
         cloud.audit();
         let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
         let network = &plans.values().next().expect("a host").network.vpcs[0];
-        assert!(network.subnets.iter().all(|subnet| subnet.internet.is_empty()));
+        assert!(network.subnets.iter().all(|subnet| subnet.ways.is_empty()));
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn must_lead_out(tx: &mut Tx<Tenant>, table: &RouteTable, destination: &Destinat
 
 #[cfg(test)]
 mod tests {
+    use awan_model::plan::Way;
     use awan_state::System;
 
     use crate::plan;
@@ -120,7 +121,7 @@ mod tests {
     /// Whether the host lets the guests of the only VPC with guests out.
     fn lets_out(cloud: &Cloud) -> bool {
         let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
-        plans.values().next().expect("a host").network.vpcs[0].subnets.iter().any(|subnet| !subnet.internet.is_empty())
+        plans.values().next().expect("a host").network.vpcs[0].subnets.iter().any(|subnet| !subnet.ways.is_empty())
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
         assert!(both.expect_err("no such gateway").starts_with("InvalidGatewayID.NotFound"));
         let out = |cloud: &Cloud| {
             let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
-            plans.values().next().expect("a host").network.vpcs[0].subnets[0].internet.clone()
+            plans.values().next().expect("a host").network.vpcs[0].subnets[0].through(&Way::Internet)
         };
         let nets: Vec<_> = out(&cloud).iter().map(ToString::to_string).collect();
         assert_eq!(

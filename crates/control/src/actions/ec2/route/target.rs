@@ -222,6 +222,7 @@ pub fn is_active(tx: &mut Tx<Tenant>, table: &RouteTable, target: &Target) -> bo
 
 #[cfg(test)]
 mod tests {
+    use awan_model::plan::Way;
     use awan_state::System;
 
     use crate::plan;
@@ -307,7 +308,7 @@ mod tests {
         call("CreateRoute", &[of, to, ("VpcPeeringConnectionId", &pcx)]);
         let out = |cloud: &Cloud| {
             let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
-            let internet = plans.values().next().expect("a host").network.vpcs[0].subnets[0].internet.clone();
+            let internet = plans.values().next().expect("a host").network.vpcs[0].subnets[0].through(&Way::Internet);
             internet.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(out(&cloud), "128.0.0.0/1");

@@ -1,0 +1,176 @@
+//! Where a subnet's packets go: its route table, decided.
+//!
+//! Of two routes the more specific one counts, whatever the other leads to; so each address has one way or none, and a
+//! host needs no more than a map of networks without a common address.
+
+use std::collections::HashSet;
+
+use awan_model::gateway::InternetGateway;
+use awan_model::id::{InterfaceId, InternetGatewayId, VpcId};
+use awan_model::interface::NetworkInterface;
+use awan_model::plan::{SubnetPlan, Way, WayPlan};
+use awan_model::route::{Destination, RouteTable, Target};
+use awan_model::subnet::Subnet;
+use awan_state::{Home, System, Tx};
+use ipnet::IpNet;
+
+use super::network::Lists;
+
+/// What routes of a VPC can lead to at this moment.
+struct Ends {
+    gateways: HashSet<InternetGatewayId>,
+    /// That an instance has.
+    interfaces: HashSet<InterfaceId>,
+}
+
+impl Ends {
+    fn read(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Self {
+        let gateways = tx.all_in::<InternetGateway>(home);
+        let attached = gateways.iter().filter(|gateway| gateway.vpc.as_ref() == Some(vpc));
+        let interfaces = tx.all_in::<NetworkInterface>(home);
+        let used = interfaces.iter().filter(|eni| eni.vpc == *vpc && eni.attachment.is_some());
+        Self {
+            gateways: attached.map(|gateway| gateway.id.clone()).collect(),
+            interfaces: used.map(|eni| eni.id.clone()).collect(),
+        }
+    }
+
+    /// `None`: nowhere.
+    fn way(&self, target: &Target) -> Option<Way> {
+        match target {
+            Target::InternetGateway(id) => self.gateways.contains(id).then_some(Way::Internet),
+            Target::NetworkInterface(id) => self.interfaces.contains(id).then(|| Way::Interface(id.clone())),
+            Target::NatGateway(_)
+            | Target::VpcPeering(_)
+            | Target::EgressOnly(_)
+            | Target::Endpoint(_)
+            | Target::Blackhole => None,
+        }
+    }
+}
+
+pub fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, lists: &Lists) -> Vec<SubnetPlan> {
+    let ends = Ends::read(tx, home, vpc);
+    let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
+    let decided: Vec<_> = tables.iter().map(|table| decide(&routes(table, lists, &ends))).collect();
+    let subnets = tx.all_in::<Subnet>(home);
+    let own = subnets.iter().filter(|subnet| subnet.vpc == *vpc);
+    let plan = |subnet: &std::sync::Arc<Subnet>| {
+        let own = |t: &std::sync::Arc<RouteTable>| t.associations.iter().any(|a| a.subnet == subnet.id);
+        let table = tables.iter().position(own).or_else(|| tables.iter().position(|t| t.main));
+        let ways = table.map(|n| decided[n].clone()).unwrap_or_default();
+        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, ways }
+    };
+    own.map(plan).collect()
+}
+
+type Routes = Vec<(IpNet, Option<Way>)>;
+
+/// The less specific first; of two that are as specific, the one that names its range counts: it comes last.
+fn routes(table: &RouteTable, lists: &Lists, ends: &Ends) -> Routes {
+    let (mut by_list, mut by_range) = (Routes::new(), Routes::new());
+    for route in &table.routes {
+        let way = ends.way(&route.target);
+        match &route.destination {
+            Destination::Ipv4(net) => by_range.push((IpNet::V4(*net), way)),
+            Destination::Ipv6(net) => by_range.push((IpNet::V6(*net), way)),
+            Destination::PrefixList(id) => {
+                let entries = lists.get(id).map(|list| list.entries()).unwrap_or_default();
+                by_list.extend(entries.iter().map(|entry| (entry.cidr, way.clone())));
+            }
+        }
+    }
+    by_list.extend(by_range);
+    by_list.sort_by_key(|(net, _)| net.prefix_len());
+    by_list
+}
+
+/// Of all addresses, which way the most specific route leads. What has none leads nowhere.
+fn decide(routes: &[(IpNet, Option<Way>)]) -> Vec<WayPlan> {
+    let mut decided: Vec<(IpNet, Way)> = Vec::new();
+    for (net, way) in routes {
+        decided = decided
+            .into_iter()
+            .flat_map(|(old, way)| without(old, *net).into_iter().map(move |left| (left, way.clone())))
+            .collect();
+        decided.extend(way.clone().map(|way| (*net, way)));
+    }
+    let mut ways: Vec<Way> = decided.iter().map(|(_, way)| way.clone()).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    let mut plans = Vec::new();
+    for way in ways {
+        let nets: Vec<_> = decided.iter().filter(|(_, of)| *of == way).map(|(net, _)| *net).collect();
+        plans.extend(IpNet::aggregate(&nets).into_iter().map(|to| WayPlan { to, way: way.clone() }));
+    }
+    plans
+}
+
+/// What is left of a network without a part of it.
+fn without(mut whole: IpNet, part: IpNet) -> Vec<IpNet> {
+    if !whole.contains(&part) {
+        return if part.contains(&whole) { Vec::new() } else { vec![whole] };
+    }
+    let mut left = Vec::new();
+    while whole != part {
+        let Ok(halves) = whole.subnets(whole.prefix_len().saturating_add(1)) else { break };
+        for half in halves {
+            if half.contains(&part) { whole = half } else { left.push(half) }
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_network_without_a_part_of_it_is_the_rest() {
+        let left = without(net("0.0.0.0/0"), net("64.0.0.0/3"));
+        assert_eq!(left, ["128.0.0.0/1", "0.0.0.0/2", "96.0.0.0/3"].map(net));
+        assert_eq!(without(net("10.0.0.0/8"), net("10.0.0.0/8")), []);
+        assert_eq!(without(net("10.0.0.0/8"), net("0.0.0.0/0")), []);
+        assert_eq!(without(net("10.0.0.0/8"), net("11.0.0.0/8")), [net("10.0.0.0/8")]);
+        assert_eq!(without(net("::/0"), net("0.0.0.0/0")), [net("::/0")], "another family");
+    }
+
+    fn any_way() -> impl Strategy<Value = Option<Way>> {
+        let interface = |n: u8| Some(Way::Interface(format!("eni-{n:017x}").parse().expect("an id")));
+        prop_oneof![Just(None), Just(Some(Way::Internet)), (0_u8..2).prop_map(interface)]
+    }
+
+    fn any_net() -> impl Strategy<Value = IpNet> {
+        let v4 = (any::<u32>(), 0_u8..=4).prop_map(|(ip, len)| IpNet::new(IpAddr::V4(ip.into()), len));
+        let v6 = (any::<u128>(), 0_u8..=3).prop_map(|(ip, len)| IpNet::new(IpAddr::V6(ip.into()), len));
+        prop_oneof![v4, v6].prop_map(|net| net.expect("a length").trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn each_address_goes_where_the_longest_prefix_says(
+            mut routes in prop::collection::vec((any_net(), any_way()), 0..8),
+            addresses in prop::collection::vec(prop_oneof![
+                any::<u32>().prop_map(|ip| IpAddr::V4(ip.into())),
+                any::<u128>().prop_map(|ip| IpAddr::V6(ip.into())),
+            ], 20),
+        ) {
+            routes.sort_by_key(|(net, _)| net.prefix_len());
+            let decided = decide(&routes);
+            for ip in addresses {
+                let expected = routes.iter().rfind(|(net, _)| net.contains(&ip)).and_then(|(_, way)| way.clone());
+                let found: Vec<_> = decided.iter().filter(|plan| plan.to.contains(&ip)).collect();
+                prop_assert!(found.len() <= 1, "{ip} has two ways");
+                prop_assert_eq!(found.first().map(|plan| plan.way.clone()), expected, "{}", ip);
+            }
+        }
+    }
+}
