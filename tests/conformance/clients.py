@@ -62,8 +62,8 @@ class Tenant:
     def session(self):
         return boto3.Session(self.keys["AccessKeyId"], self.keys["SecretAccessKey"], region_name="us-east-1")
 
-    def resource(self):
-        return self.session().resource("ec2", endpoint_url=f"http://127.0.0.1:{self.awan.api}", config=CONFIG)
+    def resource(self, service="ec2"):
+        return self.session().resource(service, endpoint_url=f"http://127.0.0.1:{self.awan.api}", config=CONFIG)
 
     def call(self, action, **parameters):
         """By the action's name, as a client sends it."""

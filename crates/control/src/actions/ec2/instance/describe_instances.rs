@@ -430,6 +430,17 @@ mod tests {
         assert_eq!(unknown.expect_err("unknown"), "InvalidParameterValue: The filter 'colour' is invalid");
     }
     #[test]
+    fn nobody_else_manages_an_instance_its_interface_or_its_volume() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").run();
+        for (name, found) in [("operator.managed", 2), ("network-interface.operator.managed", 2)] {
+            let ask = [("Filter.1.Name", name), ("Filter.1.Value.1", "false")];
+            let shown = cloud.tenant("acme").call("DescribeInstances", &ask).expect(name);
+            assert_eq!(Cloud::ids(&shown, "managed"), vec!["false"; found], "{name}: {shown}");
+        }
+    }
+
+    #[test]
     fn an_instance_is_found_by_what_its_interface_has() {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();

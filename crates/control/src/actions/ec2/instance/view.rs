@@ -204,6 +204,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         maintenance_options: Some(modify_instance_maintenance_options::shown(&i.options)),
         cpu_options: tx.public::<InstanceType>(&i.instance_type).map(|kind| choices::cpu(&kind)),
         private_dns_name_options: Some(choices::private_dns()),
+        operator: Some(nobody_else()),
         instance_id: Some(i.id.to_string()),
         image_id: Some(i.image.to_string()),
         state: Some(state_shown(*state)),
@@ -306,8 +307,14 @@ fn network_interface(seen: &Interface, groups: Vec<ec2::GroupIdentifier>) -> ec2
         subnet_id: Some(eni.subnet.to_string()),
         vpc_id: Some(eni.vpc.to_string()),
         interface_type: Some("interface".into()),
+        operator: Some(nobody_else()),
         ..Default::default()
     }
+}
+
+/// No service of the cloud manages what a tenant made.
+pub fn nobody_else() -> ec2::OperatorResponse {
+    ec2::OperatorResponse { managed: Some(false), ..Default::default() }
 }
 
 /// Why it is not running, for those that are not.

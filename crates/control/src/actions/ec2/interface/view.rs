@@ -10,7 +10,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::view::{GroupNames, time};
+use crate::actions::ec2::instance::view::{GroupNames, nobody_else, time};
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::tagging;
 
@@ -148,7 +148,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::N
         subnet_id: Some(eni.subnet.to_string()),
         tag_set: tagging::shown(&seen.tags),
         vpc_id: Some(eni.vpc.to_string()),
-        operator: Some(ec2::OperatorResponse { managed: Some(false), ..Default::default() }),
+        operator: Some(nobody_else()),
         ..Default::default()
     }
 }

@@ -8,7 +8,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::data;
-use crate::actions::ec2::instance::view::time;
+use crate::actions::ec2::instance::view::{nobody_else, time};
 use crate::actions::ec2::vpc::create_vpc::brief;
 use crate::error::{Code, Error, Result, combination, invalid_value, missing, refuse};
 use crate::tagging;
@@ -103,13 +103,8 @@ pub fn shown(tx: &mut Tx<Tenant>, template: &LaunchTemplate) -> ec2::LaunchTempl
         default_version_number: i64::try_from(template.default_version).ok(),
         latest_version_number: i64::try_from(template.latest()).ok(),
         tags: tagging::shown(&tags),
-        operator: Some(nobody()),
+        operator: Some(nobody_else()),
     }
-}
-
-/// No service of the cloud manages what a tenant made.
-fn nobody() -> ec2::OperatorResponse {
-    ec2::OperatorResponse { managed: Some(false), ..Default::default() }
 }
 
 /// `resolve`: an alias in place of an image is shown as the image that it stands for now.
@@ -132,6 +127,6 @@ pub fn version_shown(
         created_by: Some(version.created_by.clone()),
         default_version: Some(version.number == template.default_version),
         launch_template_data: Some(launch_template_data),
-        operator: Some(nobody()),
+        operator: Some(nobody_else()),
     })
 }

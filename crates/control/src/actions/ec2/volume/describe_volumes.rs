@@ -93,6 +93,7 @@ mod tests {
         let shown = cloud.tenant("acme").call("DescribeVolumes", &ask).expect("answers");
         assert_eq!(Cloud::ids(&shown, "instanceId"), [ids[3].clone()]);
         assert_eq!(Cloud::ids(&shown, "status"), ["in-use", "attaching"], "{shown}");
+        assert_eq!(Cloud::ids(&shown, "managed"), ["false"]);
         let first = cloud.tenant("acme").call("DescribeVolumes", &[("MaxResults", "5")]).expect("answers");
         let token = Cloud::ids(&first, "nextToken").remove(0);
         let second = cloud.tenant("acme").call("DescribeVolumes", &[("NextToken", &token)]).expect("answers");

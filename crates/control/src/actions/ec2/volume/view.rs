@@ -8,7 +8,7 @@ use awan_model::volume::{Modification, Volume};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::actions::ec2::instance::view::time;
+use crate::actions::ec2::instance::view::{nobody_else, time};
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::Page;
 use crate::error::Result;
@@ -63,6 +63,7 @@ pub fn shown(seen: &Seen) -> ec2::Volume {
         tags: tagging::shown(tags),
         volume_type: Some(volume.kind.clone()),
         multi_attach_enabled: Some(false),
+        operator: Some(nobody_else()),
         throughput: number(volume.throughput),
         volume_id: Some(volume.id.to_string()),
         size: number(Some(volume.size_gib)),

@@ -7,6 +7,7 @@ use awan_model::subnet::Subnet;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::describe_vpcs::open_to_gateways;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -110,6 +111,7 @@ pub fn shown(subnet: &Subnet, free: usize, tags: Vec<ec2::Tag>) -> ec2::Subnet {
         subnet_arn: Some(arn(subnet)),
         enable_dns64: Some(false),
         ipv6_native: Some(false),
+        block_public_access_states: Some(open_to_gateways()),
         private_dns_name_options_on_launch: Some(ec2::PrivateDnsNameOptionsOnLaunch {
             hostname_type: Some("ip-name".into()),
             enable_resource_name_dns_a_record: Some(false),
@@ -139,5 +141,6 @@ mod tests {
         let mut free = Cloud::ids(&shown, "availableIpAddressCount");
         free.sort();
         assert_eq!(free, ["4090", "4091", "4091"]);
+        assert_eq!(Cloud::ids(&shown, "internetGatewayBlockMode"), ["off"; 3]);
     }
 }

@@ -70,6 +70,7 @@ pub fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
         instance_tenancy: Some(vpc.tenancy.as_str().into()),
         cidr_block_association_set: vpc.ranges().map(|range| association(&range, "associated")).collect(),
         is_default: Some(vpc.is_default),
+        block_public_access_states: Some(open_to_gateways()),
         tags,
         vpc_id: Some(vpc.id.to_string()),
         state: Some("available".into()),
@@ -77,6 +78,11 @@ pub fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
         dhcp_options_id: Some(vpc.dhcp_options().to_owned()),
         ..Default::default()
     }
+}
+
+/// Nothing keeps a VPC from its internet gateway: there is no VPC Block Public Access.
+pub fn open_to_gateways() -> ec2::BlockPublicAccessStates {
+    ec2::BlockPublicAccessStates { internet_gateway_block_mode: Some("off".into()) }
 }
 
 pub fn association(range: &Range, state: &str) -> ec2::VpcCidrBlockAssociation {
@@ -100,6 +106,7 @@ mod tests {
             .expect("answers");
         assert_eq!(Cloud::ids(&shown, "vpcId").len(), 1, "{shown}");
         assert!(shown.contains("172.31.0.0/16"), "{shown}");
+        assert_eq!(Cloud::ids(&shown, "internetGatewayBlockMode"), ["off"]);
     }
 
     /// Only the first is documented; EC2 takes the other too, and Ansible's ec2_vpc_net sends it.
