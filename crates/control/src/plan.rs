@@ -1,6 +1,7 @@
 //! Snapshot to plans: everything that each host must be. Pure, and computed whole each time (constant work).
 
 mod network;
+mod peers;
 mod ways;
 
 use std::collections::{BTreeMap, HashMap};

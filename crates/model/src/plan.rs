@@ -11,13 +11,16 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Traffic;
-use crate::id::{GroupId, HostId, ImageId, InstanceId, InterfaceId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::id::{
+    GroupId, HostId, ImageId, InstanceId, InterfaceId, NatGatewayId, PeeringId, ReservationId, SubnetId, VolumeId,
+    VpcId,
+};
 use crate::image::Boot;
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
@@ -150,6 +153,8 @@ pub struct VpcPlan {
     pub interfaces: Vec<InterfacePlan>,
     /// Private addresses of all interfaces of the VPC, here and elsewhere, with their groups.
     pub members: Vec<Member>,
+    pub nats: Vec<NatPlan>,
+    pub peers: Vec<PeerPlan>,
 }
 
 impl VpcPlan {
@@ -199,6 +204,29 @@ pub enum Way {
     Internet,
     /// An instance that forwards, behind this interface.
     Interface(InterfaceId),
+    /// To the internet, from the address of a NAT gateway of the VPC.
+    Nat(NatGatewayId),
+    /// To the other VPC.
+    Peering(PeeringId),
+}
+
+/// A NAT gateway with a public address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatPlan {
+    pub id: NatGatewayId,
+    pub public_ip: Ipv4Addr,
+}
+
+/// An active peering connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPlan {
+    pub id: PeeringId,
+    /// The other VPC.
+    pub vpc: VpcId,
+    /// All of its ranges.
+    pub ranges: Vec<Ipv4Net>,
+    /// This one asked: of the link between them it has the first end.
+    pub asked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

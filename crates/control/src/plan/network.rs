@@ -10,13 +10,15 @@ use awan_model::group::{Peer, Rule, SecurityGroup};
 use awan_model::id::{GroupId, InterfaceId, PrefixListId, VpcId};
 use awan_model::instance::Placement;
 use awan_model::interface::NetworkInterface;
-use awan_model::plan::{DhcpPlan, GroupPlan, InterfacePlan, Member, RulePlan, SecondaryPlan, SubnetPlan, VpcPlan};
+use awan_model::plan::{
+    DhcpPlan, GroupPlan, InterfacePlan, Member, NatPlan, PeerPlan, RulePlan, SecondaryPlan, SubnetPlan, VpcPlan,
+};
 use awan_model::prefix_list::PrefixList;
 use awan_model::vpc::Vpc;
 use awan_state::{Home, System, Tx};
 use ipnet::IpNet;
 
-use super::{Placed, ways};
+use super::{Placed, peers, ways};
 
 /// What all hosts of a VPC share.
 pub struct Network {
@@ -27,6 +29,8 @@ pub struct Network {
     members: Vec<Member>,
     elastic: Elastic,
     lists: Lists,
+    nats: Vec<NatPlan>,
+    peers: Vec<PeerPlan>,
 }
 
 impl Network {
@@ -38,7 +42,9 @@ impl Network {
         let elastic = elastic(tx, home);
         let groups = tx.all_in::<SecurityGroup>(home).into_iter().filter(|g| g.vpc == *id).map(|g| (g.id.clone(), g));
         let groups = groups.collect();
-        let subnets = ways::subnets(tx, home, id, &lists);
+        let peers = peers::of(tx, home, id);
+        let subnets = ways::subnets(tx, home, id, &lists, &peers);
+        let nats = ways::nats(tx, home, id);
         let mut members = Vec::new();
         for eni in tx.all_in::<NetworkInterface>(home).iter().filter(|eni| eni.vpc == *id) {
             let mut automatic = || {
@@ -52,7 +58,7 @@ impl Network {
                 members.push(Member { private_ip, groups: eni.groups.clone(), public_ip });
             }
         }
-        Some(Self { vpc, dhcp, subnets, groups, members, elastic, lists })
+        Some(Self { vpc, dhcp, subnets, groups, members, elastic, lists, nats, peers })
     }
 
     pub fn on_host(&self, placed: &[Placed]) -> VpcPlan {
@@ -70,6 +76,8 @@ impl Network {
             groups: self.groups_of(&interfaces),
             interfaces,
             members: self.members.clone(),
+            nats: self.nats.clone(),
+            peers: self.peers.clone(),
         }
     }
 

@@ -3,12 +3,14 @@
 //! Of two routes the more specific one counts, whatever the other leads to; so each address has one way or none, and a
 //! host needs no more than a map of networks without a common address.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use awan_model::gateway::InternetGateway;
-use awan_model::id::{InterfaceId, InternetGatewayId, VpcId};
+use awan_model::id::{InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, SubnetId, VpcId};
 use awan_model::interface::NetworkInterface;
-use awan_model::plan::{SubnetPlan, Way, WayPlan};
+use awan_model::nat::NatGateway;
+use awan_model::plan::{NatPlan, PeerPlan, SubnetPlan, Way, WayPlan};
 use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::subnet::Subnet;
 use awan_state::{Home, System, Tx};
@@ -21,17 +23,23 @@ struct Ends {
     gateways: HashSet<InternetGatewayId>,
     /// That an instance has.
     interfaces: HashSet<InterfaceId>,
+    /// The subnets of NAT gateways.
+    nats: HashMap<NatGatewayId, SubnetId>,
+    peerings: HashSet<PeeringId>,
 }
 
 impl Ends {
-    fn read(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Self {
+    fn read(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, peers: &[PeerPlan]) -> Self {
         let gateways = tx.all_in::<InternetGateway>(home);
         let attached = gateways.iter().filter(|gateway| gateway.vpc.as_ref() == Some(vpc));
         let interfaces = tx.all_in::<NetworkInterface>(home);
         let used = interfaces.iter().filter(|eni| eni.vpc == *vpc && eni.attachment.is_some());
+        let nats = own_nats(tx, home, vpc);
         Self {
             gateways: attached.map(|gateway| gateway.id.clone()).collect(),
             interfaces: used.map(|eni| eni.id.clone()).collect(),
+            nats: nats.iter().map(|nat| (nat.id.clone(), nat.subnet.clone())).collect(),
+            peerings: peers.iter().map(|peer| peer.id.clone()).collect(),
         }
     }
 
@@ -40,28 +48,57 @@ impl Ends {
         match target {
             Target::InternetGateway(id) => self.gateways.contains(id).then_some(Way::Internet),
             Target::NetworkInterface(id) => self.interfaces.contains(id).then(|| Way::Interface(id.clone())),
-            Target::NatGateway(_)
-            | Target::VpcPeering(_)
-            | Target::EgressOnly(_)
-            | Target::Endpoint(_)
-            | Target::Blackhole => None,
+            Target::NatGateway(id) => self.nats.contains_key(id).then(|| Way::Nat(id.clone())),
+            Target::VpcPeering(id) => self.peerings.contains(id).then(|| Way::Peering(id.clone())),
+            Target::EgressOnly(_) | Target::Endpoint(_) | Target::Blackhole => None,
         }
     }
 }
 
-pub fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, lists: &Lists) -> Vec<SubnetPlan> {
-    let ends = Ends::read(tx, home, vpc);
+/// The NAT gateways of a VPC that have a public address. The private ones translate nothing.
+fn own_nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<Arc<NatGateway>> {
+    let mut all = tx.all_in::<NatGateway>(home);
+    all.retain(|nat| nat.vpc == *vpc && nat.deleted.is_none() && nat.address.is_some());
+    all
+}
+
+pub fn nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<NatPlan> {
+    let plan = |nat: &Arc<NatGateway>| {
+        let public_ip = nat.address.as_ref()?.public_ip;
+        Some(NatPlan { id: nat.id.clone(), public_ip })
+    };
+    own_nats(tx, home, vpc).iter().filter_map(plan).collect()
+}
+
+pub fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, lists: &Lists, peers: &[PeerPlan]) -> Vec<SubnetPlan> {
+    let ends = Ends::read(tx, home, vpc, peers);
     let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
     let decided: Vec<_> = tables.iter().map(|table| decide(&routes(table, lists, &ends))).collect();
+    let of = |subnet: &SubnetId| {
+        let own = tables.iter().position(|t| t.associations.iter().any(|a| a.subnet == *subnet));
+        own.or_else(|| tables.iter().position(|t| t.main)).map(|n| decided[n].as_slice()).unwrap_or_default()
+    };
     let subnets = tx.all_in::<Subnet>(home);
     let own = subnets.iter().filter(|subnet| subnet.vpc == *vpc);
-    let plan = |subnet: &std::sync::Arc<Subnet>| {
-        let own = |t: &std::sync::Arc<RouteTable>| t.associations.iter().any(|a| a.subnet == subnet.id);
-        let table = tables.iter().position(own).or_else(|| tables.iter().position(|t| t.main));
-        let ways = table.map(|n| decided[n].clone()).unwrap_or_default();
-        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, ways }
+    let plan = |subnet: &Arc<Subnet>| {
+        let ways = of(&subnet.id).iter().flat_map(|plan| match &plan.way {
+            Way::Nat(id) => ends.nats.get(id).map(|at| by_nat(plan, of(at))).unwrap_or_default(),
+            _ => vec![plan.clone()],
+        });
+        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, ways: ways.collect() }
     };
     own.map(plan).collect()
+}
+
+/// A NAT gateway sends on by the ways of its own subnet, and so only what these lead to the internet.
+fn by_nat(plan: &WayPlan, own: &[WayPlan]) -> Vec<WayPlan> {
+    let both = own.iter().filter(|own| own.way == Way::Internet).filter_map(|own| common(plan.to, own.to));
+    both.map(|to| WayPlan { to, way: plan.way.clone() }).collect()
+}
+
+/// Of two networks one is in the other, or they have nothing in common.
+fn common(a: IpNet, b: IpNet) -> Option<IpNet> {
+    if a.contains(&b) { Some(b) } else { b.contains(&a).then_some(a) }
 }
 
 type Routes = Vec<(IpNet, Option<Way>)>;
@@ -141,6 +178,20 @@ mod tests {
         assert_eq!(without(net("10.0.0.0/8"), net("0.0.0.0/0")), []);
         assert_eq!(without(net("10.0.0.0/8"), net("11.0.0.0/8")), [net("10.0.0.0/8")]);
         assert_eq!(without(net("::/0"), net("0.0.0.0/0")), [net("::/0")], "another family");
+    }
+
+    #[test]
+    fn a_nat_gateway_reaches_what_its_own_subnet_lets_out() {
+        let way = |to: &str, way: &Way| WayPlan { to: net(to), way: way.clone() };
+        let nat = Way::Nat("nat-00000000000000001".parse().expect("an id"));
+        let own = [way("0.0.0.0/1", &Way::Internet), way("192.0.2.0/24", &nat), way("198.51.100.0/24", &Way::Internet)];
+        assert_eq!(
+            by_nat(&way("0.0.0.0/0", &nat), &own),
+            [way("0.0.0.0/1", &nat), way("198.51.100.0/24", &nat)],
+            "a way back to itself leads nowhere"
+        );
+        assert_eq!(by_nat(&way("9.0.0.0/8", &nat), &own), [way("9.0.0.0/8", &nat)]);
+        assert_eq!(by_nat(&way("192.0.2.0/25", &nat), &own), []);
     }
 
     fn any_way() -> impl Strategy<Value = Option<Way>> {

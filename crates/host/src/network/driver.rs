@@ -20,7 +20,7 @@ use awan_model::plan::{HostPlan, VpcPlan};
 use ipnet::Ipv4Net;
 
 use super::render::tap_name;
-use super::{NamespaceInfo, Services, edge, link, netns, vpc};
+use super::{NamespaceInfo, Services, edge, link, netns, peer, vpc};
 use crate::driver::{Fut, Network, NetworkDifference};
 
 #[derive(Debug, Clone)]
@@ -80,6 +80,11 @@ impl NetworkDriver {
         for network in &plan.network.vpcs {
             infos.push(self.apply_vpc(network, scrub)?);
         }
+        for (network, peer) in plan.network.vpcs.iter().flat_map(|vpc| vpc.peers.iter().map(move |peer| (vpc, peer))) {
+            if peer.asked && plan.network.vpcs.iter().any(|vpc| vpc.id == peer.vpc) {
+                peer::ensure(&self.namespace(&network.id), &self.namespace(&peer.vpc), peer)?;
+            }
+        }
         self.apply_edge(plan, pool)?;
         self.services.update(plan, &infos)?;
         // Guests' ends come up when everything that they meet is there.
@@ -107,7 +112,7 @@ impl NetworkDriver {
     fn apply_edge(&self, plan: &HostPlan, pool: Ipv4Net) -> Result<()> {
         let public = plan.network.vpcs.iter().flat_map(|vpc| {
             let held = vpc.interfaces.iter().flat_map(|i| i.addresses().filter_map(|(_, public)| public));
-            held.map(|ip| (edge::link_name(&vpc.id), ip))
+            held.chain(vpc.nats.iter().map(|nat| nat.public_ip)).map(|ip| (edge::link_name(&vpc.id), ip))
         });
         let public: Vec<_> = public.collect();
         edge::apply(&self.config, &self.edge_name(), pool, &public)
@@ -166,7 +171,8 @@ impl NetworkDriver {
         found.missing.extend(wanted.keys().filter(|n| !there.contains(*n)).map(|n| format!("netns {n}")));
         found.unexpected.extend(there.iter().filter(|n| !wanted.contains_key(*n)).map(|n| format!("netns {n}")));
         for (name, network) in wanted.iter().filter(|(n, _)| there.contains(*n)) {
-            vpc::compare(name, network, &mut found)?;
+            let peers = network.peers.iter().filter(|peer| wanted.contains_key(&self.namespace(&peer.vpc)));
+            vpc::compare(name, network, peers, &mut found)?;
         }
         if !wanted.is_empty() && !netns::path(&self.edge_name()).exists() {
             found.missing.push(format!("netns {}", self.edge_name()));
@@ -205,5 +211,96 @@ impl Network for NetworkDriver {
             let _turn = self.turn.lock().await;
             tokio::task::block_in_place(|| self.differences(plan))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awan_model::plan::{NatPlan, PeerPlan, Way, WayPlan};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::hypervisor::testing::plan;
+    use crate::network::testing::vpc_plan;
+
+    struct NoServices;
+
+    impl Services for NoServices {
+        fn update(&self, _: &HostPlan, _: &[NamespaceInfo]) -> Result<()> {
+            Ok(())
+        }
+        fn close(&self, _: &VpcId) {}
+    }
+
+    /// Two VPCs that are peers; one has a NAT gateway and sends a range to an instance that forwards.
+    fn peers() -> HostPlan {
+        let mut plan = plan(Vec::new());
+        plan.network.public_pool = "198.18.0.0/16".parse().ok();
+        let (mut a, mut b) = (vpc_plan(), vpc_plan());
+        b.id = "vpc-00000000000000002".parse().expect("an id");
+        b.cidr = "10.1.0.0/16".parse().expect("a network");
+        b.subnets[0].cidr = "10.1.0.0/24".parse().expect("a network");
+        b.interfaces[0].id = "eni-00000000000000002".parse().expect("an id");
+        b.interfaces[0].private_ip = "10.1.0.5".parse().expect("an address");
+        b.interfaces[0].public_ip = None;
+        let id: awan_model::id::PeeringId = "pcx-00000000000000001".parse().expect("an id");
+        let peer = |of: &VpcPlan, asked| PeerPlan { id: id.clone(), vpc: of.id.clone(), ranges: vec![of.cidr], asked };
+        (a.peers, b.peers) = (vec![peer(&b, true)], vec![peer(&a, false)]);
+        let nat: awan_model::id::NatGatewayId = "nat-00000000000000001".parse().expect("an id");
+        a.nats = vec![NatPlan { id: nat.clone(), public_ip: "198.18.0.9".parse().expect("an address") }];
+        let way = |to: &str, way| WayPlan { to: to.parse().expect("a network"), way };
+        a.subnets[0].ways = vec![
+            way("10.1.0.0/16", Way::Peering(id)),
+            way("203.0.113.0/24", Way::Nat(nat)),
+            way("192.0.2.0/24", Way::Interface(a.interfaces[0].id.clone())),
+        ];
+        plan.network.vpcs = vec![a, b];
+        plan
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn peers_gateways_and_forwarding_instances_come_and_go_with_the_plan() {
+        let able = nix::unistd::Uid::effective().is_root() && netns::feed("nft", &["--version"], "").is_ok();
+        if !able {
+            eprintln!("skipped: needs root, iproute2 and nftables");
+            return;
+        }
+        let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
+        let config = NetworkConfig { tag: tag.clone(), outbound: false };
+        let driver = NetworkDriver::new(config, Arc::new(NoServices)).expect("nft is there");
+        let mut plan = peers();
+        let seen = tokio::task::block_in_place(|| {
+            // The machine's own network is not touched.
+            std::thread::scope(|scope| {
+                let work = || {
+                    unshare(CloneFlags::CLONE_NEWNET).expect("root");
+                    driver.apply_all(&plan, false).expect("applies");
+                    let name = driver.namespace(&plan.network.vpcs[0].id);
+                    let show = |words: &[&str]| netns::inside(&name, || netns::feed("ip", words, "")).expect("shows");
+                    let first = (show(&["rule"]), show(&["route", "show", "table", "all", "proto", "77"]));
+                    driver.apply_all(&plan, true).expect("applies again");
+                    assert_eq!(first, (show(&["rule"]), show(&["route", "show", "table", "all", "proto", "77"])));
+                    let found = driver.differences(&plan).expect("looks");
+                    plan.network.vpcs[0].subnets[0].ways.clear();
+                    plan.network.vpcs[0].peers.clear();
+                    plan.network.vpcs[1].peers.clear();
+                    driver.apply_all(&plan, false).expect("applies less");
+                    let less = (show(&["rule"]), driver.differences(&plan).expect("looks"));
+                    NetworkDriver::purge(&tag).expect("removes");
+                    (first, found, less)
+                };
+                scope.spawn(work).join().expect("does not panic")
+            })
+        });
+        let ((rules, routes), found, (rules_less, found_less)) = seen;
+        for part in ["dev pcx000000000001 table", "dev tap000000000001 table", "via 169.254.241.1 dev igw table"] {
+            assert!(routes.contains(part), "{part}: {routes}");
+        }
+        assert_eq!(rules.lines().filter(|line| line.starts_with("300:")).count(), 3, "{rules}");
+        assert_eq!(rules_less.lines().filter(|line| line.starts_with("300:")).count(), 0, "{rules_less}");
+        for found in [found, found_less] {
+            assert!(found.missing.is_empty() && found.unexpected.is_empty(), "{found:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod driver;
 mod edge;
 mod link;
 pub mod netns;
+mod peer;
 mod render;
 mod ruleset;
 pub mod simulated;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use awan_model::group::{Peer, Traffic};
-use awan_model::id::{GroupId, InterfaceId, SubnetId};
-use awan_model::plan::{InterfacePlan, RulePlan, VpcPlan, Way, WayPlan};
+use awan_model::id::{GroupId, InterfaceId, PeeringId, SubnetId};
+use awan_model::plan::{InterfacePlan, NatPlan, RulePlan, VpcPlan, Way, WayPlan};
 use ipnet::IpNet;
 
 use super::ruleset::Ruleset;
@@ -20,6 +20,12 @@ pub const MARK_NOWHERE: u32 = 2;
 pub fn tap_name(id: &InterfaceId) -> String {
     let digits = id.digits();
     format!("tap{}", &digits[digits.len().saturating_sub(12)..])
+}
+
+/// Either end of the link between two VPCs that are peers: at most 15 characters.
+pub fn peer_name(id: &PeeringId) -> String {
+    let digits = id.digits();
+    format!("pcx{}", &digits[digits.len().saturating_sub(12)..])
 }
 
 /// Interfaces with the same groups share one chain for each direction.
@@ -41,6 +47,10 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     rules.map("public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
     rules.map("private_to_public", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{b} : {a}")));
     rules.set("has_public", "ipv4_addr", public().map(|(_, private)| private.to_string()));
+    rules.map("nat", "mark : ipv4_addr", plan.nats.iter().map(|nat| format!("{} : {}", nat_mark(nat), nat.public_ip)));
+    rules.set("nat_marks", "mark", plan.nats.iter().map(|nat| nat_mark(nat).to_string()));
+    let ranges = plan.peers.iter().flat_map(|p| p.ranges.iter().map(|net| format!("\"{}\" . {net}", peer_name(&p.id))));
+    rules.set("peer_ok", "ifname . ipv4_addr; flags interval", ranges);
     for (name, hook, lines) in CHAINS {
         rules.hooked(name, hook, lines.iter().map(|line| (*line).to_owned()));
     }
@@ -53,19 +63,20 @@ fn tap(interface: &InterfacePlan) -> String {
 }
 
 /// The marks of ways, which are also the numbers of their routing tables: the same for as long as what they lead to is
-/// there, because routes change apart from rules. Those of interfaces and gateways have a bit that the others have not.
-const MARK_OF_ID: u32 = 0x1000_0000;
-
+/// there, because routes change apart from rules. Four bits say what it is, the others are the last of its id: among
+/// those of one VPC as good as the whole.
 pub fn mark(way: &Way) -> u32 {
-    match way {
-        Way::Internet => MARK_INTERNET,
-        Way::Interface(id) => mark_of(id.digits()),
-    }
+    let (kind, digits) = match way {
+        Way::Internet => return MARK_INTERNET,
+        Way::Interface(id) => (1, id.digits()),
+        Way::Nat(id) => (2, id.digits()),
+        Way::Peering(id) => (3, id.digits()),
+    };
+    (kind << 28) | u32::from_str_radix(last(digits), 16).unwrap_or_default()
 }
 
-/// The last 28 bits of an id: among those of one VPC they are as good as the whole.
-fn mark_of(digits: &str) -> u32 {
-    MARK_OF_ID | u32::from_str_radix(last(digits), 16).unwrap_or_default()
+fn nat_mark(nat: &NatPlan) -> u32 {
+    mark(&Way::Nat(nat.id.clone()))
 }
 
 fn last(digits: &str) -> &str {
@@ -187,7 +198,11 @@ fn words(traffic: Traffic) -> String {
 /// The path of a packet: who sends it (raw), egress group, ingress group, then translation at the gateway.
 /// Egress and ingress are base chains of their own, because `accept` ends only its own base chain.
 const CHAINS: &[(&str, &str, &[&str])] = &[
-    ("raw_pre", "type filter hook prerouting priority raw; policy accept;", &[r#"iifname "tap*" goto guest_in"#]),
+    (
+        "raw_pre",
+        "type filter hook prerouting priority raw; policy accept;",
+        &[r#"iifname "tap*" goto guest_in"#, r#"iifname "pcx*" iifname . ip saddr != @peer_ok counter drop"#],
+    ),
     (
         "guest_in",
         "",
@@ -237,7 +252,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "sg_ingress",
         "type filter hook forward priority 10; policy accept;",
         &[
-            r#"oifname "igw" ct state new ip saddr != @has_public counter drop"#,
+            r#"iifname "pcx*" oifname != "tap*" counter drop"#,
+            r#"oifname "igw" ct state new ip saddr != @has_public meta mark != @nat_marks counter drop"#,
             r#"iifname "igw" ct state new ct status & dnat != dnat counter drop"#,
             r#"oifname != "tap*" accept"#,
             "oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
@@ -255,7 +271,10 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
     (
         "c_snat",
         "type nat hook postrouting priority srcnat; policy accept;",
-        &[r#"oifname "igw" snat ip to ip saddr map @private_to_public"#],
+        &[
+            r#"oifname "igw" snat ip to meta mark map @nat"#,
+            r#"oifname "igw" snat ip to ip saddr map @private_to_public"#,
+        ],
     ),
 ];
 

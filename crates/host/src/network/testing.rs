@@ -52,5 +52,7 @@ pub fn vpc_plan() -> VpcPlan {
             source_dest_check: true,
         }],
         members: vec![Member { private_ip, groups: vec![group], public_ip }],
+        nats: Vec::new(),
+        peers: Vec::new(),
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use awan_model::plan::{SubnetPlan, VpcPlan, Way};
+use awan_model::plan::{PeerPlan, SubnetPlan, VpcPlan, Way};
 
-use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, tap_name};
-use super::{edge, netns};
+use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, peer_name, tap_name};
+use super::{edge, netns, peer};
 use crate::driver::NetworkDifference;
 
 /// Every guest's router has this address on its tap.
@@ -161,17 +161,22 @@ fn on_loopback() -> Result<BTreeSet<Ipv4Addr>> {
     Ok(infos.filter_map(|i| i["local"].as_str()?.parse::<Ipv4Addr>().ok()).filter(|ip| !ip.is_loopback()).collect())
 }
 
-fn taps_there() -> Result<BTreeSet<String>> {
+/// Taps, and links to peers.
+fn links_there() -> Result<BTreeSet<String>> {
     let links = netns::ip_json(&["link", "show"])?;
-    let names = links.iter().filter_map(|l| l["ifname"].as_str()).filter(|n| n.starts_with("tap"));
-    Ok(names.map(str::to_owned).collect())
+    let names = links.iter().filter_map(|l| l["ifname"].as_str());
+    Ok(names.filter(|name| name.starts_with("tap") || name.starts_with("pcx")).map(str::to_owned).collect())
+}
+
+fn taps_wanted(plan: &VpcPlan) -> BTreeSet<String> {
+    plan.interfaces.iter().map(|i| tap_name(&i.id)).collect()
 }
 
 fn taps(plan: &VpcPlan) -> Result<()> {
-    let there = taps_there()?;
-    let wanted: BTreeSet<String> = plan.interfaces.iter().map(|i| tap_name(&i.id)).collect();
-    let gone = there.difference(&wanted).map(|tap| format!("link del {tap}"));
-    netns::ip(&gone.collect::<Vec<_>>())?;
+    let (there, wanted) = (links_there()?, taps_wanted(plan));
+    let peers = peer::wanted(&plan.peers);
+    let gone = there.iter().filter(|link| !wanted.contains(*link) && !peers.contains(*link));
+    netns::ip(&gone.map(|link| format!("link del {link}")).collect::<Vec<_>>())?;
     let made = wanted.difference(&there).flat_map(|tap| {
         [
             format!("tuntap add {tap} mode tap vnet_hdr"),
@@ -223,6 +228,7 @@ pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
 
 /// The routing tables of ways that lead to guests.
 fn ways(plan: &VpcPlan) -> Result<()> {
+    let there = links_there()?;
     let used: BTreeSet<&Way> = plan.subnets.iter().flat_map(|s| s.ways.iter().map(|w| &w.way)).collect();
     let route = |way: &&Way| match way {
         Way::Internet => None,
@@ -230,20 +236,25 @@ fn ways(plan: &VpcPlan) -> Result<()> {
             let on = plan.interfaces.iter().find(|i| i.id == *id)?;
             Some((mark(way), format!("via {} dev {} onlink", on.private_ip, tap_name(&on.id))))
         }
+        Way::Nat(_) => Some((mark(way), format!("via {EDGE_IP} dev igw onlink"))),
+        Way::Peering(id) => {
+            let peer = plan.peers.iter().find(|p| p.id == *id && there.contains(&peer_name(id)))?;
+            Some((mark(way), peer::route(peer)))
+        }
     };
     let wanted: BTreeMap<u32, String> = used.iter().filter_map(route).collect();
     let rules = netns::ip_json(&["rule", "show"])?;
     let number = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<u32>().ok());
     let of_ways = rules.iter().filter(|rule| rule["priority"] == WAYS);
-    let there: BTreeSet<u32> = of_ways.filter_map(|rule| number(&rule["table"])).collect();
+    let tables: BTreeSet<u32> = of_ways.filter_map(|rule| number(&rule["table"])).collect();
     let mut lines = Vec::new();
-    for table in there.iter().filter(|table| !wanted.contains_key(table)) {
+    for table in tables.iter().filter(|table| !wanted.contains_key(table)) {
         lines.push(format!("rule del pref {WAYS} fwmark {table} lookup {table}"));
         lines.push(format!("route flush table {table}"));
     }
     for (table, route) in &wanted {
         lines.push(format!("route replace default {route} table {table} proto {PROTOCOL}"));
-        if !there.contains(table) {
+        if !tables.contains(table) {
             lines.push(format!("rule add pref {WAYS} fwmark {table} lookup {table}"));
         }
     }
@@ -266,6 +277,8 @@ pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
     };
     let (before, after) = (pairs(old), pairs(new));
     let changed: Vec<_> = before.difference(&after).cloned().collect();
+    let nats = |plan: &VpcPlan| plan.nats.iter().map(|nat| nat.public_ip).collect::<BTreeSet<_>>();
+    let (nats, kept) = (nats(old), nats(new));
     let flush = netns::inside(name, || {
         for (private, _, public) in &changed {
             for (flag, ip) in [("--orig-src", Some(*private)), ("--reply-src", Some(*private)), ("--orig-dst", *public)]
@@ -275,6 +288,9 @@ pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
                     let _ = netns::feed("conntrack", &["-D", flag, &ip.to_string()], "");
                 }
             }
+        }
+        for ip in nats.difference(&kept) {
+            let _ = netns::feed("conntrack", &["-D", "--reply-dst", &ip.to_string()], "");
         }
         Ok(())
     });
@@ -290,15 +306,22 @@ pub fn remove(name: &str, edge_name: &str, digits: &str) -> Result<()> {
     }
     // Persistent taps and sockets would keep the namespace alive without its name.
     let _ = netns::inside(name, || {
-        let gone: Vec<_> = taps_there()?.iter().map(|tap| format!("link del {tap}")).collect();
+        let gone: Vec<_> = links_there()?.iter().map(|tap| format!("link del {tap}")).collect();
         netns::ip(&gone)
     });
     netns::ip(&[format!("netns del {name}")])
 }
 
-pub fn compare(name: &str, plan: &VpcPlan, found: &mut NetworkDifference) -> Result<()> {
-    let (there, tables) = netns::inside(name, || Ok((taps_there()?, netns::feed("nft", &["list", "tables"], "")?)))?;
-    let wanted: BTreeSet<String> = plan.interfaces.iter().map(|i| tap_name(&i.id)).collect();
+/// `peers`: those of its peers that this host has.
+pub fn compare<'p>(
+    name: &str,
+    plan: &VpcPlan,
+    peers: impl IntoIterator<Item = &'p PeerPlan>,
+    found: &mut NetworkDifference,
+) -> Result<()> {
+    let (there, tables) = netns::inside(name, || Ok((links_there()?, netns::feed("nft", &["list", "tables"], "")?)))?;
+    let mut wanted = taps_wanted(plan);
+    wanted.extend(peer::wanted(peers));
     found.missing.extend(wanted.difference(&there).map(|tap| format!("link {tap} in {name}")));
     found.unexpected.extend(there.difference(&wanted).map(|tap| format!("link {tap} in {name}")));
     for table in ["table inet vpc", "table arp vpc"] {

@@ -1,6 +1,6 @@
 //! CreateNatGateway. It has an interface of its own, and a public one its elastic address, as EC2's have.
 //!
-//! Record only: nothing is translated yet; packets of a route to a NAT gateway go nowhere.
+//! Record only: a private one translates nothing; packets of a route to it go nowhere.
 
 use awan_model::address::{Address, Association};
 use awan_model::id::{AssociationId, NatGatewayId};

@@ -1,6 +1,4 @@
 //! AcceptVpcPeeringConnection.
-//!
-//! Record only: packets do not cross a peering connection yet; routes through it lead nowhere.
 
 use awan_model::peering::{PeeringAnswer, State, Verdict};
 use awan_model::vpc::Vpc;

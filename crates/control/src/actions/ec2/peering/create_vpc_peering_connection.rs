@@ -1,6 +1,4 @@
 //! CreateVpcPeeringConnection: asks the owner of another VPC, who may be another account or in another region.
-//!
-//! Record only: packets do not cross a peering connection yet; routes through it lead nowhere.
 
 use awan_model::id::{PeeringId, VpcId};
 use awan_model::installation::Installation;

@@ -1,6 +1,6 @@
 //! CreateRoute. The most specific route of a packet counts, but none leads away what is for the VPC itself.
 //!
-//! Record only: to a NAT gateway, a network interface, a peering connection or an egress-only gateway no packets go yet; those of such a route go nowhere.
+//! Record only: to an egress-only gateway no packets go yet; those of such a route go nowhere.
 
 use awan_model::prefix_list::Family;
 use awan_model::route::{Destination, Route, RouteTable, Target};

@@ -1,6 +1,6 @@
 //! ReplaceRoute: another target for a destination that has one.
 //!
-//! Record only: to a NAT gateway, a network interface, a peering connection or an egress-only gateway no packets go yet; those of such a route go nowhere.
+//! Record only: to an egress-only gateway no packets go yet; those of such a route go nowhere.
 
 use awan_model::route::RouteTable;
 use awan_model::vpc::Vpc;
