@@ -16,7 +16,9 @@ use crate::{hosts, identity, plan, reconcile};
 /// Everything is looked at again so often, whatever the subscriptions say.
 const SLOW_ROUND: Duration = Duration::from_secs(30);
 const LIVENESS_ROUND: Duration = Duration::from_secs(5);
-/// A turn over a large cloud is followed by a pause as long as itself, so that planning leaves a core to requests.
+/// A turn over a large cloud is followed by a pause of so many times its length, so that planning takes a part of a core
+/// and what changes meanwhile is planned once.
+const PAUSE_TIMES: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The timer's grain.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -74,7 +76,7 @@ pub async fn run(control: Arc<Control>) {
         // What a failed turn left undone is looked for in everything, at the next one.
         done = turned.is_ok().then_some(at);
         log("turn", turned);
-        let pause = began.elapsed().min(PAUSE_MAX);
+        let pause = began.elapsed().saturating_mul(PAUSE_TIMES).min(PAUSE_MAX);
         if pause > PAUSE_MIN {
             tokio::time::sleep(pause).await;
         }

@@ -37,7 +37,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often networks are compared with the plan although nothing changed.
 const SCRUB: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Looking at many machines is followed by a pause as long as itself, so that what happens meanwhile is seen at once.
+/// Looking at many machines is followed by a pause of so many times its length, so that what happens meanwhile is seen at
+/// once.
+const PAUSE_TIMES: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// The timer's grain.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -183,7 +185,7 @@ impl Agent {
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen).await?;
         self.report(&plan, &under_way, &seen, volumes);
-        self.pause = began.elapsed().min(PAUSE_MAX);
+        self.pause = began.elapsed().saturating_mul(PAUSE_TIMES).min(PAUSE_MAX);
         Ok(())
     }
 
