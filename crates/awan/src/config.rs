@@ -57,6 +57,8 @@ options! {
     store: String, "AWAN_STORE";
     /// Pool of elastic and public addresses [default: 198.18.0.0/16]
     public_cidr: String, "AWAN_PUBLIC_CIDR";
+    /// How public addresses reach the world: masquerade, routed, proxy:INTERFACE or none [default: masquerade]
+    uplink: String, "AWAN_UPLINK";
     /// text or json [default: text]
     log_format: String, "AWAN_LOG_FORMAT";
     /// Images of this host [default: DIR/images]
@@ -101,6 +103,7 @@ pub struct Config {
     pub sim_boot: Duration,
     pub store: Store,
     pub public_pool: ipnet::Ipv4Net,
+    pub uplink: awan_host::network::driver::Uplink,
     pub json_log: bool,
     pub images_dir: PathBuf,
     pub join: Option<String>,
@@ -158,6 +161,7 @@ impl Options {
             sim_boot: Duration::from_millis(self.sim_boot_ms.unwrap_or(20)),
             store: store(self.store.as_deref(), &data_dir)?,
             public_pool: pool.trunc(),
+            uplink: self.uplink.as_deref().unwrap_or("masquerade").parse().context("--uplink")?,
             json_log: self.log_format.as_deref() == Some("json"),
             images_dir: self.images_dir.unwrap_or_else(|| data_dir.join("images")),
             join: self.join,

@@ -104,7 +104,7 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(
         resolvers: awan_host::service::dns::host_resolvers(),
         runtime: tokio::runtime::Handle::current(),
     })?;
-    let network = NetworkDriver::new(NetworkConfig { tag, outbound: true }, services)?;
+    let network = NetworkDriver::new(NetworkConfig { tag, uplink: config.uplink.clone() }, services)?;
     let volumes = FileVolumes::new(config.data_dir.join("volumes"), images)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let about = About {

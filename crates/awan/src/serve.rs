@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::{Control, Settings, operator, turn};
-use awan_host::network::driver::NetworkDriver;
+use awan_host::network::driver::{NetworkConfig, NetworkDriver};
 use awan_model::account::BUILTIN_ALIAS;
 use awan_model::id::HostId;
 use awan_state::{Entropy, MemoryStore, Mode, SqliteStore, WallClock};
@@ -198,7 +198,8 @@ async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> 
         operator::register_builtin(&control.db, &images::simulated()).await.map_err(told)?;
     } else {
         must_be_root()?;
-        NetworkDriver::must_be_free(config.public_pool, &node::tag(&config.data_dir)?)?;
+        let network = NetworkConfig { tag: node::tag(&config.data_dir)?, uplink: config.uplink.clone() };
+        NetworkDriver::must_be_free(config.public_pool, &network)?;
         claim(config, control).await?;
         images::ensure_tiny(&config.images_dir, &config.data_dir.join("cache")).await?;
         register_images(config, control).await?;

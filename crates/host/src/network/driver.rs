@@ -27,8 +27,38 @@ use crate::driver::{Fut, Network, NetworkDifference};
 pub struct NetworkConfig {
     /// Tells the installations of one machine apart: six hexadecimal digits.
     pub tag: String,
-    /// Guests with a public address may reach the world behind the host's.
-    pub outbound: bool,
+    pub uplink: Uplink,
+}
+
+/// How public addresses reach the world, and the world them. The host itself always reaches them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uplink {
+    /// Guests leave behind the host's own address; nobody outside reaches them.
+    Masquerade,
+    /// Something outside routes the pool to this host.
+    Routed,
+    /// The host answers for the addresses in use on this interface's network (proxy ARP, RFC 1027).
+    Proxy(String),
+    /// Guests reach the host and each other.
+    Closed,
+}
+
+impl std::str::FromStr for Uplink {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("masquerade", "") => Ok(Self::Masquerade),
+            ("routed", "") => Ok(Self::Routed),
+            ("none", "") => Ok(Self::Closed),
+            ("proxy", link)
+                if (1..16).contains(&link.len()) && !link.contains(|c: char| c.is_whitespace() || c == '/') =>
+            {
+                Ok(Self::Proxy(link.to_owned()))
+            }
+            _ => anyhow::bail!("it is masquerade, routed, proxy:INTERFACE or none"),
+        }
+    }
 }
 
 pub struct NetworkDriver {
@@ -149,8 +179,8 @@ impl NetworkDriver {
     }
 
     /// Asked before anything is served: later, launches would only fail.
-    pub fn must_be_free(pool: Ipv4Net, tag: &str) -> Result<()> {
-        edge::must_be_free(pool, tag)
+    pub fn must_be_free(pool: Ipv4Net, config: &NetworkConfig) -> Result<()> {
+        edge::must_be_free(pool, config)
     }
 
     /// Removes all that carries the tag.
@@ -267,7 +297,7 @@ mod tests {
             return;
         }
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
-        let config = NetworkConfig { tag: tag.clone(), outbound: false };
+        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Closed };
         let driver = NetworkDriver::new(config, Arc::new(NoServices)).expect("nft is there");
         let mut plan = peers();
         let seen = tokio::task::block_in_place(|| {

@@ -8,9 +8,9 @@ use awan_model::id::VpcId;
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use super::driver::NetworkConfig;
+use super::driver::{NetworkConfig, Uplink};
 use super::netns;
-use super::render::{self, Edge};
+use super::render::{self, Edge, WayOut};
 use super::vpc::VPC_IP;
 
 const HOST_MAC: &str = "0a:ff:00:00:01:01";
@@ -44,7 +44,7 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
     if ready && nix::net::if_::if_nametoindex(link.as_str()).is_ok() {
         return Ok(());
     }
-    must_be_free(pool, &config.tag)?;
+    must_be_free(pool, config)?;
     // Its other end goes with it.
     let _ = netns::ip(&[format!("link del {link}")]);
     netns::inside(name, || {
@@ -82,21 +82,23 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
 }
 
 /// A pool that something else on the machine has would cut the machine off, or take another installation's addresses.
-pub fn must_be_free(pool: Ipv4Net, tag: &str) -> Result<()> {
+pub fn must_be_free(pool: Ipv4Net, config: &NetworkConfig) -> Result<()> {
     let (routes, links) = (netns::ip_json(&["-4", "route", "show"])?, netns::ip_json(&["-4", "addr", "show"])?);
-    match occupant(pool, &host_link(tag), &routes, &links) {
+    let shared = if let Uplink::Proxy(link) = &config.uplink { Some(link.as_str()) } else { None };
+    match occupant(pool, &host_link(&config.tag), shared, &routes, &links) {
         Some(other) => bail!("the pool of public addresses {pool} overlaps {other}: choose another --public-cidr"),
         None => Ok(()),
     }
 }
 
-/// A route to a network further away may be wider than the pool: a part of it was set apart.
-fn occupant(pool: Ipv4Net, own: &str, routes: &[Value], links: &[Value]) -> Option<String> {
+/// A route to a network further away may be wider than the pool: a part of it was set apart. So may be the network of
+/// the interface on which the host answers for the pool.
+fn occupant(pool: Ipv4Net, own: &str, shared: Option<&str>, routes: &[Value], links: &[Value]) -> Option<String> {
     let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
     let route = routes.iter().filter(|r| r["dev"] != own).find_map(|route| {
         let dst = text(route, "dst")?;
         let net: Ipv4Net = dst.parse().or_else(|_| dst.parse::<Ipv4Addr>().map(Ipv4Net::from)).ok()?;
-        let near = route["gateway"].is_null() && !route["dev"].is_null();
+        let near = route["gateway"].is_null() && !route["dev"].is_null() && route["dev"].as_str() != shared;
         let overlaps = pool.contains(&net) || (near && net.contains(&pool));
         overlaps.then(|| format!("the route {dst} ({})", text(route, "dev").unwrap_or_default()))
     });
@@ -112,11 +114,22 @@ fn occupant(pool: Ipv4Net, own: &str, routes: &[Value], links: &[Value]) -> Opti
 
 /// Routes and rules for the public addresses in use.
 pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(String, Ipv4Addr)]) -> Result<()> {
-    let outbound = config.outbound && has_default_route()?;
-    if outbound {
-        masquerade(&config.tag, pool)?;
-    }
-    let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, outbound };
+    let way_out = match &config.uplink {
+        Uplink::Masquerade if has_default_route()? => {
+            masquerade(&config.tag, pool)?;
+            WayOut::Internet
+        }
+        Uplink::Masquerade | Uplink::Closed => WayOut::None,
+        Uplink::Routed => {
+            netns::sysctl("net/ipv4/ip_forward", "1")?;
+            WayOut::All
+        }
+        Uplink::Proxy(link) => {
+            stand_for(link, pool, public)?;
+            WayOut::All
+        }
+    };
+    let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, way_out };
     netns::inside(name, || {
         netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).context("loading the edge's rules")?;
         guard();
@@ -144,6 +157,26 @@ fn guard() {
     }
 }
 
+/// Answers on a network for the addresses in use, and for no other of the pool; tells who is there of new ones.
+fn stand_for(link: &str, pool: Ipv4Net, public: &[(String, Ipv4Addr)]) -> Result<()> {
+    let shown = netns::ip_json(&["-4", "neigh", "show", "proxy", "dev", link, "proto", "77"])
+        .with_context(|| format!("the interface {link} of --uplink"))?;
+    netns::sysctl("net/ipv4/ip_forward", "1")?;
+    netns::sysctl(&format!("net/ipv4/neigh/{link}/proxy_delay"), "0")?;
+    let there = shown.iter().filter_map(|n| n["dst"].as_str()?.parse::<Ipv4Addr>().ok());
+    let there: BTreeSet<_> = there.filter(|ip| pool.contains(ip)).collect();
+    let wanted: BTreeSet<_> = public.iter().map(|(_, ip)| *ip).collect();
+    let gone = there.difference(&wanted).map(|ip| format!("neigh del proxy {ip} dev {link}"));
+    let new = wanted.difference(&there).map(|ip| format!("neigh add proxy {ip} dev {link} proto 77"));
+    netns::ip(&gone.chain(new).collect::<Vec<_>>())?;
+    for ip in wanted.difference(&there) {
+        if let Err(e) = super::link::announce(link, *ip) {
+            tracing::warn!(%ip, link, error = format!("{e:#}"), "neighbours were not told; they learn it later");
+        }
+    }
+    Ok(())
+}
+
 fn has_default_route() -> Result<bool> {
     Ok(!netns::ip_json(&["-4", "route", "show", "default"])?.is_empty())
 }
@@ -167,6 +200,12 @@ fn masquerade(tag: &str, pool: Ipv4Net) -> Result<()> {
 
 pub fn remove(tag: &str, name: &str) -> Result<()> {
     let _ = netns::ip(&[format!("link del {}", host_link(tag))]);
+    // Those of another installation too, if there is one: it answers again at its next scrub.
+    let answered = netns::ip_json(&["-4", "neigh", "show", "proxy", "proto", "77"]).unwrap_or_default();
+    let gone = answered
+        .iter()
+        .filter_map(|n| Some(format!("neigh del proxy {} dev {}", n["dst"].as_str()?, n["dev"].as_str()?)));
+    netns::ip(&gone.collect::<Vec<_>>())?;
     let table = format!("awan_{tag}");
     netns::feed("nft", &["-f", "-"], &format!("add table ip {table}\ndelete table ip {table}\n"))?;
     if netns::path(name).exists() {
@@ -210,8 +249,62 @@ mod tests {
             ("100.64.8.0/24", ""),
         ] {
             let pool = pool.parse().expect("a network");
-            assert_eq!(occupant(pool, "awown", &routes, &links).unwrap_or_default(), expected, "{pool}");
+            assert_eq!(occupant(pool, "awown", None, &routes, &links).unwrap_or_default(), expected, "{pool}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_network_can_be_answered_for_unless_it_is_taken() {
+        let routes = [json!({"dst": "192.168.7.0/24", "dev": "eth0"})];
+        let links = [json!({"ifname": "eth0", "addr_info": [{"local": "192.168.7.20"}]})];
+        let occupant =
+            |pool: &str, shared| occupant(pool.parse().expect("a network"), "awown", shared, &routes, &links);
+        assert_eq!(occupant("192.168.7.128/25", Some("eth0")), None);
+        assert!(occupant("192.168.7.128/25", Some("eth1")).is_some());
+        assert!(occupant("192.168.7.0/27", Some("eth0")).is_some(), "the host's own address");
+        assert!(occupant("192.168.7.0/24", Some("eth0")).is_some(), "all of it");
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn neighbours_find_the_addresses_in_use_and_no_others() {
+        use nix::sched::{CloneFlags, unshare};
+        let able = nix::unistd::Uid::effective().is_root() && netns::feed("nft", &["--version"], "").is_ok();
+        if !able || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            eprintln!("skipped: needs root, iproute2 and nftables");
+            return;
+        }
+        let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
+        let (name, neighbour) = (format!("awan-{tag}-edge"), format!("awan-{tag}-neighbour"));
+        let pool: Ipv4Net = "192.168.7.128/25".parse().expect("a network");
+        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Proxy("lan0".into()) };
+        netns::add(&neighbour).expect("makes a namespace");
+        let lines =
+            [format!("link add lan0 type veth peer name lan1 netns {neighbour}"), "link set lan0 up".to_owned()];
+        netns::ip(&lines).expect("makes a network");
+        netns::ip(&["addr add 192.168.7.20/24 dev lan0".to_owned()]).expect("is in it");
+        netns::inside(&neighbour, || {
+            netns::ip(&["link set lan1 up".to_owned(), "addr add 192.168.7.9/24 dev lan1".to_owned()])
+        })
+        .expect("is in it");
+        ensure(&config, &name, pool).expect("makes the edge");
+        let use_it = |ips: &[&str]| {
+            let public: Vec<_> = ips.iter().map(|ip| ("g-none".to_owned(), ip.parse().expect("an address"))).collect();
+            let Uplink::Proxy(link) = &config.uplink else { return };
+            stand_for(link, pool, &public).expect("answers");
+        };
+        let finds = |ip: &'static str| {
+            let found = netns::inside(&neighbour, move || {
+                super::super::link::answers_as("lan1", ip.parse()?, &[192, 168, 7, 9])
+            });
+            found.expect("asks")
+        };
+        use_it(&["192.168.7.130", "192.168.7.131"]);
+        assert_eq!((finds("192.168.7.130"), finds("192.168.7.131"), finds("192.168.7.132")), (true, true, false));
+        use_it(&["192.168.7.131"]);
+        assert_eq!((finds("192.168.7.130"), finds("192.168.7.131")), (false, true));
+        let _ = remove(&tag, &name);
+        netns::ip(&[format!("netns del {neighbour}")]).expect("removes");
     }
 
     #[test]
@@ -231,7 +324,7 @@ mod tests {
         for wanted in ["127.0.0.0/8", "127.0.0.1", "203.0.113.20", "203.0.113.255"] {
             assert!(found.iter().any(|ip| ip == wanted), "{wanted}: {found:?}");
         }
-        let rules = Edge { public: Vec::new(), host_addresses: found, outbound: true };
+        let rules = Edge { public: Vec::new(), host_addresses: found, way_out: WayOut::Internet };
         netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).expect("loads");
         let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
         assert!(loaded.contains("203.0.113.255"), "{loaded}");

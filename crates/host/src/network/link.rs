@@ -45,13 +45,16 @@ pub fn open_tap(name: &str) -> Result<OwnedFd> {
 
 /// Asks by ARP (RFC 826) who has the address, and waits a little for the one whose it is.
 pub fn answers(tap: &str, ip: Ipv4Addr) -> Result<bool> {
+    // From 0.0.0.0, so that no neighbour table learns anything.
+    answers_as(tap, ip, &[0; 4])
+}
+
+/// As [`answers`], for who has an address here.
+pub fn answers_as(tap: &str, ip: Ipv4Addr, own: &[u8; 4]) -> Result<bool> {
     let index = nix::net::if_::if_nametoindex(tap).with_context(|| format!("{tap} is gone"))?;
     let socket = arp_socket(index)?;
-    let mut request = [0; ARP_LENGTH];
-    request[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
-    request[8..14].copy_from_slice(&super::vpc::ROUTER_MAC);
-    // From 0.0.0.0, so that no neighbour table learns anything.
-    request[24..28].copy_from_slice(&ip.octets());
+    let mut request = request(super::vpc::ROUTER_MAC, ip);
+    request[14..18].copy_from_slice(own);
     send(&socket, index, &request)?;
     let until = Instant::now() + ANSWER_WITHIN;
     let mut answer = [0; 64];
@@ -63,6 +66,27 @@ pub fn answers(tap: &str, ip: Ipv4Addr) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Tells a network who has an address from now on (a gratuitous request, RFC 5227).
+pub fn announce(link: &str, ip: Ipv4Addr) -> Result<()> {
+    let index = nix::net::if_::if_nametoindex(link).with_context(|| format!("{link} is gone"))?;
+    let text = std::fs::read_to_string(format!("/sys/class/net/{link}/address")).unwrap_or_default();
+    let mut mac = [0; 6];
+    for (byte, text) in mac.iter_mut().zip(text.trim().split(':')) {
+        *byte = u8::from_str_radix(text, 16)?;
+    }
+    let mut frame = request(mac, ip);
+    frame[14..18].copy_from_slice(&ip.octets());
+    send(&arp_socket(index)?, index, &frame)
+}
+
+fn request(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_LENGTH] {
+    let mut request = [0; ARP_LENGTH];
+    request[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
+    request[8..14].copy_from_slice(&mac);
+    request[24..28].copy_from_slice(&ip.octets());
+    request
 }
 
 fn address(index: u32) -> libc::sockaddr_ll {

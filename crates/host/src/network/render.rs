@@ -284,11 +284,24 @@ pub struct Edge {
     pub public: Vec<(String, std::net::Ipv4Addr)>,
     /// What guests must not reach beyond the edge: the host's own addresses and broadcasts, some of them ranges.
     pub host_addresses: Vec<String>,
-    pub outbound: bool,
+    pub way_out: WayOut,
+}
+
+/// What guests may reach beyond the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    None,
+    /// What is on the internet: not the networks around the host, which know it only as itself.
+    Internet,
+    /// All that the host can reach: public addresses are addresses of its networks.
+    All,
 }
 
 /// Networks that are nobody's on the internet (RFC 6890); guests reach none of them through the edge.
 const PRIVATE: &str = "10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
+
+/// Of these, those that no router passes on.
+const NOT_ROUTED: &str = "127.0.0.0/8, 169.254.0.0/16";
 
 pub fn edge(edge: &Edge) -> Ruleset {
     let mut rules = Ruleset::new("inet edge");
@@ -302,9 +315,10 @@ pub fn edge(edge: &Edge) -> Ruleset {
         "ct state established,related accept".to_owned(),
         "iifname \"g-*\" oifname \"g-*\" ip daddr @public accept".to_owned(),
         "iifname \"g-*\" ip daddr @host counter drop".to_owned(),
-        format!("iifname \"g-*\" ip daddr {{ {PRIVATE} }} counter drop"),
     ];
-    if edge.outbound {
+    let nobodys = if edge.way_out == WayOut::All { NOT_ROUTED } else { PRIVATE };
+    forward.push(format!("iifname \"g-*\" ip daddr {{ {nobodys} }} counter drop"));
+    if edge.way_out != WayOut::None {
         forward.push("iifname \"g-*\" oifname \"up0\" accept".to_owned());
     }
     forward.push("iifname \"up0\" ip daddr @public accept".to_owned());

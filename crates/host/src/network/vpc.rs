@@ -337,7 +337,7 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
-    use crate::network::driver::NetworkConfig;
+    use crate::network::driver::{NetworkConfig, Uplink};
     use crate::network::testing::vpc_plan;
 
     /// Names that nobody else has; what has them goes when the test ends.
@@ -358,7 +358,7 @@ mod tests {
             }
             let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
             let (vpc, edge) = (format!("awan-{tag}-00000000000000001"), format!("awan-{tag}-edge"));
-            Some(Self { config: NetworkConfig { tag, outbound: false }, vpc, edge })
+            Some(Self { config: NetworkConfig { tag, uplink: Uplink::Closed }, vpc, edge })
         }
 
         fn ensure(&self) {
