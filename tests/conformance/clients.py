@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 
 import boto3
@@ -98,7 +99,13 @@ class Tenant:
         assert done.returncode == code, done
         if code:
             return done.stderr
+        if {"text", "table"} & set(words):
+            return done.stdout.strip()
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def shell(self, line, code=0):
+        """A line as a user types it after `aws`."""
+        return self.aws(*shlex.split(line), code=code)
 
     def launch(self, count=1, **more):
         asked = {"ImageId": self.image, "InstanceType": "t3.micro", "MinCount": count, "MaxCount": count}

@@ -118,6 +118,7 @@ impl Checks {
             Some(ec2::InstanceStatusSummary { status: Some(status.into()), details })
         };
         ec2::InstanceStatus {
+            operator: Some(view::nobody_else()),
             availability_zone: Some(seen.instance.zone.clone()),
             availability_zone_id: Some(zone_id(&seen.instance.zone)),
             instance_id: Some(seen.instance.id.to_string()),
@@ -145,5 +146,6 @@ mod tests {
         cloud.settle();
         let answer = shown(&mut cloud, &[("InstanceId.1", &id)]);
         assert_eq!(Cloud::ids(&answer, "status"), ["passed", "ok", "passed", "ok"], "{answer}");
+        assert_eq!(Cloud::ids(&answer, "managed"), ["false"]);
     }
 }
