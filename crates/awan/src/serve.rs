@@ -82,10 +82,10 @@ async fn serve(roles: Roles, config: &Config) -> Result<()> {
     }
 }
 
-/// One line, for whoever started this.
-#[expect(clippy::print_stdout, reason = "the contract: one line when it can serve")]
+/// One line, for whoever started this. That it cannot be written keeps nobody from being served.
 fn say(line: &str) {
-    println!("{line}");
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
@@ -104,6 +104,9 @@ fn log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("AWAN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // It would tell of a line that cannot be written where that line could not be, and panic: on a full disk the first
+    // line would end whoever logs it.
+    let builder = builder.log_internal_errors(false);
     if json { builder.json().init() } else { builder.init() }
 }
 
@@ -165,7 +168,12 @@ fn keep_private(path: &Path) -> Result<()> {
 
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let private = std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o777 == 0o600);
+    if private && std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+        // A start needs no room on a full disk.
+        return Ok(());
+    }
     let new = path.with_extension("new");
     let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
     let written = file.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()));
@@ -229,7 +237,11 @@ async fn serve_metrics(listener: TcpListener, control: Arc<Control>) -> Result<(
     use axum::extract::State;
     use axum::routing::get;
     let metrics = |State(control): State<Arc<Control>>| async move { control.metrics() };
-    let ready = |State(control): State<Arc<Control>>| async move { readiness(&control) };
+    // It waits for a flush that is on its way.
+    let ready = |State(control): State<Arc<Control>>| async move {
+        let looked = tokio::task::spawn_blocking(move || readiness(&control)).await;
+        looked.unwrap_or_else(|e| (axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")))
+    };
     let router = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -238,7 +250,7 @@ async fn serve_metrics(listener: TcpListener, control: Arc<Control>) -> Result<(
     axum::serve(listener, router).await.context("serving metrics")
 }
 
-/// Not ready: the store failed, and nothing is accepted until a restart.
+/// Not ready: nothing new is accepted. The store has no room now, or it failed and is not written to until a restart.
 fn readiness(control: &Control) -> (axum::http::StatusCode, String) {
     use axum::http::StatusCode;
     match control.db.failure() {

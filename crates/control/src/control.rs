@@ -67,6 +67,8 @@ impl Control {
         }
         let _ =
             writeln!(out, "# TYPE awan_store_revision gauge\nawan_store_revision {}", self.db.snapshot().revision());
+        let refusing = u8::from(self.db.is_refusing());
+        let _ = writeln!(out, "# TYPE awan_store_refusing gauge\nawan_store_refusing {refusing}");
         let _ = writeln!(out, "# TYPE awan_hosts_connected gauge\nawan_hosts_connected {}", self.hosts.connected());
         out
     }

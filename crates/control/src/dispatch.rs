@@ -290,3 +290,63 @@ fn absent(service: Service, name: &str, input: &Input, request_id: &str) -> Resu
     }
     Err(refuse(Code::UnsupportedOperation, format!("The operation {known} is not supported.")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use awan_model::instance::Exit;
+    use awan_state::{Committed, MemoryStore, Page, Store, StoreError, Txn};
+
+    use super::*;
+    use crate::testing::Cloud;
+
+    /// Has no room but the reserve while it is told so.
+    #[derive(Clone, Default)]
+    struct Brimful(Arc<(MemoryStore, AtomicBool)>);
+
+    impl Store for Brimful {
+        fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> std::result::Result<Page, StoreError> {
+            self.0.0.range(prefix, after, limit)
+        }
+        fn commit(&self, batch: &[Txn]) -> std::result::Result<Committed, StoreError> {
+            let modest = !batch.is_empty() && batch.iter().all(|txn| txn.reserve);
+            if self.0.1.load(Ordering::Relaxed) && !modest {
+                return Err(StoreError::Full("test".into()));
+            }
+            self.0.0.commit(batch)
+        }
+    }
+
+    #[test]
+    fn without_room_a_cloud_shows_what_it_has_and_can_end_it() {
+        let store = Brimful::default();
+        let mut cloud = Cloud::on(Box::new(store.clone()), 1_000, 1_000_000);
+        let (id, other) = (cloud.tenant("acme").run(), cloud.tenant("acme").run());
+        cloud.audit();
+        store.0.1.store(true, Ordering::Relaxed);
+        let kind = [("AvailabilityZone", "us-east-1a"), ("Size", "1")];
+        for _ in 0..2 {
+            let refused = cloud.tenant("acme").run_with(&[]).expect_err("there is no room");
+            assert_eq!(refused, "the store has no room: test");
+            assert_eq!(cloud.tenant("acme").call("CreateVolume", &kind).expect_err("there is no room"), refused);
+        }
+        let told = Error::from(awan_state::DbError::from(StoreError::Full("test".into())));
+        assert_eq!((told.status(), told.code(), told.message().contains("no room")), (503, "Unavailable", true));
+        assert!(cloud.control.metrics().contains("\nawan_store_refusing 1\n"));
+        assert_eq!(cloud.tenant("acme").instances().len(), 2);
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &other)]).expect("gives room back");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("gives room back");
+        for id in [&id, &other] {
+            cloud.declare_over(id, Exit::Asked);
+        }
+        cloud.settle();
+        assert_eq!((cloud.state("acme", &id), cloud.state("acme", &other)), ("terminated".into(), "stopped".into()));
+        assert_eq!(cloud.counts(), (0, 1), "places, volumes");
+        cloud.audit();
+        store.0.1.store(false, Ordering::Relaxed);
+        cloud.tenant("acme").run();
+        assert!(cloud.control.metrics().contains("\nawan_store_refusing 0\n"));
+        cloud.audit();
+    }
+}

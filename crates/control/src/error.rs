@@ -6,7 +6,7 @@
 use std::fmt;
 
 use awan_model::id::Malformed;
-use awan_state::{DbError, Missing};
+use awan_state::{DbError, Missing, StoreError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -245,6 +245,9 @@ pub fn dependency(message: impl Into<String>) -> Error {
     refuse(Code::DependencyViolation, message)
 }
 
+const FULL: &str = "The service is unavailable: there is no room for anything more. What exists can be read and deleted. \
+                    Please try again later.";
+
 impl Error {
     pub fn fault(message: impl fmt::Display) -> Self {
         Self::Fault(anyhow::anyhow!("{message}"))
@@ -266,10 +269,11 @@ impl Error {
     pub fn message(&self) -> String {
         match self {
             Self::Refusal(refusal) => refusal.message.clone(),
-            Self::Fault(fault) if fault.is::<DbError>() => {
-                "The service is unavailable. Please try again shortly.".into()
-            }
-            Self::Fault(_) => "An internal error has occurred".into(),
+            Self::Fault(fault) => match fault.downcast_ref::<DbError>() {
+                Some(DbError::Store(StoreError::Full(_))) => FULL.into(),
+                Some(_) => "The service is unavailable. Please try again shortly.".into(),
+                None => "An internal error has occurred".into(),
+            },
         }
     }
 }

@@ -99,6 +99,8 @@ struct Head {
     snapshot: Snapshot,
     queue: Vec<Queued>,
     failed: Option<StoreError>,
+    /// The last transaction that asked for room found none.
+    full: bool,
     closed: bool,
 }
 
@@ -107,6 +109,7 @@ struct Queued {
     writes: Vec<(Arc<str>, Option<Pending>)>,
     cold: Vec<(Arc<str>, bytes::Bytes)>,
     cause: Arc<str>,
+    reserve: bool,
     /// The world with this transaction in it.
     after: Snapshot,
     done: oneshot::Sender<Outcome>,
@@ -135,7 +138,7 @@ impl Db {
     ) -> Result<Self, StoreError> {
         let snapshot = load(&*store)?;
         let (revision, _) = watch::channel(snapshot.revision);
-        let head = Head { snapshot: snapshot.clone(), queue: Vec::new(), failed: None, closed: false };
+        let head = Head { snapshot: snapshot.clone(), queue: Vec::new(), failed: None, full: false, closed: false };
         let shared = Arc::new(Shared {
             store,
             mode,
@@ -152,7 +155,7 @@ impl Db {
         if mode == Mode::Group {
             let committer = shared.clone();
             let thread = std::thread::Builder::new().name("commit".into());
-            thread.spawn(move || committer.run()).map_err(|e| StoreError(e.to_string()))?;
+            thread.spawn(move || committer.run()).map_err(|e| StoreError::Failed(e.to_string()))?;
         }
         Ok(Self(shared))
     }
@@ -167,9 +170,19 @@ impl Db {
         self.0.now()
     }
 
-    /// Why nothing is accepted any more; `None`: all is well.
+    /// Why nothing new is accepted; `None`: all is well. Looks for room, and waits for a flush that is on its way.
     pub fn failure(&self) -> Option<StoreError> {
-        self.0.head().failed.clone()
+        let failed = self.0.head().failed.clone();
+        failed.or_else(|| {
+            let found = self.0.store.commit(&[]);
+            self.0.head().look(found.map(drop)).err()
+        })
+    }
+
+    /// Whether something was refused, and has not been looked at again since.
+    pub fn is_refusing(&self) -> bool {
+        let head = self.0.head();
+        head.full || head.failed.is_some()
     }
 
     /// What the clock says, which may be set back: for comparing with the clocks of others.
@@ -230,7 +243,7 @@ impl Db {
                 Ok(Outcome::Conflict) => {}
                 Ok(Outcome::Failed(e)) => return Err(DbError::from(e).into()),
                 Err(_) => {
-                    return Err(DbError::from(StoreError("the committer is gone".into())).into());
+                    return Err(DbError::from(StoreError::Failed("the committer is gone".into())).into());
                 }
             }
         }
@@ -252,7 +265,7 @@ impl Db {
                 Ok(Outcome::Conflict) => {}
                 Ok(Outcome::Failed(e)) => return Err(DbError::from(e).into()),
                 Err(_) => {
-                    return Err(DbError::from(StoreError("the committer is gone".into())).into());
+                    return Err(DbError::from(StoreError::Failed("the committer is gone".into())).into());
                 }
             }
         }
@@ -300,15 +313,19 @@ impl Shared {
             return Err(DbError::Broken(broken));
         }
         let (done, receiver) = oneshot::channel();
-        if core.writes.is_empty()
-            && core.cold.is_empty()
-            && self.snapshot_of_durable().revision == head.snapshot.revision
-        {
+        let writes = !core.writes.is_empty() || !core.cold.is_empty();
+        if !writes && self.snapshot_of_durable().revision == head.snapshot.revision {
             // Nothing that it read can still be lost.
             let _ = done.send(Outcome::Durable);
             return Ok((out, receiver));
         }
-        let queued = queue(*core, &head.snapshot, done);
+        let reserve = S::FOLLOWS || core.adds_nothing();
+        if writes && !reserve && head.full {
+            // Refused here, it takes none of those with it that still find room.
+            let found = self.store.commit(&[]);
+            head.look(found.map(drop))?;
+        }
+        let queued = queue(*core, &head.snapshot, reserve, done);
         head.snapshot = queued.after.clone();
         head.queue.push(queued);
         match self.mode {
@@ -352,8 +369,20 @@ impl Shared {
         };
         match committed {
             Ok(applied) => self.settle(batch, applied, txns.len(), head),
-            Err(e) => {
-                tracing::error!(error = %e, "the store failed: nothing more is accepted until a restart");
+            Err(e @ StoreError::Full(_)) => {
+                let refuse = |head: &mut Head| {
+                    let _ = head.look(Err(e.clone()));
+                    // What is not durable never was.
+                    rewind(head, self.snapshot_of_durable())
+                };
+                let later = match head {
+                    Some(head) => refuse(head),
+                    None => refuse(&mut self.head()),
+                };
+                turn_away(&e, batch, later);
+            }
+            Err(e @ StoreError::Failed(_)) => {
+                tracing::error!(error = %e, "nothing more is accepted until a restart");
                 let fail = |head: &mut Head| head.failed = Some(e.clone());
                 match head {
                     Some(head) => fail(head),
@@ -413,6 +442,34 @@ impl Shared {
     }
 }
 
+impl Head {
+    /// Takes in whether there is room.
+    fn look(&mut self, found: Result<(), StoreError>) -> Result<(), StoreError> {
+        let full = matches!(found, Err(StoreError::Full(_)));
+        match (self.full, &found) {
+            (false, Err(e)) if full => {
+                tracing::error!(error = %e, "what adds something is refused until there is room");
+            }
+            (true, Ok(())) => tracing::info!("the store has room again"),
+            _ => {}
+        }
+        self.full = full;
+        found
+    }
+}
+
+/// Refuses what found no room. What only came with it, or after it, is decided again.
+fn turn_away(full: &StoreError, batch: Vec<Queued>, later: Vec<Queued>) {
+    let last = batch.iter().all(|queued| queued.reserve || !queued.writes_something());
+    for queued in batch {
+        let refused = queued.writes_something() && (last || !queued.reserve);
+        let _ = queued.done.send(if refused { Outcome::Failed(full.clone()) } else { Outcome::Conflict });
+    }
+    for queued in later {
+        let _ = queued.done.send(Outcome::Conflict);
+    }
+}
+
 fn rewind(head: &mut Head, durable: Snapshot) -> Vec<Queued> {
     head.snapshot = durable;
     std::mem::take(&mut head.queue)
@@ -424,7 +481,7 @@ impl Queued {
     }
 }
 
-fn queue(core: Core, before: &Snapshot, done: oneshot::Sender<Outcome>) -> Queued {
+fn queue(core: Core, before: &Snapshot, reserve: bool, done: oneshot::Sender<Outcome>) -> Queued {
     let Core { reads, writes, cold, cause, .. } = core;
     let mut after = before.clone();
     if !writes.is_empty() || !cold.is_empty() {
@@ -440,7 +497,8 @@ fn queue(core: Core, before: &Snapshot, done: oneshot::Sender<Outcome>) -> Queue
             None => drop(after.map.remove(key)),
         }
     }
-    Queued { checks: reads.into_iter().collect(), writes: writes.into_iter().collect(), cold, cause, after, done }
+    let (checks, writes) = (reads.into_iter().collect(), writes.into_iter().collect());
+    Queued { checks, writes, cold, cause, reserve, after, done }
 }
 
 fn encode(queued: &Queued) -> Txn {
@@ -449,7 +507,8 @@ fn encode(queued: &Queued) -> Txn {
         .iter()
         .map(|(key, pending)| Write { key: key.clone(), value: pending.as_ref().map(|p| (p.encode)(&p.shared)) });
     let cold = queued.cold.iter().map(|(key, value)| Write { key: key.clone(), value: Some(value.clone()) });
-    Txn { checks: queued.checks.clone(), writes: hot.chain(cold).collect(), cause: queued.cause.clone() }
+    let (checks, cause, reserve) = (queued.checks.clone(), queued.cause.clone(), queued.reserve);
+    Txn { checks, writes: hot.chain(cold).collect(), cause, reserve }
 }
 
 fn load(store: &dyn Store) -> Result<Snapshot, StoreError> {

@@ -6,6 +6,7 @@ mod db;
 mod ledger;
 mod memory;
 mod record;
+mod room;
 mod sqlite;
 mod store;
 mod tx;

@@ -50,6 +50,7 @@ impl Store for MemoryStore {
             }
             applied += 1;
         }
+        inner.ledger.settle();
         Ok(Committed { applied, revision: inner.ledger.revision })
     }
 }

@@ -46,7 +46,10 @@ impl fmt::Display for Home {
 }
 
 /// Who runs a transaction.
-pub trait Scope: Clone + Send + Sync + 'static {}
+pub trait Scope: Clone + Send + Sync + 'static {
+    /// It writes only what follows from what was accepted before, and what is the case: that must find a place.
+    const FOLLOWS: bool;
+}
 
 /// A customer's request: sees and writes one home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +68,18 @@ pub struct Host(pub Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operator;
 
-impl Scope for Tenant {}
-impl Scope for System {}
-impl Scope for Host {}
-impl Scope for Operator {}
+impl Scope for Tenant {
+    const FOLLOWS: bool = false;
+}
+impl Scope for System {
+    const FOLLOWS: bool = true;
+}
+impl Scope for Host {
+    const FOLLOWS: bool = true;
+}
+impl Scope for Operator {
+    const FOLLOWS: bool = false;
+}
 
 /// A second key of a record. Its absence is the uniqueness constraint: two records cannot hold one index key.
 #[derive(Debug, Clone, PartialEq, Eq)]

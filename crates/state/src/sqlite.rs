@@ -3,14 +3,20 @@
 //! **Invariant:** one process writes the file. It holds SQLite's exclusive lock for as long as it lives, so a second
 //! `awan` on the same data directory fails at start instead of corrupting anything, and the ledger in memory is
 //! always the file's.
+//!
+//! A commit that finds no room is taken back, and the next is tried. SQLite says that the disk is full while it appends
+//! to its log, before the mark that makes a commit count is there. A flush that fails says nothing of the kind: pages
+//! that could not be written may look as if they were. Nothing is accepted after one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use nix::errno::Errno;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, ffi, params};
 
 use crate::ledger::Ledger;
+use crate::room::Room;
 use crate::store::{Committed, Page, Revision, Row, Store, StoreError, Txn};
 
 pub struct SqliteStore(Mutex<Inner>);
@@ -18,13 +24,17 @@ pub struct SqliteStore(Mutex<Inner>);
 struct Inner {
     db: Connection,
     ledger: Ledger,
+    room: Room,
     /// A flush failed: what is on disk is unknown until the file is opened again, so nothing more is accepted.
     failed: Option<StoreError>,
 }
 
 impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
-        Self(e.to_string())
+        match e.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(e.to_string()),
+            _ => Self::Failed(e.to_string()),
+        }
     }
 }
 
@@ -53,10 +63,14 @@ impl SqliteStore {
         db.execute_batch(SCHEMA)?;
         let format: i64 = db.query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))?;
         if format != 1 {
-            return Err(StoreError(format!("{} has format {format}; this program reads format 1", path.display())));
+            let told = format!("{} has format {format}; this program reads format 1", path.display());
+            return Err(StoreError::Failed(told));
         }
         let ledger = load(&db)?;
-        Ok(Self(Mutex::new(Inner { db, ledger, failed: None })))
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let room = Room::open(log.as_ref()).map_err(|e| StoreError::Failed(e.to_string()))?;
+        Ok(Self(Mutex::new(Inner { db, ledger, room, failed: None })))
     }
 }
 
@@ -110,14 +124,28 @@ impl Store for SqliteStore {
         if let Some(failed) = &inner.failed {
             return Err(failed.clone());
         }
-        inner.commit(batch).inspect_err(|e| inner.failed = Some(e.clone()))
+        // What may use the reserve leaves as much of it to the next as there is.
+        let kept = inner.room.keep();
+        if batch.is_empty() || !batch.iter().all(|txn| txn.reserve) {
+            kept?;
+        }
+        let done = inner.commit(batch).map_err(|e| inner.told(e));
+        match &done {
+            Ok(_) => inner.ledger.settle(),
+            Err(StoreError::Full(_)) => inner.ledger.take_back(),
+            Err(failed) => inner.failed = Some(failed.clone()),
+        }
+        done
     }
 }
 
 impl Inner {
-    fn commit(&mut self, batch: &[Txn]) -> Result<Committed, StoreError> {
-        let sql = self.db.transaction()?;
+    fn commit(&mut self, batch: &[Txn]) -> rusqlite::Result<Committed> {
         let mut applied = 0;
+        if batch.is_empty() {
+            return Ok(Committed { applied, revision: self.ledger.revision });
+        }
+        let sql = self.db.transaction()?;
         for txn in batch {
             if !self.ledger.holds(txn) {
                 break;
@@ -131,6 +159,19 @@ impl Inner {
         sql.commit()?;
         Ok(Committed { applied, revision: self.ledger.revision })
     }
+
+    fn told(&self, e: rusqlite::Error) -> StoreError {
+        if is_over_quota(&self.db, &e) { StoreError::Full(e.to_string()) } else { e.into() }
+    }
+}
+
+/// SQLite knows ENOSPC; a quota that is used up it calls an error of the disk.
+fn is_over_quota(db: &Connection, e: &rusqlite::Error) -> bool {
+    #[expect(unsafe_code, reason = "the call has no safe form")]
+    // SAFETY: the connection is open, and nobody else uses it meanwhile.
+    let errno = unsafe { ffi::sqlite3_system_errno(db.handle()) };
+    let appending = e.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_IOERR_WRITE);
+    appending && matches!(Errno::from_raw(errno), Errno::EDQUOT | Errno::ENOSPC)
 }
 
 /// Updates a row where it lies.
@@ -139,7 +180,7 @@ const PUT: &str = "
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision, cause = excluded.cause
 ";
 
-fn write(sql: &Transaction<'_>, txn: &Txn, revision: Revision) -> Result<(), StoreError> {
+fn write(sql: &Transaction<'_>, txn: &Txn, revision: Revision) -> rusqlite::Result<()> {
     let mut put = sql.prepare_cached(PUT)?;
     let mut remove = sql.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
     for write in &txn.writes {

@@ -1,7 +1,7 @@
 //! The seam to whatever keeps the bytes: two methods, `range` and `commit`.
 //!
 //! **Invariant:** when `commit` returns, the transactions that it counts are durable, and the first that it does not
-//! count left no trace.
+//! count left no trace. [`StoreError::Full`] says that none of them did.
 
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Txn {
     pub writes: Vec<Write>,
     /// The request or the reconciler behind the change; kept beside each key.
     pub cause: Arc<str>,
+    /// It may use the room that is kept back for what adds nothing, and for what follows from what was accepted.
+    pub reserve: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +62,21 @@ pub struct Committed {
     pub revision: Revision,
 }
 
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the store failed: {0}")]
-pub struct StoreError(pub String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It can be tried again as soon as there is room.
+    #[error("the store has no room: {0}")]
+    Full(String),
+    /// What was written and what was not cannot be known.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
 
 pub trait Store: Send + Sync + 'static {
     /// Keys below `prefix` in order, at most `limit`.
     fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
     /// Applies transactions in order, each whole, with one flush for all, up to the first whose checks do not hold.
+    /// Without transactions: asks whether there is room for one that may not use the reserve.
     fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError>;
 }

@@ -54,7 +54,7 @@ fn txn(now: Revision) -> impl Strategy<Value = Txn> {
     let write = (key(), proptest::option::of(any::<u8>()))
         .prop_map(|(key, value)| Write { key, value: value.map(|v| Bytes::from(vec![v])) });
     (proptest::collection::vec(check(now), 0..2), proptest::collection::vec(write, 1..4))
-        .prop_map(|(checks, writes)| Txn { checks, writes, cause: "test".into() })
+        .prop_map(|(checks, writes)| Txn { checks, writes, cause: "test".into(), reserve: false })
 }
 
 fn agrees(store: &dyn Store, batches: &[Vec<Txn>]) -> Plain {
@@ -250,7 +250,7 @@ fn a_conflict_is_decided_again_in_both_modes() {
     }
 }
 
-/// Fails at a given commit, as a full or dying disk does.
+/// Fails at a given commit, as a dying disk does.
 struct Failing(MemoryStore, std::sync::atomic::AtomicI32);
 
 impl Store for Failing {
@@ -258,8 +258,8 @@ impl Store for Failing {
         self.0.range(prefix, after, limit)
     }
     fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
-        if self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0 {
-            return Err(StoreError("the disk is full".into()));
+        if !batch.is_empty() && self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0 {
+            return Err(StoreError::Failed("the disk is dying".into()));
         }
         self.0.commit(batch)
     }
@@ -279,6 +279,127 @@ fn after_a_failed_flush_nothing_more_is_accepted_and_nothing_lost_is_shown() {
     }
 }
 
+/// Has so much room: all, that of the reserve, none.
+#[derive(Clone, Default)]
+struct Brimful(Arc<(MemoryStore, std::sync::Mutex<Room>)>);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Room {
+    #[default]
+    All,
+    Reserve,
+    Nothing,
+}
+
+impl Brimful {
+    fn has(&self, room: Room) {
+        *self.0.1.lock().expect("unharmed") = room;
+    }
+}
+
+impl Store for Brimful {
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.0.range(prefix, after, limit)
+    }
+    fn commit(&self, batch: &[Txn]) -> Result<Committed, StoreError> {
+        let modest = !batch.is_empty() && batch.iter().all(|txn| txn.reserve);
+        match *self.0.1.lock().expect("unharmed") {
+            Room::All => self.0.0.commit(batch),
+            Room::Reserve if modest => self.0.0.commit(batch),
+            _ => Err(StoreError::Full("test".into())),
+        }
+    }
+}
+
+fn remove(db: &Db, account: &str, id: &str) -> Result<(), DbError> {
+    db.transact_blocking(tenant(account), "test", |tx| {
+        tx.remove::<Thing>(&id.to_owned());
+        Ok(())
+    })
+}
+
+fn names(db: &Db) -> Vec<String> {
+    db.read(tenant("a"), |tx| tx.list::<Thing>().iter().map(|t| format!("{}:{}", t.id, t.name)).collect())
+}
+
+#[test]
+fn without_room_what_adds_is_refused_and_nothing_of_it_stays() {
+    for mode in [Mode::Inline, Mode::Group] {
+        let store = Brimful::default();
+        let db = open(Box::new(store.clone()), mode);
+        for n in ["1", "2", "3"] {
+            put(&db, "a", n, n).expect("writes");
+        }
+        let at = db.snapshot().revision();
+        store.has(Room::Reserve);
+        for _ in 0..2 {
+            assert!(matches!(put(&db, "a", "4", "4"), Err(DbError::Store(StoreError::Full(_)))));
+            assert_eq!((names(&db), db.snapshot().revision()), (vec!["1:1".into(), "2:2".into(), "3:3".into()], at));
+        }
+        assert!(db.is_refusing() && matches!(db.failure(), Some(StoreError::Full(_))));
+        remove(&db, "a", "1").expect("gives room back");
+        let follow = |tx: &mut Tx<System>| {
+            tx.act_for_tenant(&Home::new("a", "r"), |tx| tx.put(thing("a", "5", "5")));
+            Ok::<_, DbError>(())
+        };
+        db.transact_blocking(System, "test", follow).expect("what follows finds a place");
+        assert_eq!(names(&db), ["2:2", "3:3", "5:5"]);
+        store.has(Room::Nothing);
+        assert!(matches!(remove(&db, "a", "2"), Err(DbError::Store(StoreError::Full(_)))));
+        assert_eq!(names(&db), ["2:2", "3:3", "5:5"]);
+        store.has(Room::All);
+        assert_eq!(db.failure(), None);
+        assert!(!db.is_refusing());
+        put(&db, "a", "4", "4").expect("writes");
+        remove(&db, "a", "2").expect("writes");
+        assert_eq!(names(&db), ["3:3", "4:4", "5:5"]);
+        assert_eq!(db.snapshot().revision(), at + 4);
+        let again = open(Box::new(store), Mode::Inline);
+        assert_eq!(names(&again), names(&db), "memory is what the store is");
+    }
+}
+
+#[test]
+fn what_came_with_a_refused_one_or_rests_on_it_is_decided_again() {
+    let (store, counted) = (Brimful::default(), std::sync::atomic::AtomicU32::new(0));
+    let db = open(Box::new(store.clone()), Mode::Group);
+    put(&db, "a", "old", "old").expect("writes");
+    for (round, room) in [Room::All, Room::Reserve, Room::Nothing, Room::All].into_iter().enumerate() {
+        store.has(room);
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (db, counted) = (&db, &counted);
+                scope.spawn(move || {
+                    for turn in 0..20 {
+                        let id = format!("{round}-{n}-{turn}");
+                        // Each of these reads what all others write.
+                        let added = db.transact_blocking(tenant("a"), "test", |tx| {
+                            let name = format!("{}/{id}", tx.list::<Thing>().len());
+                            tx.put(thing("a", &id, &name));
+                            Ok::<_, DbError>(())
+                        });
+                        match added {
+                            Ok(()) => drop(counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                            Err(e) => assert!(matches!(e, DbError::Store(StoreError::Full(_))), "{e}"),
+                        }
+                        let touched = db.transact_blocking(tenant("a"), "test", |tx| {
+                            tx.put(thing("a", "old", "old"));
+                            Ok::<_, DbError>(())
+                        });
+                        assert_eq!(touched.is_err(), room == Room::Nothing, "{touched:?}");
+                    }
+                });
+            }
+        });
+        let there = db.read(tenant("a"), |tx| tx.list::<Thing>().len());
+        assert_eq!(there, 1 + counted.load(std::sync::atomic::Ordering::Relaxed) as usize);
+        let again = open(Box::new(store.clone()), Mode::Inline);
+        assert_eq!(names(&again), names(&db), "memory is what the store is");
+        assert_eq!(again.snapshot().revision(), db.snapshot().revision());
+    }
+    assert_eq!(counted.load(std::sync::atomic::Ordering::Relaxed), 320);
+}
+
 /// Tells when a commit has begun, and fails it when it is told to.
 struct Gated(MemoryStore, std::sync::mpsc::SyncSender<()>, std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
 
@@ -289,7 +410,7 @@ impl Store for Gated {
     fn commit(&self, _: &[Txn]) -> Result<Committed, StoreError> {
         self.1.send(()).expect("somebody listens");
         self.2.lock().expect("one committer").recv().expect("somebody tells");
-        Err(StoreError("the disk is gone".into()))
+        Err(StoreError::Failed("the disk is gone".into()))
     }
 }
 

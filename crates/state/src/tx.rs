@@ -102,6 +102,11 @@ impl Core {
         Box::new(Self { snapshot, reads, writes, cold: Vec::new(), broken: None, cause, now, entropy, tracked })
     }
 
+    /// Whether every record that it writes is there already.
+    pub fn adds_nothing(&self) -> bool {
+        self.writes.iter().all(|(key, new)| new.is_none() || self.snapshot.map.contains_key(key))
+    }
+
     /// What a refusal leaves: nothing but what it read.
     pub fn drop_writes(&mut self) {
         self.writes.clear();

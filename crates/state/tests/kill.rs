@@ -16,6 +16,7 @@ fn txn(n: u64) -> Txn {
         checks: vec![Check::Key(format!("n/{n:08}/0").into(), 0)],
         writes: (0..KEYS).map(write).collect(),
         cause: "kill".into(),
+        reserve: false,
     }
 }
 
