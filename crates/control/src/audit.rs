@@ -516,4 +516,20 @@ mod tests {
         let of = |prefix: &str| wrong.iter().filter(|w| w.starts_with(prefix) && w.ends_with("is not there")).count();
         assert_eq!(["subnet-", "sg-", "igw-", "rtb-", "acl-"].map(of), [3, 1, 1, 1, 1], "{wrong:?}");
     }
+
+    #[test]
+    fn a_subnet_that_no_acl_serves_is_a_difference() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").launch();
+        let broken = cloud.control.db.transact(System, "test", |tx| {
+            for acl in tx.all::<NetworkAcl>() {
+                let acl = NetworkAcl { associations: Vec::new(), ..(*acl).clone() };
+                tx.act_for_tenant(&acl.home.clone(), |tx| tx.put(acl));
+            }
+            Ok::<_, Error>(())
+        });
+        cloud.runtime.block_on(broken).expect("breaks");
+        let wrong = cloud.control.db.read(System, always);
+        assert_eq!(wrong.iter().filter(|w| w.ends_with(": has no network ACL")).count(), 3, "{wrong:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Snapshot to plans: everything that each host must be. Pure, and computed whole each time (constant work).
 
+mod acl;
 mod network;
 mod peers;
 mod ways;

@@ -12,15 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::Traffic;
 use crate::id::{
-    GroupId, HostId, ImageId, InstanceId, InterfaceId, NatGatewayId, PeeringId, ReservationId, SubnetId, VolumeId,
-    VpcId,
+    GroupId, HostId, ImageId, InstanceId, InterfaceId, NatGatewayId, NetworkAclId, PeeringId, ReservationId, SubnetId,
+    VolumeId, VpcId,
 };
 use crate::image::Boot;
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
+use crate::network_acl;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
@@ -147,6 +148,8 @@ pub struct VpcPlan {
     pub dns_hostnames: bool,
     pub dhcp: DhcpPlan,
     pub subnets: Vec<SubnetPlan>,
+    /// Those of the subnets above.
+    pub acls: Vec<AclPlan>,
     /// The groups of the interfaces below, and every group that their rules name.
     pub groups: Vec<GroupPlan>,
     /// Interfaces whose instances are placed on this host.
@@ -180,6 +183,8 @@ pub struct DhcpPlan {
 pub struct SubnetPlan {
     pub id: SubnetId,
     pub cidr: Ipv4Net,
+    /// Judges what enters and what leaves. Without one, nothing does either.
+    pub acl: Option<NetworkAclId>,
     /// What its route table says of all addresses outside of the VPC's ranges: networks without a common address. What is
     /// in none of them is reached no way.
     pub ways: Vec<WayPlan>,
@@ -214,6 +219,8 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatPlan {
     pub id: NatGatewayId,
+    /// Whose network ACL judges what enters and leaves the gateway.
+    pub subnet: SubnetId,
     pub public_ip: Ipv4Addr,
 }
 
@@ -227,6 +234,24 @@ pub struct PeerPlan {
     pub ranges: Vec<Ipv4Net>,
     /// This one asked: of the link between them it has the first end.
     pub asked: bool,
+}
+
+/// The first entry that matches a packet decides; what none matches is denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclPlan {
+    pub id: NetworkAclId,
+    /// In the order of their numbers.
+    pub ingress: Vec<AclEntryPlan>,
+    pub egress: Vec<AclEntryPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclEntryPlan {
+    pub number: u16,
+    pub allow: bool,
+    pub traffic: Traffic,
+    /// Who sends what enters; to whom goes what leaves.
+    pub peer: network_acl::Peer,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,20 +11,22 @@ use awan_model::id::{GroupId, InterfaceId, PrefixListId, VpcId};
 use awan_model::instance::Placement;
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
-    DhcpPlan, GroupPlan, InterfacePlan, Member, NatPlan, PeerPlan, RulePlan, SecondaryPlan, SubnetPlan, VpcPlan,
+    AclPlan, DhcpPlan, GroupPlan, InterfacePlan, Member, NatPlan, PeerPlan, RulePlan, SecondaryPlan, SubnetPlan,
+    VpcPlan,
 };
 use awan_model::prefix_list::PrefixList;
 use awan_model::vpc::Vpc;
 use awan_state::{Home, System, Tx};
 use ipnet::IpNet;
 
-use super::{Placed, peers, ways};
+use super::{Placed, acl, peers, ways};
 
 /// What all hosts of a VPC share.
 pub struct Network {
     vpc: Arc<Vpc>,
     dhcp: DhcpPlan,
     subnets: Vec<SubnetPlan>,
+    acls: Vec<AclPlan>,
     groups: HashMap<GroupId, Arc<SecurityGroup>>,
     members: Vec<Member>,
     elastic: Elastic,
@@ -43,7 +45,9 @@ impl Network {
         let groups = tx.all_in::<SecurityGroup>(home).into_iter().filter(|g| g.vpc == *id).map(|g| (g.id.clone(), g));
         let groups = groups.collect();
         let peers = peers::of(tx, home, id);
-        let subnets = ways::subnets(tx, home, id, &lists, &peers);
+        let acls = acl::in_vpc(tx, home, id);
+        let subnets = ways::subnets(tx, home, id, &lists, &peers, &acls);
+        let acls = acl::plans(&acls);
         let nats = ways::nats(tx, home, id);
         let mut members = Vec::new();
         for eni in tx.all_in::<NetworkInterface>(home).iter().filter(|eni| eni.vpc == *id) {
@@ -58,7 +62,7 @@ impl Network {
                 members.push(Member { private_ip, groups: eni.groups.clone(), public_ip });
             }
         }
-        Some(Self { vpc, dhcp, subnets, groups, members, elastic, lists, nats, peers })
+        Some(Self { vpc, dhcp, subnets, acls, groups, members, elastic, lists, nats, peers })
     }
 
     pub fn on_host(&self, placed: &[Placed]) -> VpcPlan {
@@ -73,6 +77,7 @@ impl Network {
             dns_hostnames: self.vpc.dns_hostnames,
             dhcp: self.dhcp.clone(),
             subnets: self.subnets.clone(),
+            acls: self.acls.clone(),
             groups: self.groups_of(&interfaces),
             interfaces,
             members: self.members.clone(),

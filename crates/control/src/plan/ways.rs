@@ -10,12 +10,14 @@ use awan_model::gateway::InternetGateway;
 use awan_model::id::{InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, SubnetId, VpcId};
 use awan_model::interface::NetworkInterface;
 use awan_model::nat::NatGateway;
+use awan_model::network_acl::NetworkAcl;
 use awan_model::plan::{NatPlan, PeerPlan, SubnetPlan, Way, WayPlan};
 use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::subnet::Subnet;
 use awan_state::{Home, System, Tx};
 use ipnet::IpNet;
 
+use super::acl;
 use super::network::Lists;
 
 /// What routes of a VPC can lead to at this moment.
@@ -65,12 +67,19 @@ fn own_nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<Arc<NatGateway
 pub fn nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<NatPlan> {
     let plan = |nat: &Arc<NatGateway>| {
         let public_ip = nat.address.as_ref()?.public_ip;
-        Some(NatPlan { id: nat.id.clone(), public_ip })
+        Some(NatPlan { id: nat.id.clone(), subnet: nat.subnet.clone(), public_ip })
     };
     own_nats(tx, home, vpc).iter().filter_map(plan).collect()
 }
 
-pub fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, lists: &Lists, peers: &[PeerPlan]) -> Vec<SubnetPlan> {
+pub fn subnets(
+    tx: &mut Tx<System>,
+    home: &Home,
+    vpc: &VpcId,
+    lists: &Lists,
+    peers: &[PeerPlan],
+    acls: &[Arc<NetworkAcl>],
+) -> Vec<SubnetPlan> {
     let ends = Ends::read(tx, home, vpc, peers);
     let tables: Vec<_> = tx.all_in::<RouteTable>(home).into_iter().filter(|t| t.vpc == *vpc).collect();
     let decided: Vec<_> = tables.iter().map(|table| decide(&routes(table, lists, &ends))).collect();
@@ -85,7 +94,7 @@ pub fn subnets(tx: &mut Tx<System>, home: &Home, vpc: &VpcId, lists: &Lists, pee
             Way::Nat(id) => ends.nats.get(id).map(|at| by_nat(plan, of(at))).unwrap_or_default(),
             _ => vec![plan.clone()],
         });
-        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, ways: ways.collect() }
+        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, acl: acl::of(acls, &subnet.id), ways: ways.collect() }
     };
     own.map(plan).collect()
 }

@@ -277,7 +277,8 @@ mod tests {
         let peer = |of: &VpcPlan, asked| PeerPlan { id: id.clone(), vpc: of.id.clone(), ranges: vec![of.cidr], asked };
         (a.peers, b.peers) = (vec![peer(&b, true)], vec![peer(&a, false)]);
         let nat: awan_model::id::NatGatewayId = "nat-00000000000000001".parse().expect("an id");
-        a.nats = vec![NatPlan { id: nat.clone(), public_ip: "198.18.0.9".parse().expect("an address") }];
+        let public_ip = "198.18.0.9".parse().expect("an address");
+        a.nats = vec![NatPlan { id: nat.clone(), subnet: a.subnets[0].id.clone(), public_ip }];
         let way = |to: &str, way| WayPlan { to: to.parse().expect("a network"), way };
         a.subnets[0].ways = vec![
             way("10.1.0.0/16", Way::Peering(id)),

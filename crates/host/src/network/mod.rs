@@ -2,6 +2,8 @@
 
 pub mod driver;
 mod edge;
+#[cfg(test)]
+pub(crate) mod lab;
 mod link;
 pub mod netns;
 mod peer;
@@ -10,6 +12,8 @@ mod ruleset;
 pub mod simulated;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod vpc;
 
 use std::path::PathBuf;

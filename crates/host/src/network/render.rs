@@ -12,6 +12,8 @@ use ipnet::IpNet;
 
 use super::ruleset::Ruleset;
 
+mod acl;
+
 /// Marks of packets that leave through the internet gateway, and of those that no route sends anywhere.
 pub const MARK_INTERNET: u32 = 1;
 pub const MARK_NOWHERE: u32 = 2;
@@ -42,6 +44,7 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     rules.set("dst_ok", "ifname . ipv4_addr", all().map(|(i, ip, _)| format!("{} . {ip}", tap(i))));
     rules.set("nosdc", "ifname", plan.interfaces.iter().filter(|i| !i.source_dest_check).map(tap));
     ways(&mut rules, plan);
+    acl::chains(&mut rules, plan);
     groups(&mut rules, plan);
     let public = || all().filter_map(|(_, ip, public)| public.map(|public| (public, ip)));
     rules.map("public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
@@ -195,7 +198,8 @@ fn words(traffic: Traffic) -> String {
     }
 }
 
-/// The path of a packet: who sends it (raw), egress group, ingress group, then translation at the gateway.
+/// The path of a packet: who sends it (raw), ACLs, egress group, ingress group, then translation at the gateway. ACLs
+/// come before what lets established flows pass: they have no memory.
 /// Egress and ingress are base chains of their own, because `accept` ends only its own base chain.
 const CHAINS: &[(&str, &str, &[&str])] = &[
     (
@@ -236,6 +240,16 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "c_mss",
         "type filter hook forward priority -30; policy accept;",
         &["tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu"],
+    ),
+    (
+        "acl_forward",
+        "type filter hook forward priority -20; policy accept;",
+        &[
+            "iifname vmap @leave",
+            r#"oifname "igw" meta mark vmap @nat_leave"#,
+            r#"iifname "igw" ct direction reply ct reply ip daddr vmap @nat_enter"#,
+            "oifname vmap @enter",
+        ],
     ),
     (
         "sg_egress",

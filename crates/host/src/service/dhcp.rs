@@ -1,6 +1,6 @@
 //! DHCP (RFC 2131): each interface gets its own address, whoever asks through it.
 
-pub(super) mod request;
+pub(crate) mod request;
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};

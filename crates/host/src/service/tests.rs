@@ -6,9 +6,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use awan_model::instance::Wish;
@@ -17,14 +14,13 @@ use dhcproto::v4::{Message as Dhcp, MessageType};
 use dhcproto::{Decodable as _, Decoder};
 use hickory_proto::op::{Message as Dns, Query};
 use hickory_proto::rr::{Name, RecordType};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::hypervisor::testing::{plan, vm};
 use crate::network::netns;
-use crate::network::testing::vpc_plan;
+use crate::network::testing::{Namespace, vpc_plan};
 
 const MAC: [u8; 6] = [0x0a, 0, 0, 0, 0, 1];
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -35,48 +31,6 @@ const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const EVERYWHERE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 const PATIENCE: Duration = Duration::from_secs(10);
 const TOKEN: &str = "PUT /latest/api/token HTTP/1.0\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n";
-
-/// Exists as long as its thread.
-struct Namespace {
-    thread: Option<JoinHandle<()>>,
-    _end: mpsc::Sender<()>,
-    id: i32,
-}
-
-impl Namespace {
-    fn new() -> Self {
-        let (end, ended) = mpsc::channel();
-        let (say, heard) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
-            say.send(nix::unistd::gettid().as_raw()).expect("the test lives");
-            let _ = ended.recv();
-        });
-        Self { thread: Some(thread), _end: end, id: heard.recv_timeout(PATIENCE).expect("a namespace") }
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/task/{}/ns/net", std::process::id(), self.id).into()
-    }
-
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        netns::inside(self.path().to_str().expect("text"), || Ok(work())).expect("a namespace")
-    }
-
-    fn ip(&self, lines: &[String]) {
-        self.inside(|| netns::ip(lines)).expect("ip");
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let (none, _) = mpsc::channel();
-        drop(std::mem::replace(&mut self._end, none));
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 struct Lab {
     services: Arc<GuestServices>,

@@ -1,6 +1,4 @@
 //! CreateNetworkAcl. A new one denies everything and serves nobody.
-//!
-//! Record only: hosts do not filter by network ACLs yet; what a security group lets through, passes.
 
 use awan_model::network_acl::NetworkAcl;
 use awan_model::vpc::Vpc;

@@ -1,12 +1,10 @@
 //! CreateNetworkAclEntry.
-//!
-//! Record only: hosts do not filter by network ACLs yet; what a security group lets through, passes.
 
 use awan_model::network_acl::NetworkAcl;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::entries::{Asked, ENTRIES_MAX};
+use super::entries::{self, Asked};
 use crate::error::{Code, Result, missing, refuse};
 
 pub fn create_network_acl_entry(tx: &mut Tx<Tenant>, req: ec2::CreateNetworkAclEntryRequest) -> Result<()> {
@@ -32,11 +30,7 @@ pub fn create_network_acl_entry(tx: &mut Tx<Tenant>, req: ec2::CreateNetworkAclE
         let message = format!("The network acl entry identified by {number} already exists.");
         return Err(refuse(Code::NetworkAclEntryAlreadyExists, message));
     }
-    if acl.entries.iter().filter(|e| e.egress == egress).count() + 1 >= ENTRIES_MAX {
-        let message = "The maximum number of network ACL entries has been reached.";
-        return Err(refuse(Code::NetworkAclEntryLimitExceeded, message));
-    }
-    acl.add(entry);
+    entries::add(&mut acl, entry)?;
     tx.put(acl);
     Ok(())
 }
@@ -85,5 +79,35 @@ mod tests {
         assert_eq!(numbers, ["100", "32767", "50", "60", "70", "100", "200", "32767"]);
         assert!(shown.contains("<cidrBlock>192.0.2.0/24</cidrBlock>"), "{shown}");
         assert!(shown.contains("<portRange><from>22</from><to>25</to></portRange>"), "{shown}");
+    }
+
+    #[test]
+    fn each_direction_of_each_family_has_room_for_19_beside_the_last() {
+        let mut cloud = Cloud::new();
+        let vpc = Cloud::ids(&cloud.tenant("acme").call("DescribeVpcs", &[]).expect("answers"), "vpcId").remove(0);
+        let made = cloud.tenant("acme").call("CreateNetworkAcl", &[("VpcId", &vpc)]).expect("makes");
+        let acl = Cloud::ids(&made, "networkAclId").remove(0);
+        let mut put = |action: &str, number: usize, egress: &str, range: (&str, &str)| {
+            let number = number.to_string();
+            let ask = [
+                ("NetworkAclId", acl.as_str()),
+                ("RuleNumber", &number),
+                ("Protocol", "-1"),
+                ("RuleAction", "allow"),
+                ("Egress", egress),
+                range,
+            ];
+            cloud.tenant("acme").call(action, &ask)
+        };
+        let (v4, v6) = (("CidrBlock", "192.0.2.0/24"), ("Ipv6CidrBlock", "2001:db8::/32"));
+        let full = "NetworkAclEntryLimitExceeded: The maximum number of network ACL entries has been reached.";
+        for (egress, range, from) in [("true", v4, 1), ("true", v6, 100), ("false", v4, 1)] {
+            for number in from..from + 19 {
+                put("CreateNetworkAclEntry", number, egress, range).expect("has room");
+            }
+            assert_eq!(put("CreateNetworkAclEntry", 99, egress, range), Err(full.to_owned()));
+        }
+        put("ReplaceNetworkAclEntry", 7, "true", v4).expect("takes the old one's place");
+        assert_eq!(put("ReplaceNetworkAclEntry", 7, "true", v6), Err(full.to_owned()));
     }
 }

@@ -1,6 +1,4 @@
 //! DeleteNetworkAclEntry.
-//!
-//! Record only: hosts do not filter by network ACLs yet; what a security group lets through, passes.
 
 use awan_model::network_acl::NetworkAcl;
 use awan_state::{Tenant, Tx};

@@ -1,15 +1,28 @@
 //! Entries of network ACLs: from a request, and as they are shown.
 
 use awan_model::group::Traffic;
-use awan_model::network_acl::{Entry, Peer};
+use awan_model::network_acl::{Entry, NetworkAcl, Peer};
 use awan_wire::ec2;
 use ipnet::Ipv6Net;
 
 use crate::actions::ec2::vpc::create_vpc::{brief, network_of};
 use crate::error::{Code, Result, combination, invalid, invalid_value, missing, refuse};
 
-/// EC2's quota, for each direction, the last one counted in.
-pub const ENTRIES_MAX: usize = 40;
+/// EC2's default quota, for each direction and for each of IPv4 and IPv6, the one that denies what is left counted in.
+/// Source: "Amazon VPC quotas".
+const ENTRIES_MAX: usize = 20;
+
+/// Adds an entry whose number is free.
+pub fn add(acl: &mut NetworkAcl, entry: Entry) -> Result<()> {
+    let family = |peer: &Peer| std::mem::discriminant(peer);
+    let alike = |e: &&Entry| e.egress == entry.egress && family(&e.peer) == family(&entry.peer);
+    if acl.entries.iter().filter(alike).count() + 1 >= ENTRIES_MAX {
+        let message = "The maximum number of network ACL entries has been reached.";
+        return Err(refuse(Code::NetworkAclEntryLimitExceeded, message));
+    }
+    acl.add(entry);
+    Ok(())
+}
 
 /// The members of a request that make an entry.
 pub struct Asked {

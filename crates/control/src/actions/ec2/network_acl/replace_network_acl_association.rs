@@ -1,6 +1,4 @@
 //! ReplaceNetworkAclAssociation: another ACL for a subnet.
-//!
-//! Record only: hosts do not filter by network ACLs yet; what a security group lets through, passes.
 
 use std::sync::Arc;
 

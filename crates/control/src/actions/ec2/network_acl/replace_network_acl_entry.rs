@@ -1,13 +1,11 @@
 //! ReplaceNetworkAclEntry.
-//!
-//! Record only: hosts do not filter by network ACLs yet; what a security group lets through, passes.
 
 use awan_model::network_acl::NetworkAcl;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::delete_network_acl_entry::must_have;
-use super::entries::Asked;
+use super::entries::{self, Asked};
 use crate::error::{Result, missing};
 
 pub fn replace_network_acl_entry(tx: &mut Tx<Tenant>, req: ec2::ReplaceNetworkAclEntryRequest) -> Result<()> {
@@ -31,7 +29,7 @@ pub fn replace_network_acl_entry(tx: &mut Tx<Tenant>, req: ec2::ReplaceNetworkAc
     let (egress, number) = (entry.egress, entry.number);
     must_have(&acl, egress, number)?;
     acl.entries.retain(|e| (e.egress, e.number) != (egress, number));
-    acl.add(entry);
+    entries::add(&mut acl, entry)?;
     tx.put(acl);
     Ok(())
 }
