@@ -14,7 +14,7 @@ use crate::model::{Model, snake};
 const RECORD_ONLY: &str = "//! Record only: ";
 
 /// What a machine does about things of a kind, by the folder of their actions.
-const ON_MACHINES: [(&str, &str); 14] = [
+const ON_MACHINES: [(&str, &str); 15] = [
     ("address", "one-to-one mapping in nftables"),
     ("fleet", "scheduler and hypervisor"),
     ("gateway", "routes and nftables"),
@@ -23,6 +23,7 @@ const ON_MACHINES: [(&str, &str); 14] = [
     ("instance", "hypervisor"),
     ("interface", "taps, DHCP, nftables"),
     ("key", "metadata service"),
+    ("network_acl", "nftables"),
     ("placement", "scheduler"),
     ("route", "routes and nftables"),
     ("tag", "metadata service, where it is allowed"),

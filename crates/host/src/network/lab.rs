@@ -25,7 +25,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use tokio::runtime::Runtime;
 
-use super::driver::{NetworkConfig, NetworkDriver};
+use super::driver::{NetworkConfig, NetworkDriver, Uplink};
 use super::testing::{Namespace, vpc_plan};
 use super::{Services as _, link, netns};
 use crate::driver::Network as _;
@@ -83,7 +83,7 @@ impl Lab {
         let config = ServiceConfig { secret, resolvers: Vec::new(), runtime: runtime.handle().clone() };
         let services = GuestServices::new(config).expect("services");
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
-        let config = NetworkConfig { tag: tag.clone(), outbound: false };
+        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Closed };
         let driver = NetworkDriver::new(config, services.clone()).expect("a driver");
         let mut plan = plan(Vec::new());
         plan.network.public_pool = "198.18.0.0/16".parse().ok();
