@@ -129,7 +129,8 @@ pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(Strin
             WayOut::All
         }
     };
-    let rules = Edge { public: public.to_vec(), host_addresses: host_addresses()?, way_out };
+    let host = ends(pool).0;
+    let rules = Edge { pool, host, public: public.to_vec(), host_addresses: host_addresses()?, way_out };
     netns::inside(name, || {
         netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).context("loading the edge's rules")?;
         guard();
@@ -324,7 +325,8 @@ mod tests {
         for wanted in ["127.0.0.0/8", "127.0.0.1", "203.0.113.20", "203.0.113.255"] {
             assert!(found.iter().any(|ip| ip == wanted), "{wanted}: {found:?}");
         }
-        let rules = Edge { public: Vec::new(), host_addresses: found, way_out: WayOut::Internet };
+        let (pool, way_out) = ("198.18.0.0/16".parse().expect("a network"), WayOut::Internet);
+        let rules = Edge { pool, host: ends(pool).0, public: Vec::new(), host_addresses: found, way_out };
         netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).expect("loads");
         let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
         assert!(loaded.contains("203.0.113.255"), "{loaded}");

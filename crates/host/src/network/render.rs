@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use awan_model::group::{Peer, Traffic};
 use awan_model::id::{GroupId, InterfaceId, PeeringId, SubnetId};
 use awan_model::plan::{InterfacePlan, NatPlan, RulePlan, VpcPlan, Way, WayPlan};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::ruleset::Ruleset;
 
@@ -54,6 +54,9 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     rules.set("nat_marks", "mark", plan.nats.iter().map(|nat| nat_mark(nat).to_string()));
     let ranges = plan.peers.iter().flat_map(|p| p.ranges.iter().map(|net| format!("\"{}\" . {net}", peer_name(&p.id))));
     rules.set("peer_ok", "ifname . ipv4_addr; flags interval", ranges);
+    let inside = plan.cidrs().chain(plan.peers.iter().flat_map(|p| p.ranges.iter().copied()));
+    let inside: BTreeSet<String> = inside.map(|net| net.to_string()).collect();
+    rules.set("inside", "ipv4_addr; flags interval; auto-merge", inside);
     for (name, hook, lines) in CHAINS {
         rules.hooked(name, hook, lines.iter().map(|line| (*line).to_owned()));
     }
@@ -205,7 +208,12 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
     (
         "raw_pre",
         "type filter hook prerouting priority raw; policy accept;",
-        &[r#"iifname "tap*" goto guest_in"#, r#"iifname "pcx*" iifname . ip saddr != @peer_ok counter drop"#],
+        &[
+            r#"iifname "tap*" goto guest_in"#,
+            r#"iifname "pcx*" iifname . ip saddr != @peer_ok counter drop"#,
+            // Who says to be of this VPC, or of a peer, is not behind the internet gateway.
+            r#"iifname "igw" ip saddr @inside counter drop"#,
+        ],
     ),
     (
         "guest_in",
@@ -216,14 +224,19 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "guest4",
         "",
         &[
-            "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+            "ip daddr 255.255.255.255 udp sport 68 udp dport 67 goto guest_asks",
+            // No broadcasts, no multicasts, in whatever frame.
+            "meta pkttype != host counter drop",
+            "ip daddr { 224.0.0.0/4, 255.255.255.255 } counter drop",
             "ip daddr 169.254.0.0/16 fib daddr type != local counter drop",
-            "ip daddr 169.254.0.0/16 iifname . ether saddr . ip saddr != @src_ok counter drop",
+            // Services know an interface by its address, also one that may send for others.
+            "fib daddr type local iifname . ether saddr . ip saddr != @src_ok counter drop",
             "iifname . ether saddr . ip saddr @src_ok goto guest_mark",
             "iifname @nosdc goto guest_mark",
             "counter drop",
         ],
     ),
+    ("guest_asks", "", &["ip saddr 0.0.0.0 accept", "iifname . ether saddr . ip saddr @src_ok accept", "counter drop"]),
     ("guest_mark", "", &["iifname vmap @ways"]),
     (
         "c_input",
@@ -268,6 +281,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             r#"iifname "pcx*" oifname != "tap*" counter drop"#,
             r#"oifname "igw" ct state new ip saddr != @has_public meta mark != @nat_marks counter drop"#,
+            r#"oifname "igw" meta mark @nat_marks meta l4proto != { icmp, tcp, udp } counter drop"#,
             r#"iifname "igw" ct state new ct status & dnat != dnat counter drop"#,
             r#"oifname != "tap*" accept"#,
             "oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
@@ -294,8 +308,11 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
 
 /// Where all VPCs of a host meet the world.
 pub struct Edge {
+    pub pool: Ipv4Net,
+    /// The host's own address in the pool.
+    pub host: Ipv4Addr,
     /// The gateway link of a VPC and a public address behind it.
-    pub public: Vec<(String, std::net::Ipv4Addr)>,
+    pub public: Vec<(String, Ipv4Addr)>,
     /// What guests must not reach beyond the edge: the host's own addresses and broadcasts, some of them ranges.
     pub host_addresses: Vec<String>,
     pub way_out: WayOut,
@@ -312,10 +329,11 @@ pub enum WayOut {
 }
 
 /// Networks that are nobody's on the internet (RFC 6890); guests reach none of them through the edge.
-const PRIVATE: &str = "10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
+const PRIVATE: &str =
+    "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 240.0.0.0/4";
 
 /// Of these, those that no router passes on.
-const NOT_ROUTED: &str = "127.0.0.0/8, 169.254.0.0/16";
+const NOT_ROUTED: &str = "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4";
 
 pub fn edge(edge: &Edge) -> Ruleset {
     let mut rules = Ruleset::new("inet edge");
@@ -326,6 +344,10 @@ pub fn edge(edge: &Edge) -> Ruleset {
     rules.hooked("c_input", "type filter hook input priority 0; policy drop;", input.map(str::to_owned));
     let mut forward = vec![
         "iifname \"g-*\" iifname . ip saddr != @public_if counter drop".to_owned(),
+        // The world has none of the addresses that guests have.
+        "iifname \"up0\" ip saddr @public counter drop".to_owned(),
+        // What nobody has of the pool is nowhere else either.
+        format!("oifname \"up0\" ip daddr {} ip daddr != {} counter drop", edge.pool, edge.host),
         "ct state established,related accept".to_owned(),
         "iifname \"g-*\" oifname \"g-*\" ip daddr @public accept".to_owned(),
         "iifname \"g-*\" ip daddr @host counter drop".to_owned(),

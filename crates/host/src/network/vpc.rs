@@ -104,7 +104,8 @@ fn rules() -> Result<()> {
         "rule flush".to_owned(),
         "rule add pref 100 lookup main".to_owned(),
         format!("rule add pref 201 fwmark {MARK_INTERNET} lookup {out}"),
-        format!("rule add pref 202 fwmark {MARK_NOWHERE} lookup {nowhere}"),
+        // The last one: what no route leads anywhere is not told so.
+        format!("rule add pref 400 lookup {nowhere}"),
         format!("route replace default via {EDGE_IP} dev igw onlink table {out} proto {PROTOCOL}"),
         format!("route replace blackhole default table {nowhere} proto {PROTOCOL}"),
         format!("link property add dev igw altname {}", netns::WHOLE),
