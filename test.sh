@@ -23,7 +23,7 @@ for a in "$@"; do
 done
 units_within=2400 guests_within=2400
 if [ -n "$long" ]; then
-  export AWAN_SIM_STEPS=1000000 AWAN_FUZZ_COUNT=2000000 AWAN_KILL_ROUNDS=200
+  export AWAN_SIM_STEPS=1000000 AWAN_KILL_ROUNDS=200
   export AWAN_MATRIX_TOPOLOGIES=2000 AWAN_MATRIX_PACKETS=10000000
   units_within=14400 guests_within=10800
 fi
@@ -146,6 +146,10 @@ if cargo nextest --version >/dev/null 2>&1; then
   isolated $units_within 'units, stores, simulator, fuzz' cargo nextest run --locked --workspace --no-fail-fast --success-output final --status-level slow --final-status-level slow
 else
   isolated $units_within 'units, stores, simulator, fuzz' cargo test --locked --workspace --no-fail-fast -- --nocapture
+fi
+if [ -n "$long" ]; then
+  # Optimised: ten million would take a debug build hours.
+  isolated 7200 'ten million requests' env AWAN_FUZZ_COUNT=10000000 cargo test --locked --release --package awan-control --test fuzz
 fi
 counted 600 'what must not compile' cargo test --locked --doc --package awan-state
 
