@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from clients import refused
 from test_cli import FAILED
 from test_keys import colons, private_file, tool
 
@@ -66,7 +67,8 @@ def test_key_pairs_as_users_keep_them(tenant):
     der = tool("openssl", "rsa", "-in", key, "-pubout", "-outform", "DER")
     assert imported["KeyFingerprint"] == colons(hashlib.md5(der).hexdigest()), "of the public half alone, as it was imported"
     assert set(aws("ec2 describe-key-pairs --query KeyPairs[].KeyName")) == {"MyKeyPair", "my-key"}
-    assert "(InvalidKeyPair.Duplicate)" in aws("ec2 create-key-pair --key-name my-key", code=FAILED)
+    with refused("InvalidKeyPair.Duplicate", message="The keypair already exists"):
+        tenant.ec2.create_key_pair(KeyName="my-key")
     aws("ec2 delete-key-pair --key-name MyKeyPair")
     assert [pair["KeyName"] for pair in tenant.ec2.describe_key_pairs()["KeyPairs"]] == ["my-key"]
 

@@ -1,6 +1,6 @@
 """Volumes, snapshots and images by the aws CLI, in the words of its documentation."""
 
-from clients import QUICK
+from clients import QUICK, refused
 from test_cli import FAILED
 
 
@@ -27,7 +27,7 @@ def test_a_volume_from_its_making_to_its_end(tenant):
     progress = aws(f"ec2 describe-volumes-modifications --volume-ids {volume} --query VolumesModifications[0].TargetSize")
     assert progress == 16
     assert aws(f"ec2 detach-volume --volume-id {volume}")["State"] == "detaching"
-    aws(f"ec2 wait volume-available --volume-ids {volume}")
+    tenant.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=QUICK)
     aws(f"ec2 delete-volume --volume-id {volume}")
     aws(f"ec2 wait volume-deleted --volume-ids {volume}")
 
@@ -49,8 +49,8 @@ def test_a_snapshot_is_copied_shared_and_deleted(tenant, other):
     listed = aws("ec2 describe-snapshots --owner-ids self --filters Name=status,Values=completed --query Snapshots[*].SnapshotId")
     assert set(listed) == {snapshot, copy}
     aws(f"ec2 delete-snapshot --snapshot-id {snapshot}")
-    complaint = aws(f"ec2 describe-snapshots --snapshot-ids {snapshot}", code=FAILED)
-    assert f"(InvalidSnapshot.NotFound) when calling the DescribeSnapshots operation: The snapshot '{snapshot}' does not exist." in complaint, complaint
+    with refused("InvalidSnapshot.NotFound", message=f"The snapshot '{snapshot}' does not exist."):
+        tenant.ec2.describe_snapshots(SnapshotIds=[snapshot])
 
 
 def test_an_image_of_a_server(tenant, other):
@@ -71,4 +71,4 @@ def test_an_image_of_a_server(tenant, other):
     assert f"(InvalidSnapshot.InUse) when calling the DeleteSnapshot operation: The snapshot {snapshot} is currently in use by {image}" in complaint, complaint
     aws(f"ec2 deregister-image --image-id {image}")
     aws(f"ec2 delete-snapshot --snapshot-id {snapshot}")
-    assert aws("ec2 describe-images --owners self --query Images[].ImageId") == [copy]
+    assert [left["ImageId"] for left in tenant.ec2.describe_images(Owners=["self"])["Images"]] == [copy]
