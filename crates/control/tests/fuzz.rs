@@ -34,6 +34,8 @@ use grammar::{Call, Grammar, STORIES, Teller, text};
 const ROUND: u64 = 50;
 /// Between two stories.
 const STORY: u64 = 1_000;
+/// EC2 answers this with 500, too: who may run in capacity reservations only, and has none. Source: "Error codes".
+const NO_ROOM: &str = "InsufficientInstanceCapacity";
 /// No request may take more of a processor.
 const WORK_MAX: Duration = Duration::from_millis(50);
 /// Works only once all that is in the default VPC is gone, and that chance rarely brings about.
@@ -339,7 +341,7 @@ fn fuzz(seed: u64, count: u64) -> Counts {
         });
         let told = cloud.send(cloud.signed(&mut grammar, &call, signed));
         let place = || format!("request {n} of seed {seed}: {}: {} {}", call.body, told.0, told.1);
-        assert!(told.0 < 500, "{}", place());
+        assert!(told.0 < 500 || code(&told) == NO_ROOM, "{}", place());
         assert!(told.1.starts_with(if call.service == "ssm" { "{" } else { "<?xml" }), "{}", place());
         if let Some(dry) = dry {
             assert_eq!(code(&dry), code(&told), "a dry run differs: {}", place());
