@@ -15,11 +15,11 @@ use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::{HostRecord, HostUsage};
 use awan_model::id::{HostId, InstanceId, SubnetId, VpcId};
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
-use awan_model::interface::NetworkInterface;
+use awan_model::interface::{Mac, NetworkInterface};
 use awan_model::journal::{MeterEvent, MeterKind};
 use awan_model::nat::NatGateway;
 use awan_model::network_acl::NetworkAcl;
-use awan_model::plan::HostPlan;
+use awan_model::plan::{HostPlan, VmPlan};
 use awan_model::prefix_list::PrefixList;
 use awan_model::profile::ProfileAssociation;
 use awan_model::report::{Answer, Ask, Inventory};
@@ -209,6 +209,7 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
         }
     }
     disks(host, plan, found, &mut out);
+    interfaces(host, plan, found, &mut out);
     let volumes: BTreeSet<_> = plan.volumes.iter().map(|v| &v.id).collect();
     for id in found.volumes.iter().filter(|id| !volumes.contains(id)) {
         out.push(format!("host {host}: has volume {id}, which no plan has"));
@@ -227,6 +228,28 @@ fn disks(host: &HostId, plan: &HostPlan, found: &Inventory, out: &mut Vec<String
     }
     for (id, volume) in planned.difference(&open).filter(|(id, _)| found.processes.iter().any(|(p, _)| p == *id)) {
         out.push(format!("host {host}: {id} has not volume {volume}, which its plan gives it"));
+    }
+}
+
+/// As [`disks`]: no machine is in a network that its plan does not put it into.
+fn interfaces(host: &HostId, plan: &HostPlan, found: &Inventory, out: &mut Vec<String>) {
+    let all = plan.network.vpcs.iter().flat_map(|vpc| &vpc.interfaces);
+    let macs: HashMap<_, _> = all.map(|interface| (&interface.id, interface.mac)).collect();
+    let of = |vm: &VmPlan| {
+        let id = vm.id.clone();
+        vm.interfaces
+            .iter()
+            .filter_map(|interface| macs.get(interface))
+            .map(move |mac| (id.clone(), *mac))
+            .collect::<Vec<_>>()
+    };
+    let planned: BTreeSet<(InstanceId, Mac)> = plan.vms.iter().flat_map(of).collect();
+    let there: BTreeSet<(InstanceId, Mac)> = found.interfaces.iter().cloned().collect();
+    for (id, mac) in there.difference(&planned) {
+        out.push(format!("host {host}: {id} has the interface {mac}, which its plan does not give it"));
+    }
+    for (id, mac) in planned.difference(&there).filter(|(id, _)| found.processes.iter().any(|(p, _)| p == id)) {
+        out.push(format!("host {host}: {id} has not the interface {mac}, which its plan gives it"));
     }
 }
 

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use awan_model::id::VolumeId;
-use awan_model::instance::{Instance, Placement};
+use awan_model::instance::{Detach, Instance, Placement};
 use awan_model::tag::Tags;
 use awan_model::token::ClientToken;
-use awan_model::volume::{Detach, EbsDefaults, Volume, VolumeAttachment};
+use awan_model::volume::{EbsDefaults, Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 
 use crate::error::{Result, unsupported};
@@ -33,7 +33,7 @@ pub fn attach(tx: &mut Tx<Tenant>, instance: &Instance, volume: &Volume, device:
     };
     let attached = Volume { attachment: Some(attachment), ..volume.clone() };
     let mut changed = instance.clone();
-    changed.disk_changes += 1;
+    changed.device_changes += 1;
     if device == instance.root_device {
         changed.root_volume = id;
     } else {
@@ -46,8 +46,8 @@ pub fn attach(tx: &mut Tx<Tenant>, instance: &Instance, volume: &Volume, device:
 
 /// Has the host of an instance take a volume away from its machine; the volume is free when the host has said so.
 pub fn begin_detach(tx: &mut Tx<Tenant>, instance: &Instance, volume: &Volume, force: bool) -> Volume {
-    let change = instance.disk_changes + 1;
-    tx.put(Instance { disk_changes: change, ..instance.clone() });
+    let change = instance.device_changes + 1;
+    tx.put(Instance { device_changes: change, ..instance.clone() });
     let mut leaving = volume.clone();
     if let Some(attachment) = &mut leaving.attachment {
         attachment.detach = Some(Detach { change, force });
@@ -66,7 +66,7 @@ fn forget(tx: &mut Tx<Tenant>, instance: &Instance, volume: &VolumeId) {
     let Some(now) = tx.find::<Instance>(&instance.id) else { return };
     let mut changed = (*now).clone();
     changed.data_volumes.retain(|id| id != volume);
-    changed.disk_changes += 1;
+    changed.device_changes += 1;
     tx.put(changed);
 }
 

@@ -223,7 +223,21 @@ fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
 }
 
 fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmReport> {
-    let VmSeen { home, id, run, phase, reboots, health, exit, metadata, disks, disk_changes, free_ports } = seen;
+    let VmSeen {
+        home,
+        id,
+        run,
+        phase,
+        reboots,
+        health,
+        exit,
+        metadata,
+        disks,
+        interfaces,
+        device_changes,
+        free_ports,
+        free_interface_ports,
+    } = seen;
     let (run, phase, metadata) = (*run, *phase, *metadata);
     let old = tx.find_in::<VmReport>(home, id);
     let known = old.as_ref().filter(|o| o.run == run);
@@ -231,7 +245,9 @@ fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmRepor
         o.host == *host
             && (o.phase, o.reboots, o.health, o.metadata) == (phase, *reboots, *health, metadata)
             && o.exit == *exit
-            && (o.disk_changes, o.free_ports) == (*disk_changes, *free_ports)
+            && (o.device_changes, o.free_ports) == (*device_changes, *free_ports)
+            && o.free_interface_ports == *free_interface_ports
+            && o.interfaces == *interfaces
             && o.disks == *disks
     }) {
         return None;
@@ -259,8 +275,10 @@ fn changed_vm(tx: &mut Tx<Host>, host: &HostId, seen: &VmSeen) -> Option<VmRepor
         exit,
         metadata,
         disks: disks.clone(),
-        disk_changes: *disk_changes,
+        interfaces: interfaces.clone(),
+        device_changes: *device_changes,
         free_ports: *free_ports,
+        free_interface_ports: *free_interface_ports,
         at,
     })
 }

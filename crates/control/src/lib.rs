@@ -17,6 +17,7 @@ pub mod error;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+mod interfaces;
 mod journal;
 pub mod live;
 pub mod network;

@@ -13,7 +13,8 @@ use awan_model::host::HostRecord;
 use awan_model::id::{HostId, VpcId};
 use awan_model::image::{Boot, Image};
 use awan_model::installation::Installation;
-use awan_model::instance::{Instance, Placement, Wish};
+use awan_model::instance::{Detach, Instance, Placement, Wish};
+use awan_model::instance_type::InstanceType;
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{DiskPlan, HostPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan};
 use awan_model::tag::Tags;
@@ -33,7 +34,7 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
     for place in tx.all::<Placement>() {
         let Some(plan) = plans.get_mut(&place.host) else { continue };
         let Some(instance) = tx.find_in::<Instance>(&place.home, &place.id) else { continue };
-        let enis = interfaces(tx, &instance, &place);
+        let enis = interfaces(tx, &instance);
         plan.vms.extend(vm(tx, &instance, &place, &enis));
         for eni in enis {
             let public_ip = place.public_ip.filter(|_| eni.id == instance.interface);
@@ -57,14 +58,11 @@ struct Placed {
     eni: Arc<NetworkInterface>,
 }
 
-/// What this run of an instance has of its interfaces, in the order of their device index.
-fn interfaces(tx: &mut Tx<System>, instance: &Instance, place: &Placement) -> Vec<Arc<NetworkInterface>> {
+/// The interfaces of an instance in the order of their device index. One that is to go keeps its network until it has gone.
+fn interfaces(tx: &mut Tx<System>, instance: &Instance) -> Vec<Arc<NetworkInterface>> {
     let ids = std::iter::once(&instance.interface).chain(&instance.more_interfaces);
     let found: Vec<_> = ids.filter_map(|id| tx.find_in::<NetworkInterface>(&instance.home, id)).collect();
-    let own = |eni: &Arc<NetworkInterface>| {
-        eni.attachment.as_ref().is_some_and(|a| a.instance == instance.id && a.since_run <= place.run)
-    };
-    found.into_iter().filter(own).collect()
+    found.into_iter().filter(|eni| eni.is_attached_to(&instance.id)).collect()
 }
 
 fn empty(installation: &Installation, host: &HostId, revision: Revision) -> HostPlan {
@@ -109,6 +107,7 @@ fn vm(
     let began_as = image.as_ref().and_then(|image| tx.find_by::<Image>("image", image.as_str()));
     let boot = began_as.map_or(Boot::Firmware, |image| image.boot.clone());
     let volumes = attached(tx, instance);
+    let kind = tx.find_in::<InstanceType>(&Home::installation(), &instance.instance_type);
     Some(VmPlan {
         home: instance.home.clone(),
         id: instance.id.clone(),
@@ -123,8 +122,10 @@ fn vm(
         image: image.unwrap_or_else(|| instance.image.clone()),
         disks: volumes.iter().filter_map(|v| disk(v)).collect(),
         yank: volumes.iter().filter(|v| is_forced(v)).map(|v| v.id.clone()).collect(),
-        disk_changes: instance.disk_changes,
-        interfaces: interfaces.iter().map(|eni| eni.id.clone()).collect(),
+        device_changes: instance.device_changes,
+        interfaces: interfaces.iter().filter(|eni| leaving(eni).is_none()).map(|eni| eni.id.clone()).collect(),
+        unplug: interfaces.iter().filter(|e| leaving(e).is_some_and(|d| d.force)).map(|e| e.id.clone()).collect(),
+        interfaces_max: kind.map_or(0, |kind| kind.max_interfaces),
         metadata: metadata(tx, instance),
     })
 }
@@ -143,6 +144,10 @@ fn disk(volume: &Volume) -> Option<DiskPlan> {
 
 fn is_forced(volume: &Volume) -> bool {
     volume.attachment.as_ref().and_then(|a| a.detach).is_some_and(|detach| detach.force)
+}
+
+fn leaving(eni: &NetworkInterface) -> Option<Detach> {
+    eni.attachment.as_ref().and_then(|a| a.detach)
 }
 
 fn metadata(tx: &mut Tx<System>, instance: &Instance) -> Metadata {

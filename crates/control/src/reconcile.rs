@@ -6,6 +6,7 @@
 mod disks;
 mod expire;
 mod gateway;
+mod interfaces;
 mod lapse;
 mod release;
 mod settle;
@@ -23,7 +24,9 @@ use crate::error::Result;
 /// Whether nothing follows from what is known about an instance.
 pub fn is_settled(tx: &mut Tx<System>, at: &Ref<Instance>) -> bool {
     let report = tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id));
-    report.is_none_or(|r| r.phase != Phase::Exited) && disks::unsettled(tx, at).is_empty()
+    report.is_none_or(|r| r.phase != Phase::Exited)
+        && disks::unsettled(tx, at).is_empty()
+        && interfaces::unsettled(tx, at).is_empty()
 }
 
 /// When to look again.
@@ -40,5 +43,6 @@ pub fn instance(tx: &mut Tx<System>, at: &Ref<Instance>) -> Result<Next> {
     settle::settle(tx, at);
     terminate::terminate(tx, at);
     disks::disks(tx, at);
+    interfaces::interfaces(tx, at);
     Ok(expire::expire(tx, at))
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use awan_model::account::root_arn;
 use awan_model::host::{Capacity, HostRecord};
-use awan_model::id::{HostId, InstanceId, VolumeId};
+use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::image::Boot;
-use awan_model::instance::{DiskSeen, Exit, Health, Instance, Phase, Placement, VmReport, state};
-use awan_model::plan::{PROTOCOL, VmPlan};
+use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Placement, VmReport, state};
+use awan_model::interface::Mac;
+use awan_model::plan::{HostPlan, PROTOCOL, VmPlan};
 use awan_model::report::{Report, VmSeen};
 use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
@@ -51,6 +52,12 @@ pub struct Account<'c> {
 #[expect(clippy::needless_pass_by_value, reason = "expect! makes a value")]
 pub fn check(text: &str, expected: Expect) {
     expected.assert_eq(text);
+}
+
+/// The interfaces of plans by what machines know of them.
+fn macs<'p>(plans: impl Iterator<Item = &'p HostPlan>) -> HashMap<InterfaceId, Mac> {
+    let all = plans.flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
+    all.map(|interface| (interface.id.clone(), interface.mac)).collect()
 }
 
 impl Cloud {
@@ -165,6 +172,7 @@ impl Cloud {
             let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
             let planned = plans.values().flat_map(|p| &p.volumes);
             let sizes: HashMap<_, _> = planned.map(|v| (v.id.clone(), v.size_gib)).collect();
+            let macs = macs(plans.values());
             let seen = |vm: VmPlan| {
                 let on = vm.wish == awan_model::instance::Wish::On;
                 let phase = if on { Phase::Running } else { Phase::Exited };
@@ -173,8 +181,12 @@ impl Cloud {
                 let size = |id: &VolumeId| sizes.get(id).copied().unwrap_or_default();
                 let disk = |id: &VolumeId| DiskSeen { volume: id.clone(), size_gib: size(id), attached: true };
                 let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|d| disk(&d.volume)).collect();
-                let (run, reboots, disk_changes) = (vm.run, vm.reboots, vm.disk_changes);
+                let (run, reboots, device_changes) = (vm.run, vm.reboots, vm.device_changes);
                 let free_ports = 5_u32.saturating_sub(u32::try_from(disks.len()).unwrap_or_default());
+                let card = |id: &InterfaceId| InterfaceSeen { mac: macs[id], attached: true };
+                let interfaces: Vec<_> = vm.interfaces.iter().filter(|_| on).map(card).collect();
+                let free_interface_ports =
+                    vm.interfaces_max.saturating_sub(u32::try_from(interfaces.len()).unwrap_or_default());
                 VmSeen {
                     home: vm.home,
                     id: vm.id,
@@ -185,8 +197,10 @@ impl Cloud {
                     exit,
                     metadata,
                     disks,
-                    disk_changes,
+                    interfaces,
+                    device_changes,
                     free_ports,
+                    free_interface_ports,
                 }
             };
             let hosts = self.control.db.read(System, awan_state::Tx::all::<HostRecord>);
@@ -196,6 +210,27 @@ impl Cloud {
             }
             turn::turn(&self.control, None).expect("a turn");
         }
+    }
+
+    /// The host says that the machine of an instance has so many places for interfaces left.
+    pub fn report_free_interface_ports(&mut self, id: &str, free: u32) {
+        let (instance, report) = self.instance(id);
+        let report = report.expect("is reported");
+        self.report(vec![VmSeen {
+            home: instance.home,
+            id: instance.id,
+            run: report.run,
+            phase: report.phase,
+            reboots: report.reboots,
+            health: report.health,
+            exit: report.exit,
+            metadata: report.metadata,
+            disks: report.disks,
+            interfaces: report.interfaces,
+            device_changes: report.device_changes,
+            free_ports: report.free_ports,
+            free_interface_ports: free,
+        }]);
     }
 
     /// A run ends by itself.
@@ -218,8 +253,10 @@ impl Cloud {
             exit: Some(exit),
             metadata: 0,
             disks: Vec::new(),
-            disk_changes: instance.disk_changes,
+            interfaces: Vec::new(),
+            device_changes: instance.device_changes,
             free_ports: 0,
+            free_interface_ports: 0,
         };
         self.report(vec![seen]);
     }

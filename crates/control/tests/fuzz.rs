@@ -6,7 +6,7 @@
 mod grammar;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use awan_control::actions::ACTIONS;
 use awan_control::operator::{self, Builtin, Credentials};
 use awan_control::{Control, Settings, audit, http, plan, turn};
 use awan_model::host::Capacity;
-use awan_model::id::HostId;
+use awan_model::id::{HostId, InterfaceId};
 use awan_model::image::Boot;
-use awan_model::instance::{DiskSeen, Exit, Health, Phase, Wish};
+use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase, Wish};
 use awan_model::plan::{DiskPlan, PROTOCOL};
 use awan_model::report::{Answer, Ask, Report, VmSeen};
 use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System};
@@ -100,6 +100,8 @@ impl Cloud {
     /// The host does all that its plan says, and the control plane all that follows.
     fn round(&self) {
         let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+        let all = plans.values().flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
+        let macs: HashMap<_, _> = all.map(|interface| (interface.id.clone(), interface.mac)).collect();
         let vms = plans.into_values().flat_map(|plan| plan.vms).map(|vm| {
             let on = vm.wish == Wish::On;
             let phase = if on { Phase::Running } else { Phase::Exited };
@@ -107,6 +109,9 @@ impl Cloud {
             let metadata = vm.metadata.options.changes;
             let seen = |disk: &DiskPlan| DiskSeen { volume: disk.volume.clone(), size_gib: u32::MAX, attached: true };
             let disks = vm.disks.iter().filter(|_| on).map(seen).collect();
+            let card = |id: &InterfaceId| InterfaceSeen { mac: macs[id], attached: true };
+            let interfaces: Vec<_> = vm.interfaces.iter().filter(|_| on).map(card).collect();
+            let free_interface_ports = vm.interfaces_max.saturating_sub(u32::try_from(interfaces.len()).unwrap_or(0));
             VmSeen {
                 home: vm.home,
                 id: vm.id,
@@ -117,8 +122,10 @@ impl Cloud {
                 exit,
                 metadata,
                 disks,
-                disk_changes: vm.disk_changes,
+                interfaces,
+                device_changes: vm.device_changes,
                 free_ports: 4,
+                free_interface_ports,
             }
         });
         let report = Report {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use awan_model::host::Capacity;
 use awan_model::id::HostId;
-use awan_model::instance::{DiskSeen, Phase};
+use awan_model::instance::{DiskSeen, InterfaceSeen, Phase};
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Answer, Ask, Inventory, Report, VmSeen, VolumeSeen};
 use tokio::sync::Notify;
@@ -194,9 +194,10 @@ impl Agent {
         for effect in effects(plan, seen).into_iter().filter(|e| under_way.allows(e)) {
             let needs = match &effect {
                 // A guest must never run without its rules.
-                Effect::Start(_) if !networks => continue,
+                Effect::Start(_) | Effect::Plug(..) if !networks => continue,
                 Effect::Start(vm) => parts.needs(vm),
                 Effect::Attach(_, volume) => parts.disk(volume),
+                Effect::Plug(_, interface, _) | Effect::Unplug(_, _, Some(interface)) => parts.tap(interface),
                 _ => Ok(Needs::default()),
             };
             self.steps.take(&self.drivers, effect, needs);
@@ -252,8 +253,11 @@ impl Agent {
                 exit: vm.exit.clone(),
                 metadata: served.get(&vm.id).copied().unwrap_or_default(),
                 disks: disks(vm, under_way),
-                disk_changes: planned.disk_changes,
+                interfaces: interfaces(vm, under_way),
+                // Of what nobody has looked at nothing is claimed.
+                device_changes: if vm.interfaces.is_some() { planned.device_changes } else { 0 },
                 free_ports: vm.free_ports,
+                free_interface_ports: vm.free_interface_ports,
             })
         });
         let vms = vms.collect();
@@ -288,6 +292,17 @@ fn disks(vm: &SeenVm, under_way: &UnderWay) -> Vec<DiskSeen> {
     disks
 }
 
+/// The same of interfaces.
+fn interfaces(vm: &SeenVm, under_way: &UnderWay) -> Vec<InterfaceSeen> {
+    let mut all = vm.interfaces.clone().unwrap_or_default();
+    for mac in under_way.plugged(&vm.id) {
+        if all.iter().all(|seen| seen.mac != mac) {
+            all.push(InterfaceSeen { mac, attached: false });
+        }
+    }
+    all
+}
+
 /// Networks also depend on what the metadata service says.
 fn same_guests(a: &HostPlan, b: &HostPlan) -> bool {
     a.vms.len() == b.vms.len()
@@ -314,11 +329,15 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             let vms = drivers.hypervisor.observe().await?;
             let alive = vms.iter().filter(|vm| vm.phase != Phase::Exited);
             let processes = alive.clone().map(|vm| (vm.id.clone(), vm.run)).collect();
-            let disks = alive.flat_map(|vm| vm.disks.iter().map(|disk| (vm.id.clone(), disk.volume.clone()))).collect();
+            let disks = alive.clone().flat_map(|vm| vm.disks.iter().map(|disk| (vm.id.clone(), disk.volume.clone())));
+            let disks = disks.collect();
+            let interfaces = alive.flat_map(|vm| vm.interfaces.iter().flatten().map(|seen| (vm.id.clone(), seen.mac)));
+            let interfaces = interfaces.collect();
             let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
             let network = drivers.network.compare(plan).await?;
             let (missing, unexpected) = (network.missing, network.unexpected);
-            Ok(Answer::Inventory(Inventory { plan: plan.revision, processes, disks, missing, unexpected, volumes }))
+            let plan = plan.revision;
+            Ok(Answer::Inventory(Inventory { plan, processes, disks, interfaces, missing, unexpected, volumes }))
         }
     }
 }

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
-use awan_model::instance::{DiskSeen, Exit, Health, Phase};
+use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
+use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 
@@ -27,6 +28,10 @@ pub struct SeenVm {
     pub disks: Vec<DiskSeen>,
     /// How many disks more can be attached while it runs.
     pub free_ports: u32,
+    /// The interfaces that it has, and those that it may have; absent while nobody knows.
+    pub interfaces: Option<Vec<InterfaceSeen>>,
+    /// How many interfaces more can be attached while it runs.
+    pub free_interface_ports: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +59,7 @@ pub struct BlockDevice {
 #[derive(Debug)]
 pub struct Tap {
     pub interface: InterfaceId,
-    pub mac: awan_model::interface::Mac,
+    pub mac: Mac,
     pub fd: OwnedFd,
 }
 
@@ -72,6 +77,10 @@ pub trait Hypervisor: Send + Sync {
     fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, anyhow::Result<()>>;
     /// Makes a disk of a running machine so large, if it is smaller.
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Gives a running machine one more interface. Returns when its guest can see it.
+    fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, anyhow::Result<()>>;
+    /// Takes an interface away from a running machine, as [`Self::detach`] does a disk.
+    fn unplug<'a>(&'a self, id: &'a InstanceId, mac: Mac, force: bool) -> Fut<'a, anyhow::Result<()>>;
     /// Promises that a run is over, even if it never began. The promise outlives this process.
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, anyhow::Result<()>>;
     /// Removes what is left of a run that is over: sockets, folder, control group.
@@ -104,6 +113,8 @@ pub trait Network: Send + Sync {
     fn apply<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<()>>;
     /// Opens the guest's end of an interface that was applied.
     fn open(&self, vpc: &VpcId, interface: &InterfaceId) -> anyhow::Result<OwnedFd>;
+    /// Takes the guest's end of an interface away from the machine that has it open, if one has.
+    fn retire(&self, vpc: &VpcId, interface: &InterfaceId) -> anyhow::Result<()>;
     /// Whether the guest behind an interface answers.
     fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health>;
     fn compare<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<NetworkDifference>>;

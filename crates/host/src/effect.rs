@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use awan_model::id::{InstanceId, VolumeId};
+use awan_model::id::{InstanceId, InterfaceId, VolumeId};
 use awan_model::instance::{Phase, Wish};
+use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, VmPlan};
 
 use crate::driver::{SeenVm, Stop};
@@ -19,6 +20,10 @@ pub enum Effect {
     Detach(InstanceId, VolumeId, bool),
     /// Make one so many GiB large.
     Grow(InstanceId, VolumeId, u32),
+    /// Give a running machine one more interface.
+    Plug(InstanceId, InterfaceId, Mac),
+    /// Take one away; with patience, or, where the interface is named, without waiting for the guest.
+    Unplug(InstanceId, Mac, Option<InterfaceId>),
     /// Promise that a run is over, even if it never began.
     Declare(Box<VmPlan>),
     Forget(InstanceId),
@@ -28,9 +33,8 @@ impl Effect {
     pub fn instance(&self) -> &InstanceId {
         match self {
             Self::Start(vm) | Self::Declare(vm) | Self::Attach(vm, _) => &vm.id,
-            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) | Self::Grow(id, ..) | Self::Forget(id) => {
-                id
-            }
+            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) | Self::Grow(id, ..) => id,
+            Self::Plug(id, ..) | Self::Unplug(id, ..) | Self::Forget(id) => id,
         }
     }
 }
@@ -39,8 +43,16 @@ pub fn effects(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     let have: HashMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
     let planned: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
     let sizes: HashMap<&VolumeId, u32> = plan.volumes.iter().map(|v| (&v.id, v.size_gib)).collect();
-    let of = |vm| effect(vm, have.get(&vm.id).copied()).or_else(|| disk_effect(vm, *have.get(&vm.id)?, &sizes));
-    let wanted = plan.vms.iter().filter_map(of);
+    let all = plan.network.vpcs.iter().flat_map(|vpc| &vpc.interfaces);
+    let macs: HashMap<&InterfaceId, Mac> = all.map(|interface| (&interface.id, interface.mac)).collect();
+    let of = |vm| match (effect(vm, have.get(&vm.id).copied()), have.get(&vm.id)) {
+        (Some(effect), _) => vec![effect],
+        (None, Some(have)) if runs_as_it_should(vm, have) => {
+            disk_effect(vm, have, &sizes).into_iter().chain(interface_effects(vm, have, &macs)).collect()
+        }
+        (None, _) => Vec::new(),
+    };
+    let wanted = plan.vms.iter().flat_map(of);
     let unwanted = seen.iter().filter(|vm| !planned.contains(&vm.id)).map(|vm| match vm.phase {
         Phase::Starting | Phase::Running => Effect::Stop(vm.id.clone(), Stop::Force),
         Phase::Exited => Effect::Forget(vm.id.clone()),
@@ -66,12 +78,12 @@ fn effect(want: &VmPlan, have: Option<&SeenVm>) -> Option<Effect> {
     }
 }
 
-/// What a machine that runs as it should still lacks, or has too much, of disks. First goes what is to go, so that its
-/// place is free.
+fn runs_as_it_should(want: &VmPlan, have: &SeenVm) -> bool {
+    want.wish == Wish::On && have.run == want.run && have.phase == Phase::Running
+}
+
+/// What such a machine still lacks, or has too much, of disks. First goes what is to go, so that its place is free.
 fn disk_effect(want: &VmPlan, have: &SeenVm, sizes: &HashMap<&VolumeId, u32>) -> Option<Effect> {
-    if want.wish != Wish::On || have.run != want.run || have.phase != Phase::Running {
-        return None;
-    }
     let id = || want.id.clone();
     let wanted = |volume: &VolumeId| want.disks.iter().any(|disk| disk.volume == *volume);
     let there = |volume: &VolumeId| have.disks.iter().any(|disk| disk.attached && disk.volume == *volume);
@@ -86,6 +98,19 @@ fn disk_effect(want: &VmPlan, have: &SeenVm, sizes: &HashMap<&VolumeId, u32>) ->
     let small =
         have.disks.iter().find_map(|d| Some((d, *sizes.get(&d.volume)?)).filter(|(d, size)| d.size_gib < *size));
     small.map(|(disk, size)| Effect::Grow(id(), disk.volume.clone(), size))
+}
+
+/// The same of interfaces, each by itself: none waits for a guest that does not let go of another.
+fn interface_effects(want: &VmPlan, have: &SeenVm, macs: &HashMap<&InterfaceId, Mac>) -> Vec<Effect> {
+    let known = |id: &InterfaceId| macs.get(id).map(|mac| (id.clone(), *mac));
+    let wanted: Option<Vec<(InterfaceId, Mac)>> = want.interfaces.iter().map(known).collect();
+    // Of a plan that does not say what an interface is, nothing follows.
+    let (Some(wanted), Some(there)) = (wanted, &have.interfaces) else { return Vec::new() };
+    let forced: HashMap<Mac, &InterfaceId> = want.unplug.iter().filter_map(|id| Some((*macs.get(id)?, id))).collect();
+    let gone = there.iter().filter(|seen| wanted.iter().all(|(_, mac)| *mac != seen.mac));
+    let gone = gone.map(|seen| Effect::Unplug(want.id.clone(), seen.mac, forced.get(&seen.mac).copied().cloned()));
+    let lacks = wanted.iter().filter(|(_, mac)| !there.iter().any(|seen| seen.attached && seen.mac == *mac));
+    gone.chain(lacks.map(|(id, mac)| Effect::Plug(want.id.clone(), id.clone(), *mac))).collect()
 }
 
 /// Volumes that no plan has, no machine of a plan names, and no machine has open.
@@ -103,8 +128,9 @@ pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) 
 mod tests {
     use super::*;
     use crate::hypervisor::testing::{plan, seen, vm};
-    use awan_model::instance::DiskSeen;
-    use awan_model::plan::{DiskPlan, VolumePlan};
+    use crate::network::testing::vpc_plan;
+    use awan_model::instance::{DiskSeen, InterfaceSeen};
+    use awan_model::plan::{DiskPlan, InterfacePlan, NetworkPlan, VolumePlan};
 
     #[test]
     fn each_difference_has_one_step() {
@@ -147,6 +173,9 @@ mod tests {
             Effect::Detach(_, _, false) => "detach",
             Effect::Detach(_, _, true) => "yank",
             Effect::Grow(..) => "grow",
+            Effect::Plug(..) => "plug",
+            Effect::Unplug(_, _, None) => "unplug",
+            Effect::Unplug(_, _, Some(_)) => "pull",
             Effect::Declare(_) => "declare",
             Effect::Forget(_) => "forget",
         }
@@ -179,6 +208,39 @@ mod tests {
         assert_eq!(first(vec![], Phase::Starting), "-");
         let open = SeenVm { disks: vec![has(9, 1, true)], ..seen("i-00000000000000001", 2, Phase::Running) };
         assert_eq!(unwanted_volumes(&plan, &[id(9)], &[open]), Vec::<VolumeId>::new());
+    }
+
+    #[test]
+    fn every_interface_comes_and_goes_by_itself_once_it_is_known_what_there_is() {
+        let mac = |n| Mac([10, 0, 0, 0, 0, n]);
+        let id = |n: u8| InterfaceId::made(format!("eni-{n:017x}"));
+        let mut network = vpc_plan();
+        let interface = network.interfaces.remove(0);
+        network.interfaces = (1..5).map(|n| InterfacePlan { id: id(n), mac: mac(n), ..interface.clone() }).collect();
+        let mut want = vm("i-00000000000000001", Wish::On, 2);
+        (want.interfaces, want.unplug) = (vec![id(1), id(2)], vec![id(4)]);
+        let network = NetworkPlan { vpcs: vec![network], ..NetworkPlan::default() };
+        let whole = HostPlan { network, ..plan(vec![want]) };
+        let steps = |plan: &HostPlan, there: Option<&[(u8, bool)]>, phase| {
+            let there =
+                there.map(|all| all.iter().map(|(n, attached)| InterfaceSeen { mac: mac(*n), attached: *attached }));
+            let have = SeenVm { interfaces: there.map(Iterator::collect), ..seen("i-00000000000000001", 2, phase) };
+            effects(plan, &[have]).iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        use Phase::{Running, Starting};
+        for (there, expected) in [
+            (&[(1, true), (2, true)][..], ""),
+            (&[(1, true)], "plug"),
+            (&[(1, true), (2, false)], "plug"),
+            (&[(1, true), (3, true)], "unplug plug"),
+            (&[(1, true), (2, true), (3, false), (4, true)], "unplug pull"),
+        ] {
+            assert_eq!(steps(&whole, Some(there), Running), expected, "{there:?}");
+            assert_eq!(steps(&whole, Some(there), Starting), "", "{there:?}");
+        }
+        assert_eq!(steps(&whole, None, Running), "", "nobody has looked yet");
+        let cut = HostPlan { network: NetworkPlan::default(), ..whole };
+        assert_eq!(steps(&cut, Some(&[(1, true)]), Running), "", "the plan is not whole");
     }
 
     #[test]

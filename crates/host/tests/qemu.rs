@@ -134,8 +134,10 @@ impl Host {
             image: IMAGE.parse().expect("an id"),
             disks: vec![DiskPlan { volume, device: "/dev/xvda".into() }],
             yank: Vec::new(),
-            disk_changes: 0,
+            device_changes: 0,
             interfaces: Vec::new(),
+            unplug: Vec::new(),
+            interfaces_max: 3,
             metadata: metadata(),
         }
     }
@@ -161,6 +163,13 @@ impl Host {
     fn disks(&self, vm: &VmPlan) -> (Vec<(u32, bool)>, u32) {
         let seen = self.seen(&vm.id).expect("is there");
         (seen.disks.iter().map(|disk| (disk.size_gib, disk.attached)).collect(), seen.free_ports)
+    }
+
+    /// The last numbers of the interfaces of a machine, and whether its guest has them; then how many ports are free.
+    fn interfaces(&self, vm: &VmPlan) -> (Vec<(u8, bool)>, u32) {
+        let seen = self.seen(&vm.id).expect("is there");
+        let all = seen.interfaces.expect("are known");
+        (all.iter().map(|seen| (seen.mac.0[5], seen.attached)).collect(), seen.free_interface_ports)
     }
 
     fn start(&self, vm: &VmPlan) {
@@ -279,12 +288,26 @@ fn status(pid: i32) -> BTreeMap<String, String> {
 
 /// A tap in a network namespace of its own, which lives as long as the tap is open.
 fn tap() -> Tap {
+    numbered_tap(1)
+}
+
+fn numbered_tap(n: u8) -> Tap {
     let made = std::thread::spawn(|| {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root may");
         open_tap("t0")
     });
     let fd = made.join().expect("a tap");
-    Tap { interface: "eni-00000000000000001".parse().expect("an id"), mac: Mac([2, 0, 0, 0, 0, 1]), fd }
+    Tap { interface: "eni-00000000000000001".parse().expect("an id"), mac: mac(n), fd }
+}
+
+fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+/// How many taps a process has open.
+fn open_taps(pid: i32) -> usize {
+    let all = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("reads").flatten();
+    all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/net/tun"))).count()
 }
 
 fn open_tap(name: &str) -> OwnedFd {
@@ -686,5 +709,71 @@ fn children_of_one_image_come_while_their_machines_run() {
         assert_eq!(child.backing.len(), 1);
         host.wait(host.driver().attach(&vm.id, child)).expect("attaches");
         assert_eq!(host.disks(&vm).0, [(1, true), (2, true)]);
+    }
+}
+
+#[test]
+fn interfaces_come_and_go_while_a_machine_runs_and_are_known_in_the_next_life() {
+    let Some(mut host) = Host::new() else { return };
+    let vm = host.vm(1, 1);
+    host.wait(host.driver().start(&vm, vec![host.disk(&vm)], vec![numbered_tap(1), numbered_tap(2)])).expect("starts");
+    host.until(&vm, Phase::Running);
+    let pid = host.pid(&vm);
+    assert_eq!(host.interfaces(&vm), (vec![(1, true), (2, true)], 1));
+    for _ in 0..2 {
+        host.wait(host.driver().plug(&vm.id, numbered_tap(3))).expect("comes, once");
+    }
+    assert_eq!(host.interfaces(&vm), (vec![(1, true), (2, true), (3, true)], 0));
+    assert_eq!(open_taps(pid), 3);
+    let refused = host.wait(host.driver().plug(&vm.id, numbered_tap(4))).expect_err("there is no place");
+    assert!(format!("{refused:#}").contains("no place"), "{refused:#}");
+    assert_eq!((host.interfaces(&vm).0.len(), open_taps(pid)), (3, 3), "nothing is left of the attempt");
+    // What no record has any more is found with QEMU.
+    host.close();
+    let path = host.folder.path().join("data/vms").join(format!("{}.json", vm.id));
+    let text = std::fs::read_to_string(&path).expect("reads");
+    let mut record: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
+    record.as_object_mut().expect("a record").retain(|key, _| !key.contains("interface"));
+    std::fs::write(&path, record.to_string()).expect("writes");
+    host.open();
+    host.wait(async {
+        while host.driver().observe().await.expect("observes")[0].interfaces.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let (mut all, free) = host.interfaces(&vm);
+    all.sort_unstable();
+    assert_eq!((all, free), (vec![(1, true), (2, true), (3, true)], 0));
+    // No guest runs here that could let go of it.
+    host.wait(host.driver().unplug(&vm.id, mac(2), false)).expect_err("nobody lets go");
+    assert_eq!(open_taps(pid), 3);
+    host.wait(host.driver().unplug(&vm.id, mac(2), true)).expect("without asking");
+    assert_eq!((host.interfaces(&vm).0.len(), host.interfaces(&vm).1), (2, 0), "its place is taken");
+    let refused = host.wait(host.driver().plug(&vm.id, numbered_tap(2))).expect_err("the guest still has it");
+    assert!(format!("{refused:#}").contains("let go"), "{refused:#}");
+    host.wait(host.driver().unplug(&vm.id, mac(1), false)).expect_err("the primary never goes");
+}
+
+#[test]
+fn a_guest_gets_an_interface_and_lets_go_of_it_again_and_again() {
+    let Some(mut host) = Host::with_guests() else { return };
+    let vm = host.vm(1, 1);
+    host.wait(host.driver().start(&vm, vec![host.disk(&vm)], vec![numbered_tap(1)])).expect("starts");
+    host.until(&vm, Phase::Running);
+    host.until_console(&vm, |said| said.contains("login"));
+    let pid = host.pid(&vm);
+    for n in 2..5 {
+        host.wait(host.driver().plug(&vm.id, numbered_tap(n))).expect("comes");
+        assert_eq!((host.interfaces(&vm), open_taps(pid)), ((vec![(1, true), (n, true)], 1), 2));
+        if n == 3 {
+            host.die_and_open();
+        }
+        // A guest that has just been given it may still be busy with that.
+        let asked = Instant::now();
+        while let Err(e) = host.wait(host.driver().unplug(&vm.id, mac(n), false)) {
+            assert!(asked.elapsed() < Duration::from_secs(60), "{e:#}");
+            host.wait(async { tokio::time::sleep(Duration::from_millis(50)).await });
+        }
+        assert_eq!((host.interfaces(&vm), open_taps(pid)), ((vec![(1, true)], 2), 1), "its place is free at once");
     }
 }

@@ -10,6 +10,7 @@ use crate::id::{
     CapacityReservationId, HostId, ImageId, InstanceId, InterfaceId, PlacementGroupId, ReservationId, SubnetId,
     VolumeId, VpcId,
 };
+use crate::interface::Mac;
 use crate::options::Options;
 use crate::record;
 
@@ -64,9 +65,9 @@ pub struct Instance {
     /// The others that are attached to it.
     #[serde(default)]
     pub data_volumes: Vec<VolumeId>,
-    /// Counts what was attached and detached, over all runs.
-    #[serde(default)]
-    pub disk_changes: u32,
+    /// Counts what was attached and detached, volumes and interfaces, over all runs.
+    #[serde(default, rename = "disk_changes")]
+    pub device_changes: u32,
     pub shutdown: ShutdownBehavior,
     pub metadata: MetadataOptions,
     pub termination_protection: bool,
@@ -166,12 +167,18 @@ pub struct VmReport {
     /// What the machine has, and what its host may still be giving to it.
     #[serde(default)]
     pub disks: Vec<DiskSeen>,
-    /// How far the host knew of [`Instance::disk_changes`] when it said so.
+    /// As the disks: the machine's ends of its interfaces.
     #[serde(default)]
-    pub disk_changes: u32,
+    pub interfaces: Vec<InterfaceSeen>,
+    /// How far the host knew of [`Instance::device_changes`] when it said so.
+    #[serde(default, rename = "disk_changes")]
+    pub device_changes: u32,
     /// How many disks more can be attached while it runs.
     #[serde(default)]
     pub free_ports: u32,
+    /// How many interfaces more can be attached while it runs.
+    #[serde(default)]
+    pub free_interface_ports: u32,
     /// When the phase was first seen, by the control plane's clock.
     pub at: Millis,
 }
@@ -182,6 +189,11 @@ impl VmReport {
     pub fn has_disk(&self, volume: &VolumeId) -> bool {
         self.disks.iter().any(|disk| disk.attached && disk.volume == *volume)
     }
+
+    /// The guest has it.
+    pub fn has_interface(&self, mac: Mac) -> bool {
+        self.interfaces.iter().any(|interface| interface.attached && interface.mac == mac)
+    }
 }
 
 /// A disk of a machine.
@@ -191,6 +203,23 @@ pub struct DiskSeen {
     pub size_gib: u32,
     /// Otherwise it is on its way in or out, and may be open.
     pub attached: bool,
+}
+
+/// An interface of a machine, known by what no two interfaces share and none ever changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSeen {
+    pub mac: Mac,
+    /// Otherwise it is on its way in or out, and its packets may still flow.
+    pub attached: bool,
+}
+
+/// That a volume or an interface is to leave an instance, whose host has not yet said that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detach {
+    /// The count of [`Instance::device_changes`] from which on the host knows that it is to go.
+    pub change: u32,
+    /// The guest is not waited for.
+    pub force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

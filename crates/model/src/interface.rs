@@ -7,6 +7,7 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttachmentId, GroupId, InstanceId, InterfaceId, NatGatewayId, SubnetId, VpcId};
+use crate::instance::{Detach, Instance, State, VmReport, state};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +65,10 @@ pub struct Attachment {
     pub instance: InstanceId,
     pub device_index: u32,
     pub delete_on_termination: bool,
-    /// The first run of the instance that has it.
-    #[serde(default)]
-    pub since_run: u32,
     pub at: Millis,
+    /// It is to end, and its host has not yet said that it has.
+    #[serde(default)]
+    pub detach: Option<Detach>,
 }
 
 impl NetworkInterface {
@@ -81,6 +82,22 @@ impl NetworkInterface {
 
     pub fn has(&self, ip: Ipv4Addr) -> bool {
         self.addresses().any(|own| own == ip)
+    }
+
+    pub fn is_attached_to(&self, instance: &InstanceId) -> bool {
+        self.attachment.as_ref().is_some_and(|a| a.instance == *instance)
+    }
+
+    /// The state of its attachment to an instance: of a machine that is on, what its host says of the current run.
+    pub fn attachment_state(&self, instance: &Instance, report: Option<&VmReport>) -> &'static str {
+        if self.attachment.as_ref().is_some_and(|a| a.detach.is_some()) {
+            return "detaching";
+        }
+        let there = report.filter(|r| r.run == instance.run).is_some_and(|r| r.has_interface(self.mac));
+        match state(instance, report) {
+            State::Pending | State::Running if !there => "attaching",
+            _ => "attached",
+        }
     }
 
     /// The value of [`Self::BY_IP`]: an address is unique in its subnet.

@@ -59,11 +59,17 @@ pub struct VmPlan {
     /// Volumes that are to go without waiting for the guest.
     #[serde(default)]
     pub yank: Vec<VolumeId>,
-    /// Which of the changes of its disks this is; the report says it back.
-    #[serde(default)]
-    pub disk_changes: u32,
+    /// Which of the changes of its disks and interfaces this is; the report says it back.
+    #[serde(default, rename = "disk_changes")]
+    pub device_changes: u32,
     /// In the order of their device index.
     pub interfaces: Vec<InterfaceId>,
+    /// Interfaces that are to go without waiting for the guest.
+    #[serde(default)]
+    pub unplug: Vec<InterfaceId>,
+    /// For how many interfaces its machine is to have places.
+    #[serde(default)]
+    pub interfaces_max: u32,
     pub metadata: Metadata,
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Capacity;
 use crate::id::{HostId, InstanceId, VolumeId};
-use crate::instance::{DiskSeen, Exit, Health, Phase};
+use crate::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
+use crate::interface::Mac;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -40,9 +41,13 @@ pub struct VmSeen {
     #[serde(default)]
     pub disks: Vec<DiskSeen>,
     #[serde(default)]
-    pub disk_changes: u32,
+    pub interfaces: Vec<InterfaceSeen>,
+    #[serde(default, rename = "disk_changes")]
+    pub device_changes: u32,
     #[serde(default)]
     pub free_ports: u32,
+    #[serde(default)]
+    pub free_interface_ports: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,9 @@ pub struct Inventory {
     /// The disks of those that run.
     #[serde(default)]
     pub disks: Vec<(InstanceId, VolumeId)>,
+    /// The interfaces of those that run.
+    #[serde(default)]
+    pub interfaces: Vec<(InstanceId, Mac)>,
     /// What the host is to have for the plan's networks and has not, and the other way round, by readable names:
     /// `netns awan-…`, `link tap…`, `table inet …`, `route …`.
     pub missing: Vec<String>,

@@ -4,7 +4,7 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{HostId, ImageId, InstanceId, SnapshotId, VolumeId};
-use crate::instance::{Instance, State, VmReport, state};
+use crate::instance::{Detach, Instance, State, VmReport, state};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,14 +52,6 @@ pub struct VolumeAttachment {
     /// It is to end, and its host has not yet said that it has.
     #[serde(default)]
     pub detach: Option<Detach>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detach {
-    /// The count of [`Instance::disk_changes`] from which on the host knows that the volume is to go.
-    pub change: u32,
-    /// The guest is not waited for.
-    pub force: bool,
 }
 
 /// What a tenant asked a volume to become, which it is meant to be from then on.

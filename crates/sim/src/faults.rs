@@ -22,6 +22,8 @@ pub enum Plant {
     RunsStrangers,
     /// A host keeps the disks of what is gone.
     KeepsVolumes,
+    /// A host does not see what interfaces its machines have beside the primary.
+    HidesInterfaces,
     /// A place moves to another host while the first may still run it.
     MovesPlaces,
     /// What a client token made is forgotten, so that a retry makes it again.
@@ -35,13 +37,14 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const MISTAKES: [Self; 11] = [
+    pub const MISTAKES: [Self; 12] = [
         Self::ReportsEarlierRuns,
         Self::RevivesRuns,
         Self::FreesEarly,
         Self::NeverDeclares,
         Self::RunsStrangers,
         Self::KeepsVolumes,
+        Self::HidesInterfaces,
         Self::MovesPlaces,
         Self::ForgetsTokens,
         Self::LosesMeterEvents,

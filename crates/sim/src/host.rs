@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use awan_host::driver::SeenVm;
 use awan_host::effect::{Effect, effects, unwanted_volumes};
 use awan_model::host::Capacity;
-use awan_model::id::{HostId, InstanceId, VolumeId};
-use awan_model::instance::{DiskSeen, Exit, Health, Phase};
+use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
+use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Inventory, Report, VmSeen};
 
@@ -18,6 +18,11 @@ const PORTS: u32 = 4;
 fn has(plan: &HostPlan, volume: &VolumeId) -> DiskSeen {
     let size = plan.volumes.iter().find(|v| v.id == *volume).map_or(0, |v| v.size_gib);
     DiskSeen { volume: volume.clone(), size_gib: size, attached: true }
+}
+
+fn card(plan: &HostPlan, id: &InterfaceId) -> Option<InterfaceSeen> {
+    let found = plan.network.vpcs.iter().flat_map(|vpc| &vpc.interfaces).find(|interface| interface.id == *id)?;
+    Some(InterfaceSeen { mac: found.mac, attached: true })
 }
 
 pub struct SimHost {
@@ -70,6 +75,7 @@ impl SimHost {
                 self.volumes.extend(
                     vm.disks.iter().filter(|d| plan.volumes.iter().any(|v| v.id == d.volume)).map(|d| d.volume.clone()),
                 );
+                let interfaces: Vec<_> = vm.interfaces.iter().filter_map(|id| card(plan, id)).collect();
                 let seen = SeenVm {
                     id: vm.id.clone(),
                     run: vm.run,
@@ -78,6 +84,8 @@ impl SimHost {
                     exit: None,
                     disks: vm.disks.iter().map(|disk| has(plan, &disk.volume)).collect(),
                     free_ports: PORTS,
+                    free_interface_ports: vm.interfaces_max.saturating_sub(interfaces.len() as u32),
+                    interfaces: Some(interfaces),
                 };
                 self.vms.insert(vm.id.clone(), seen);
             }
@@ -104,6 +112,18 @@ impl SimHost {
                 let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
                 disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.size_gib = *size_gib);
             }
+            Effect::Plug(id, interface, _) => {
+                if let Some(vm) = self.vms.get_mut(id) {
+                    vm.interfaces.get_or_insert_default().extend(card(plan, interface));
+                    vm.free_interface_ports = vm.free_interface_ports.saturating_sub(1);
+                }
+            }
+            Effect::Unplug(id, mac, _) => {
+                if let Some(vm) = self.vms.get_mut(id) {
+                    vm.interfaces.get_or_insert_default().retain(|seen| seen.mac != *mac);
+                    vm.free_interface_ports += 1;
+                }
+            }
             Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
             Effect::Declare(vm) => {
                 let over = SeenVm {
@@ -114,6 +134,8 @@ impl SimHost {
                     exit: Some(Exit::Asked),
                     disks: Vec::new(),
                     free_ports: 0,
+                    interfaces: Some(Vec::new()),
+                    free_interface_ports: 0,
                 };
                 self.vms.insert(vm.id.clone(), over);
             }
@@ -126,6 +148,7 @@ impl SimHost {
             vm.phase = Phase::Exited;
             vm.exit = Some(exit);
             vm.disks.clear();
+            vm.interfaces = Some(Vec::new());
         }
     }
 
@@ -152,6 +175,7 @@ impl SimHost {
         let plan = self.plan.as_ref();
         let vms = self.vms.values().filter_map(|vm| {
             let planned = plan?.vms.iter().find(|p| p.id == vm.id)?;
+            let hides = self.plant == Plant::HidesInterfaces;
             let run = if self.plant == Plant::ReportsEarlierRuns { planned.run } else { vm.run };
             Some(VmSeen {
                 home: planned.home.clone(),
@@ -163,8 +187,10 @@ impl SimHost {
                 exit: vm.exit.clone(),
                 metadata: planned.metadata.options.changes,
                 disks: vm.disks.clone(),
-                disk_changes: planned.disk_changes,
+                interfaces: vm.interfaces.iter().flatten().take(if hides { 1 } else { usize::MAX }).cloned().collect(),
+                device_changes: planned.device_changes,
                 free_ports: vm.free_ports,
+                free_interface_ports: vm.free_interface_ports,
             })
         });
         Report {
@@ -187,6 +213,10 @@ impl SimHost {
             plan: self.plan.as_ref().map_or(0, |p| p.revision),
             processes: self.alive().map(|vm| (vm.id.clone(), vm.run)).collect(),
             disks: self.alive().flat_map(|vm| vm.disks.iter().map(|d| (vm.id.clone(), d.volume.clone()))).collect(),
+            interfaces: self
+                .alive()
+                .flat_map(|vm| vm.interfaces.iter().flatten().map(|seen| (vm.id.clone(), seen.mac)))
+                .collect(),
             missing: Vec::new(),
             unexpected: Vec::new(),
             volumes: self.volumes.iter().cloned().collect(),

@@ -10,6 +10,8 @@ use awan_model::address::Address;
 use awan_model::group::SecurityGroup;
 use awan_model::id::InstanceId;
 use awan_model::instance::{Instance, State, VmReport, state};
+use awan_model::interface::NetworkInterface;
+use awan_model::subnet::Subnet;
 use awan_state::{Home, Ref, System, Tenant};
 use awan_wire::query::Params;
 
@@ -114,10 +116,11 @@ impl World {
     }
 
     fn ask(&mut self) -> Asked {
-        match self.roll(20) {
+        match self.roll(24) {
             0..7 => self.ask_launch(),
             7..16 => self.ask_about_an_instance(),
             16..19 => self.ask_about_an_address(),
+            19..23 => self.ask_about_an_interface(),
             _ => self.ask_about_a_group(),
         }
     }
@@ -169,6 +172,38 @@ impl World {
             _ => ("release", format!("Action=ReleaseAddress&AllocationId={id}")),
         };
         Asked { name, query, owner: Some(address.home.clone()), token: None }
+    }
+
+    /// About one beside the primary ones: these never part from their instances.
+    fn ask_about_an_interface(&mut self) -> Asked {
+        let instances = self.instances();
+        let mut all = self.control.db.read(System, awan_state::Tx::all::<NetworkInterface>);
+        all.retain(|eni| instances.iter().all(|i| i.interface != eni.id));
+        if all.len() < 2 || self.roll(8) == 0 {
+            let subnets = self.control.db.read(System, awan_state::Tx::all::<Subnet>);
+            let subnet = &subnets[self.roll(subnets.len())];
+            let query = format!("Action=CreateNetworkInterface&SubnetId={}", subnet.id);
+            return Asked { name: "create interface", query, owner: Some(subnet.home.clone()), token: None };
+        }
+        let eni = all[self.roll(all.len())].clone();
+        let near: Vec<_> = instances.iter().filter(|i| i.home == eni.home && i.zone == eni.zone).collect();
+        let id = &eni.id;
+        let (name, query) = match &eni.attachment {
+            Some(held) => {
+                let force = self.roll(3) == 0;
+                ("detach", format!("Action=DetachNetworkInterface&AttachmentId={}&Force={force}", held.id))
+            }
+            None if near.is_empty() || self.roll(8) == 0 => {
+                ("delete interface", format!("Action=DeleteNetworkInterface&NetworkInterfaceId={id}"))
+            }
+            None => {
+                let to = &near[self.roll(near.len())].id;
+                let query =
+                    format!("Action=AttachNetworkInterface&DeviceIndex=1&NetworkInterfaceId={id}&InstanceId={to}");
+                ("attach", query)
+            }
+        };
+        Asked { name, query, owner: Some(eni.home.clone()), token: None }
     }
 
     fn ask_about_a_group(&mut self) -> Asked {

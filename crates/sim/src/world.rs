@@ -11,6 +11,7 @@ use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId};
 use awan_model::image::Boot;
 use awan_model::instance::{Exit, Instance, Placement, State, VmReport, state};
+use awan_model::interface::NetworkInterface;
 use awan_model::plan::HostPlan;
 use awan_model::report::Report;
 use awan_model::token::ClientToken;
@@ -321,7 +322,24 @@ impl World {
         if let Some((id, _)) = alive.iter().find(|(_, n)| **n > 1) {
             return Err(format!("{id} is alive twice"));
         }
-        self.told(&alive)
+        self.told(&alive)?;
+        self.interfaces()
+    }
+
+    /// What a machine has, no other may be given: its instance holds it.
+    fn interfaces(&self) -> Result<(), String> {
+        let held = self.control.db.read(System, |tx| {
+            let all = tx.all::<NetworkInterface>();
+            all.iter().filter_map(|eni| Some((eni.mac, eni.attachment.as_ref()?.instance.clone()))).collect::<Vec<_>>()
+        });
+        let held: BTreeMap<_, _> = held.into_iter().collect();
+        for vm in self.hosts.iter().flat_map(SimHost::alive) {
+            let stray = vm.interfaces.iter().flatten().find(|seen| held.get(&seen.mac) != Some(&vm.id));
+            if let Some(seen) = stray {
+                return Err(format!("{} has the interface {}, which it does not hold", vm.id, seen.mac));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing lives that its tenant is told has stopped, and no host carries more than it can.

@@ -52,7 +52,7 @@ fn is_gone(instance: &Instance, volume: &Volume, report: Option<&VmReport>) -> b
     let Some(detach) = volume.attachment.as_ref().and_then(|a| a.detach) else { return false };
     let Some(report) = report.filter(|r| r.run == instance.run) else { return false };
     report.phase == Phase::Exited
-        || (report.disk_changes >= detach.change && report.disks.iter().all(|disk| disk.volume != volume.id))
+        || (report.device_changes >= detach.change && report.disks.iter().all(|disk| disk.volume != volume.id))
 }
 
 fn is_modified(instance: &Instance, volume: &Volume, report: Option<&VmReport>) -> bool {

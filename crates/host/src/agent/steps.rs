@@ -15,7 +15,7 @@ use crate::driver::{Stop, Tap};
 use crate::effect::Effect;
 
 pub struct Steps {
-    busy: Mutex<BTreeMap<InstanceId, Kind>>,
+    busy: Mutex<BTreeMap<InstanceId, Vec<Kind>>>,
     launches: Semaphore,
     wake: Arc<Notify>,
 }
@@ -27,7 +27,21 @@ enum Kind {
     Graceful,
     /// The machine may soon have this disk.
     Attach(VolumeId),
+    /// Something else about a disk.
+    Disk,
+    /// The machine may soon have this interface.
+    Plug(Mac),
+    Unplug(Mac),
     Other,
+}
+
+impl Kind {
+    fn interface(&self) -> Option<Mac> {
+        match self {
+            Self::Plug(mac) | Self::Unplug(mac) => Some(*mac),
+            Self::Graceful | Self::Attach(_) | Self::Disk | Self::Other => None,
+        }
+    }
 }
 
 impl Steps {
@@ -35,7 +49,7 @@ impl Steps {
         Arc::new(Self { busy: Mutex::default(), launches: Semaphore::new(launches.max(1)), wake })
     }
 
-    fn busy(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Kind>> {
+    fn busy(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Vec<Kind>>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,10 +64,13 @@ impl Steps {
         let (id, kind) = (effect.instance().clone(), kind(&effect));
         {
             let mut busy = self.busy();
-            if !may_begin(busy.get(&id), &effect) {
+            let now = busy.entry(id.clone()).or_default();
+            if !may_begin(now, &effect) {
                 return;
             }
-            busy.insert(id.clone(), kind.clone());
+            // Who overtakes leaves no trace of whom.
+            now.retain(|under_way| *under_way != Kind::Graceful);
+            now.push(kind.clone());
         }
         let (steps, drivers) = (self.clone(), drivers.clone());
         tokio::spawn(async move {
@@ -62,9 +79,13 @@ impl Steps {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             let mut busy = steps.busy();
-            // A step that was overtaken leaves the entry to who overtook it.
-            if busy.get(&id) == Some(&kind) {
-                busy.remove(&id);
+            if let Some(now) = busy.get_mut(&id) {
+                // A step that was overtaken has no entry any more.
+                let own = now.iter().position(|under_way| *under_way == kind);
+                own.map(|at| now.swap_remove(at));
+                if now.is_empty() {
+                    busy.remove(&id);
+                }
             }
             drop(busy);
             steps.wake.notify_one();
@@ -91,25 +112,44 @@ impl Steps {
             }
             Effect::Detach(id, volume, force) => hypervisor.detach(&id, &volume, force).await,
             Effect::Grow(id, volume, size_gib) => hypervisor.grow(&id, &volume, size_gib).await,
+            Effect::Plug(id, interface, _) => {
+                let tap = needs?.taps.pop().with_context(|| format!("the plan has no interface {interface}"))?;
+                hypervisor.plug(&id, open(drivers, tap)?).await
+            }
+            Effect::Unplug(id, mac, forced) => {
+                // Before anybody hears that it is free.
+                if forced.is_some() {
+                    for (vpc, interface, _) in needs?.taps {
+                        drivers.network.retire(&vpc, &interface)?;
+                    }
+                }
+                hypervisor.unplug(&id, mac, forced.is_some()).await
+            }
             Effect::Declare(vm) => hypervisor.declare(&vm, Exit::Asked).await,
             Effect::Forget(id) => hypervisor.forget(&id).await,
         }
     }
 }
 
-pub struct UnderWay(BTreeMap<InstanceId, Kind>);
+pub struct UnderWay(BTreeMap<InstanceId, Vec<Kind>>);
 
 impl UnderWay {
     pub fn allows(&self, effect: &Effect) -> bool {
-        may_begin(self.0.get(effect.instance()), effect)
+        may_begin(self.of(effect.instance()), effect)
+    }
+
+    fn of(&self, id: &InstanceId) -> &[Kind] {
+        self.0.get(id).map_or(&[], Vec::as_slice)
     }
 
     /// The disk that a machine may soon have.
     pub fn coming(&self, id: &InstanceId) -> Option<&VolumeId> {
-        match self.0.get(id)? {
-            Kind::Attach(volume) => Some(volume),
-            Kind::Graceful | Kind::Other => None,
-        }
+        self.of(id).iter().find_map(|kind| if let Kind::Attach(volume) = kind { Some(volume) } else { None })
+    }
+
+    /// The interfaces that a machine may soon have.
+    pub fn plugged(&self, id: &InstanceId) -> impl Iterator<Item = Mac> {
+        self.of(id).iter().filter_map(|kind| if let Kind::Plug(mac) = kind { Some(*mac) } else { None })
     }
 }
 
@@ -117,15 +157,25 @@ fn kind(effect: &Effect) -> Kind {
     match effect {
         Effect::Stop(_, Stop::Graceful) => Kind::Graceful,
         Effect::Attach(_, volume) => Kind::Attach(volume.clone()),
+        Effect::Detach(..) | Effect::Grow(..) => Kind::Disk,
+        Effect::Plug(_, _, mac) => Kind::Plug(*mac),
+        Effect::Unplug(_, mac, _) => Kind::Unplug(*mac),
         _ => Kind::Other,
     }
 }
 
-fn may_begin(now: Option<&Kind>, effect: &Effect) -> bool {
-    match now {
-        None => true,
-        Some(Kind::Graceful) => matches!(effect, Effect::Stop(_, Stop::Force)),
-        Some(Kind::Attach(_) | Kind::Other) => false,
+/// Steps of one machine follow each other, but for disks and interfaces: one disk, and each interface, by itself.
+fn may_begin(now: &[Kind], effect: &Effect) -> bool {
+    match kind(effect) {
+        Kind::Attach(_) | Kind::Disk => now.iter().all(|kind| kind.interface().is_some()),
+        Kind::Plug(mac) | Kind::Unplug(mac) => now.iter().all(|kind| match kind {
+            Kind::Graceful | Kind::Other => false,
+            Kind::Attach(_) | Kind::Disk => true,
+            Kind::Plug(_) | Kind::Unplug(_) => kind.interface() != Some(mac),
+        }),
+        Kind::Graceful => now.is_empty(),
+        Kind::Other if matches!(effect, Effect::Stop(_, Stop::Force)) => now.iter().all(|k| *k == Kind::Graceful),
+        Kind::Other => now.is_empty(),
     }
 }
 
@@ -156,6 +206,13 @@ impl<'p> Parts<'p> {
         Ok(Needs { disks: vec![(*volume).clone()], taps: Vec::new() })
     }
 
+    /// One interface of a machine.
+    pub fn tap(&self, id: &InterfaceId) -> Result<Needs> {
+        let found = self.interfaces.get(id);
+        let (vpc, mac) = *found.with_context(|| format!("the plan has no interface {id}"))?;
+        Ok(Needs { disks: Vec::new(), taps: vec![(vpc.clone(), id.clone(), mac)] })
+    }
+
     pub fn needs(&self, vm: &VmPlan) -> Result<Needs> {
         let mut needs = Needs::default();
         for disk in &vm.disks {
@@ -163,9 +220,7 @@ impl<'p> Parts<'p> {
             needs.disks.push((*volume.with_context(|| format!("the plan has no volume {}", disk.volume))?).clone());
         }
         for id in &vm.interfaces {
-            let found = self.interfaces.get(id);
-            let (vpc, mac) = *found.with_context(|| format!("the plan has no interface {id}"))?;
-            needs.taps.push((vpc.clone(), id.clone(), mac));
+            needs.taps.append(&mut self.tap(id)?.taps);
         }
         Ok(needs)
     }
@@ -179,8 +234,49 @@ async fn start(drivers: &Drivers, needs: Result<Needs>, vm: &VmPlan) -> Result<(
         disks.push(drivers.volumes.ensure(volume).await?);
     }
     let mut taps = Vec::new();
-    for (vpc, interface, mac) in interfaces {
-        taps.push(Tap { fd: drivers.network.open(&vpc, &interface)?, interface, mac });
+    for interface in interfaces {
+        taps.push(open(drivers, interface)?);
     }
     drivers.hypervisor.start(vm, disks, taps).await
+}
+
+fn open(drivers: &Drivers, (vpc, interface, mac): (VpcId, InterfaceId, Mac)) -> Result<Tap> {
+    Ok(Tap { fd: drivers.network.open(&vpc, &interface)?, interface, mac })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_and_interfaces_wait_for_their_like_and_all_for_what_is_about_the_whole_machine() {
+        let id: InstanceId = "i-00000000000000001".parse().expect("an id");
+        let volume: VolumeId = "vol-00000000000000001".parse().expect("an id");
+        let eni: InterfaceId = "eni-00000000000000001".parse().expect("an id");
+        let mac = |n| Mac([10, 0, 0, 0, 0, n]);
+        let effects = [
+            Effect::Stop(id.clone(), Stop::Force),
+            Effect::Stop(id.clone(), Stop::Graceful),
+            Effect::Reboot(id.clone(), 1),
+            Effect::Grow(id.clone(), volume.clone(), 2),
+            Effect::Detach(id.clone(), volume.clone(), true),
+            Effect::Plug(id.clone(), eni, mac(1)),
+            Effect::Unplug(id.clone(), mac(1), None),
+            Effect::Unplug(id, mac(2), None),
+        ];
+        let table: [(&[Kind], &str); 8] = [
+            (&[], "11111111"),
+            (&[Kind::Graceful], "10000000"),
+            (&[Kind::Other], "00000000"),
+            (&[Kind::Attach(volume)], "00000111"),
+            (&[Kind::Disk], "00000111"),
+            (&[Kind::Plug(mac(1))], "00011001"),
+            (&[Kind::Unplug(mac(2))], "00011110"),
+            (&[Kind::Disk, Kind::Plug(mac(1)), Kind::Unplug(mac(2))], "00000000"),
+        ];
+        for (now, expected) in table {
+            let may: String = effects.iter().map(|effect| if may_begin(now, effect) { '1' } else { '0' }).collect();
+            assert_eq!(may, expected, "{now:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
 use awan_model::instance::{Exit, Health, Wish};
+use awan_model::interface::Mac;
 use awan_model::plan::{VmPlan, VolumePlan};
 use tokio::sync::watch;
 
@@ -59,6 +60,14 @@ impl Hypervisor for Deaf {
         self.inner.grow(id, volume, size_gib)
     }
 
+    fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
+        self.inner.plug(id, tap)
+    }
+
+    fn unplug<'a>(&'a self, id: &'a InstanceId, mac: Mac, force: bool) -> Fut<'a, Result<()>> {
+        self.inner.unplug(id, mac, force)
+    }
+
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {
         self.inner.declare(vm, exit)
     }
@@ -102,6 +111,10 @@ impl Network for Fragile {
 
     fn open(&self, _: &VpcId, _: &InterfaceId) -> Result<std::os::fd::OwnedFd> {
         Ok(std::fs::File::open("/dev/null")?.into())
+    }
+
+    fn retire(&self, _: &VpcId, _: &InterfaceId) -> Result<()> {
+        Ok(())
     }
 
     fn health<'a>(&'a self, _: &'a InterfaceId) -> Fut<'a, Health> {

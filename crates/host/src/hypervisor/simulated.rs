@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use awan_model::id::{InstanceId, VolumeId};
-use awan_model::instance::{DiskSeen, Exit, Phase};
+use awan_model::instance::{DiskSeen, Exit, InterfaceSeen, Phase};
+use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
 use tokio::sync::Notify;
 // Stands still in tests that say so.
@@ -31,6 +32,8 @@ struct Vm {
     disks: Vec<DiskSeen>,
     /// For disks beside the root.
     ports: u32,
+    interfaces: Vec<InterfaceSeen>,
+    interfaces_max: u32,
 }
 
 /// As many as QEMU's machines have.
@@ -70,11 +73,22 @@ fn seen(id: &InstanceId, vm: &Vm, now: Instant) -> SeenVm {
     };
     // The root has a place of its own.
     let taken = u32::try_from(vm.disks.len().saturating_sub(1)).unwrap_or(PORTS);
-    let (disks, free_ports) = match phase {
-        Phase::Exited => (Vec::new(), 0),
-        Phase::Starting | Phase::Running => (vm.disks.clone(), vm.ports.saturating_sub(taken)),
-    };
-    SeenVm { id: id.clone(), run: vm.run, phase, reboots: vm.reboots, exit: vm.exit.clone(), disks, free_ports }
+    let on = phase != Phase::Exited;
+    SeenVm {
+        id: id.clone(),
+        run: vm.run,
+        phase,
+        reboots: vm.reboots,
+        exit: vm.exit.clone(),
+        disks: if on { vm.disks.clone() } else { Vec::new() },
+        free_ports: if on { vm.ports.saturating_sub(taken) } else { 0 },
+        interfaces: Some(if on { vm.interfaces.clone() } else { Vec::new() }),
+        free_interface_ports: if on { vm.interfaces_max.saturating_sub(count(&vm.interfaces)) } else { 0 },
+    }
+}
+
+fn count(interfaces: &[InterfaceSeen]) -> u32 {
+    u32::try_from(interfaces.len()).unwrap_or(u32::MAX)
 }
 
 fn said(id: &InstanceId, vm: &Vm) -> Vec<u8> {
@@ -88,11 +102,15 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async move { Ok(seen) })
     }
 
-    fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, _: Vec<Tap>) -> Fut<'a, Result<()>> {
+    fn start<'a>(&'a self, vm: &'a VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Fut<'a, Result<()>> {
         let up = Instant::now() + self.boot;
         let disks: Vec<_> = disks.iter().map(disk).collect();
         let ports = PORTS + u32::try_from(disks.len().saturating_sub(1)).unwrap_or_default();
-        self.vms().insert(vm.id.clone(), Vm { run: vm.run, reboots: vm.reboots, up, exit: None, disks, ports });
+        let interfaces: Vec<_> = taps.iter().map(|tap| InterfaceSeen { mac: tap.mac, attached: true }).collect();
+        let interfaces_max = vm.interfaces_max.max(count(&interfaces));
+        let (run, reboots, exit) = (vm.run, vm.reboots, None);
+        let new = Vm { run, reboots, up, exit, disks, ports, interfaces, interfaces_max };
+        self.vms().insert(vm.id.clone(), new);
         self.wake_at(up);
         Box::pin(async { Ok(()) })
     }
@@ -142,9 +160,27 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async { Ok(()) })
     }
 
+    fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
+        if let Some(vm) = self.vms().get_mut(id) {
+            vm.interfaces.retain(|seen| seen.mac != tap.mac);
+            vm.interfaces.push(InterfaceSeen { mac: tap.mac, attached: true });
+        }
+        self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn unplug<'a>(&'a self, id: &'a InstanceId, mac: Mac, _: bool) -> Fut<'a, Result<()>> {
+        if let Some(vm) = self.vms().get_mut(id) {
+            vm.interfaces.retain(|seen| seen.mac != mac);
+        }
+        self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {
-        let over =
-            Vm { run: vm.run, reboots: vm.reboots, up: Instant::now(), exit: Some(exit), disks: Vec::new(), ports: 0 };
+        let (run, reboots, up, exit) = (vm.run, vm.reboots, Instant::now(), Some(exit));
+        let (disks, interfaces) = (Vec::new(), Vec::new());
+        let over = Vm { run, reboots, up, exit, disks, ports: 0, interfaces, interfaces_max: 0 };
         self.vms().insert(vm.id.clone(), over);
         Box::pin(async { Ok(()) })
     }

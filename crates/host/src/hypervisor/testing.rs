@@ -36,7 +36,9 @@ pub fn vm(id: &str, wish: Wish, run: u32) -> VmPlan {
         image: "ami-00000000000000001".parse().expect("an id"),
         disks: vec![DiskPlan { volume: "vol-0123456789abcdef0".parse().expect("an id"), device: "/dev/xvda".into() }],
         yank: Vec::new(),
-        disk_changes: 0,
+        device_changes: 0,
+        unplug: Vec::new(),
+        interfaces_max: 0,
         interfaces: vec!["eni-00000000000000001".parse().expect("an id")],
         metadata: metadata(),
     }
@@ -65,5 +67,15 @@ pub fn metadata() -> Metadata {
 pub fn seen(id: &str, run: u32, phase: Phase) -> SeenVm {
     let volume = "vol-0123456789abcdef0".parse().expect("an id");
     let disks = vec![DiskSeen { volume, size_gib: 1, attached: true }];
-    SeenVm { id: id.parse().expect("an id"), run, phase, reboots: 0, exit: None, disks, free_ports: 4 }
+    SeenVm {
+        id: id.parse().expect("an id"),
+        run,
+        phase,
+        reboots: 0,
+        exit: None,
+        disks,
+        free_ports: 4,
+        interfaces: Some(Vec::new()),
+        free_interface_ports: 0,
+    }
 }

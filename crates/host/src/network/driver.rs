@@ -226,6 +226,10 @@ impl Network for NetworkDriver {
         netns::inside(&self.namespace(vpc), move || link::open_tap(&tap))
     }
 
+    fn retire(&self, vpc: &VpcId, interface: &InterfaceId) -> Result<()> {
+        vpc::retire(&self.namespace(vpc), &tap_name(interface))
+    }
+
     fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health> {
         let place = self.done().places.get(interface).cloned();
         Box::pin(async move {

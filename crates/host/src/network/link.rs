@@ -23,9 +23,23 @@ pub fn indexes(interfaces: Vec<InterfaceId>) -> Result<Vec<(InterfaceId, String,
     Ok(found.collect())
 }
 
-/// The guest's end of a persistent tap. Source: Linux, Documentation/networking/tuntap.rst.
+/// The guest's end of a persistent tap.
 pub fn open_tap(name: &str) -> Result<OwnedFd> {
-    let tun = File::options().read(true).write(true).open("/dev/net/tun").context("opening /dev/net/tun")?;
+    opened(name).with_context(|| format!("opening tap {name}"))
+}
+
+/// Whether nobody has a tap open.
+pub fn is_free(name: &str) -> Result<bool> {
+    match opened(name) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("opening tap {name}")),
+    }
+}
+
+/// Source: Linux, Documentation/networking/tuntap.rst.
+fn opened(name: &str) -> std::io::Result<OwnedFd> {
+    let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
     #[expect(unsafe_code, reason = "the ioctl has no safe form")]
     // SAFETY: the request is zeroed, its name is shorter than its array, and the descriptor lives.
     let result = unsafe {
@@ -37,10 +51,7 @@ pub fn open_tap(name: &str) -> Result<OwnedFd> {
             i16::try_from(libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR).unwrap_or_default();
         libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw const request)
     };
-    if result != 0 {
-        bail!("opening tap {name}: {}", std::io::Error::last_os_error());
-    }
-    Ok(tun.into())
+    if result == 0 { Ok(tun.into()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Asks by ARP (RFC 826) who has the address, and waits a little for the one whose it is.

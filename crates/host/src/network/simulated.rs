@@ -28,6 +28,10 @@ impl Network for SimulatedNetwork {
         Ok(File::open("/dev/null")?.into())
     }
 
+    fn retire(&self, _: &VpcId, _: &InterfaceId) -> Result<()> {
+        Ok(())
+    }
+
     fn health<'a>(&'a self, _: &'a InterfaceId) -> Fut<'a, Health> {
         Box::pin(async { Health::Ok })
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use awan_model::plan::{PeerPlan, SubnetPlan, VpcPlan, Way};
 
 use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, peer_name, tap_name};
-use super::{edge, netns, peer};
+use super::{edge, link, netns, peer};
 use crate::driver::NetworkDifference;
 
 /// Every guest's router has this address on its tap.
@@ -20,6 +20,9 @@ pub const VPC_MAC: &str = "0a:ff:00:00:00:02";
 pub const MTU: u32 = 1500;
 /// Marks routes as this program's.
 const PROTOCOL: u32 = 77;
+/// Taps that a machine still has open though they are no interface's any more. They are down, and as far as rules go they
+/// are taps of which nothing is known.
+const ASIDE: &str = "tapx";
 const TABLE_BASE: u32 = 1000;
 /// The preference of the rules of ways that plans name.
 const WAYS: u32 = 300;
@@ -176,8 +179,9 @@ fn taps_wanted(plan: &VpcPlan) -> BTreeSet<String> {
 fn taps(plan: &VpcPlan) -> Result<()> {
     let (there, wanted) = (links_there()?, taps_wanted(plan));
     let peers = peer::wanted(&plan.peers);
-    let gone = there.iter().filter(|link| !wanted.contains(*link) && !peers.contains(*link));
-    netns::ip(&gone.map(|link| format!("link del {link}")).collect::<Vec<_>>())?;
+    for gone in there.iter().filter(|link| !wanted.contains(*link) && !peers.contains(*link)) {
+        part_with(gone)?;
+    }
     let made = wanted.difference(&there).flat_map(|tap| {
         [
             format!("tuntap add {tap} mode tap vnet_hdr"),
@@ -185,6 +189,28 @@ fn taps(plan: &VpcPlan) -> Result<()> {
         ]
     });
     netns::ip(&made.collect::<Vec<_>>())
+}
+
+/// Removes a link. A tap that a machine still has open is put aside until it has not: without its device it would be at
+/// work for ever reading nothing.
+fn part_with(link: &str) -> Result<()> {
+    if !link.starts_with("tap") || link::is_free(link)? {
+        return netns::ip(&[format!("link del {link}")]);
+    }
+    if link.starts_with(ASIDE) { Ok(()) } else { put_aside(link) }
+}
+
+fn put_aside(tap: &str) -> Result<()> {
+    let index = nix::net::if_::if_nametoindex(tap).with_context(|| format!("{tap} is gone"))?;
+    netns::ip(&[format!("link set {tap} down"), format!("link set {tap} name {ASIDE}{index}")])
+}
+
+/// Takes an interface's tap from whoever has it open. The next [`apply`] makes a new one.
+pub fn retire(name: &str, tap: &str) -> Result<()> {
+    netns::inside(name, || {
+        let held = links_there()?.contains(tap) && !link::is_free(tap)?;
+        if held { put_aside(tap) } else { Ok(()) }
+    })
 }
 
 /// Taps up, and the ways to their guests: one for each private address. Called when rules and services are there.
@@ -324,7 +350,8 @@ pub fn compare<'p>(
     let mut wanted = taps_wanted(plan);
     wanted.extend(peer::wanted(peers));
     found.missing.extend(wanted.difference(&there).map(|tap| format!("link {tap} in {name}")));
-    found.unexpected.extend(there.difference(&wanted).map(|tap| format!("link {tap} in {name}")));
+    let unexpected = there.difference(&wanted).filter(|tap| !tap.starts_with(ASIDE));
+    found.unexpected.extend(unexpected.map(|tap| format!("link {tap} in {name}")));
     for table in ["table inet vpc", "table arp vpc"] {
         if !tables.lines().any(|l| l == table) {
             found.missing.push(format!("{table} in {name}"));
@@ -391,6 +418,43 @@ mod tests {
                 let _ = netns::ip(&[format!("netns del {name}")]);
             }
         }
+    }
+
+    #[test]
+    fn a_tap_that_a_machine_holds_on_to_is_put_aside_and_goes_when_it_is_let_go() {
+        let Some(names) = Names::new() else { return };
+        names.ensure();
+        let (plan, vpc) = (vpc_plan(), names.vpc.as_str());
+        let tap = tap_name(&plan.interfaces[0].id);
+        let remake = |plan: &VpcPlan| apply(vpc, plan, None).and_then(|()| raise(vpc, plan)).expect("applies");
+        let open = || netns::inside(vpc, || link::open_tap(&tap));
+        let taps = || netns::inside(vpc, links_there).expect("lists");
+        let difference = |plan: &VpcPlan| {
+            let mut found = NetworkDifference::default();
+            compare(vpc, plan, &[], &mut found).expect("compares");
+            found
+        };
+        remake(&plan);
+        retire(vpc, &tap).expect("nobody has it");
+        assert_eq!(taps(), [tap.clone()].into());
+        let held = open().expect("opens");
+        open().expect_err("is open");
+        retire(vpc, &tap).expect("takes it away");
+        let aside: Vec<_> = taps().into_iter().collect();
+        assert!(aside.len() == 1 && aside[0].starts_with(ASIDE), "{aside:?}");
+        remake(&plan);
+        drop(open().expect("is a new one"));
+        assert_eq!((taps().len(), difference(&plan)), (2, NetworkDifference::default()));
+        let up = || netns::inside(vpc, || netns::feed("ip", &["-brief", "link", "show", "up"], "")).expect("lists");
+        assert!(up().contains(&tap) && !up().contains(ASIDE), "{}", up());
+        // The same where a plan has the interface no more.
+        let held = (held, open().expect("opens"));
+        let none = VpcPlan { interfaces: Vec::new(), ..vpc_plan() };
+        remake(&none);
+        assert_eq!((taps().len(), difference(&none)), (2, NetworkDifference::default()));
+        drop(held);
+        remake(&none);
+        assert_eq!(taps(), BTreeSet::new());
     }
 
     #[test]

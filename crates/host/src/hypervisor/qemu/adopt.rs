@@ -98,9 +98,7 @@ pub fn adoption(
             adoption.end.push(pid);
             continue;
         };
-        let (disks, free_ports) = (Vec::new(), 0);
-        let lost =
-            Record { id: id.clone(), run, reboots: 0, uid, process: None, begun: true, disks, free_ports, exit: None };
+        let lost = Record { begun: true, ..Record::blank(id.clone(), run, uid) };
         let record = known.entry(id).or_insert(lost);
         if record.process.as_ref().is_some_and(|p| p.pid == pid && is_alive(p)) && record.exit.is_none() {
             continue;
@@ -180,8 +178,7 @@ mod tests {
             let of = |pid| Process { pid, started: 1, boot: "now".into() };
             let records = record.map(|(run, pid, begun, exited)| {
                 let (process, exit) = (pid.map(of), exited.then_some(Exit::Asked));
-                let (disks, free_ports) = (Vec::new(), 0);
-                Record { id: id.clone(), run, reboots: 0, uid: 1, process, begun, disks, free_ports, exit }
+                Record { process, begun, exit, ..Record::blank(id.clone(), run, 1) }
             });
             let marked = processes.iter().map(|(pid, run)| Marked { pid: *pid, uid: 1, run: Some((id.clone(), *run)) });
             let alive = |p: &Process| processes.iter().any(|(pid, _)| *pid == p.pid);

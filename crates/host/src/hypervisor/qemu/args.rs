@@ -76,13 +76,7 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
         }));
     }
     disks(&mut args, &fds.disks);
-    for (n, (mac, fd)) in fds.taps.iter().enumerate() {
-        args.pair("-netdev", format!("tap,id=n{n},fd={fd},vhost=off"));
-        args.device(&json!({
-            "driver": "virtio-net-pci", "id": format!("nic{n}"), "netdev": format!("n{n}"), "mac": mac.to_string(),
-            "romfile": "", "bus": "pcie.0", "addr": format!("{:#x}", NIC_SLOT + n),
-        }));
-    }
+    interfaces(&mut args, vm, &fds.taps);
     args.pair("-object", r#"{"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}"#);
     args.device(&json!({"driver": "virtio-rng-pci", "rng": "rng0", "bus": "pcie.0", "addr": "0x2"}));
     args.device(&json!({"driver": "vmgenid", "guid": uuid(vm)}));
@@ -97,12 +91,24 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
 }
 
 /// Slots of the root bus: the chipset has 0 and 0x1f. An instance type has at most 15 interfaces, one to a slot, since
-/// guests name their interfaces after these; ports are eight to a slot.
+/// guests name their interfaces after these: the primary itself, and the ports of the others. Ports of disks are eight to
+/// a slot.
 const NIC_SLOT: usize = 0x8;
 const PORT_SLOT: usize = NIC_SLOT + 15;
+/// Chassis and slot numbers of the ports of interfaces begin behind all those of disks.
+const INTERFACE_CHASSIS: usize = 64;
 
-/// Places for disks and interfaces that come while the guest runs. Each costs 30 ms of boot under TCG.
+/// Places for disks that come while the guest runs. Each costs 30 ms of boot under TCG.
 pub const FREE_PORTS: u32 = 4;
+
+/// Places for interfaces beside the primary: as many as the instance's type may have.
+pub fn interface_ports(vm: &VmPlan, interfaces: usize) -> usize {
+    interfaces.max(vm.interfaces_max as usize).saturating_sub(1).min(PORT_SLOT - NIC_SLOT - 1)
+}
+
+pub fn is_interface_port(name: &str) -> bool {
+    name.strip_prefix("np").is_some_and(|n| n.parse::<usize>().is_ok())
+}
 
 /// The cache of translated code. Small guests run little code.
 pub fn tb_size_mib(vm: &VmPlan) -> u64 {
@@ -174,6 +180,54 @@ fn disks(args: &mut Args, disks: &[DiskFds]) {
     }
 }
 
+/// The primary interface never goes while the guest runs; the others are on ports, because from there they can.
+fn interfaces(args: &mut Args, vm: &VmPlan, taps: &[(Mac, i32)]) {
+    for port in 0..interface_ports(vm, taps.len()) {
+        args.device(&json!({
+            "driver": "pcie-root-port", "id": format!("np{port}"), "chassis": INTERFACE_CHASSIS + port,
+            "slot": INTERFACE_CHASSIS + port, "bus": "pcie.0", "addr": format!("{:#x}", NIC_SLOT + 1 + port),
+        }));
+    }
+    for (n, (mac, fd)) in taps.iter().enumerate() {
+        args.pair("-netdev", format!("tap,id={},fd={fd},vhost=off", netdev(*mac)));
+        let bus = n.checked_sub(1).map_or("pcie.0".to_owned(), |port| format!("np{port}"));
+        let mut card = card(*mac, &bus);
+        if n == 0 {
+            card["addr"] = format!("{NIC_SLOT:#x}").into();
+        }
+        args.device(&card);
+    }
+}
+
+/// The device that shows an interface to the guest.
+pub fn card(mac: Mac, bus: &str) -> Value {
+    json!({
+        "driver": "virtio-net-pci", "id": card_name(mac), "netdev": netdev(mac), "mac": mac.to_string(), "romfile": "",
+        "bus": bus,
+    })
+}
+
+fn digits(mac: Mac) -> String {
+    mac.to_string().replace(':', "")
+}
+
+/// QEMU's name of the device that shows an interface to the guest.
+pub fn card_name(mac: Mac) -> String {
+    format!("nic-{}", digits(mac))
+}
+
+/// The interface that a device of this name shows.
+pub fn card_of(name: &str) -> Option<Mac> {
+    let bytes = u64::from_str_radix(name.strip_prefix("nic-").filter(|digits| digits.len() == 12)?, 16).ok()?;
+    let [_, _, mac @ ..] = bytes.to_be_bytes();
+    Some(Mac(mac))
+}
+
+/// QEMU's name of an interface's open tap.
+pub fn netdev(mac: Mac) -> String {
+    format!("net-{}", digits(mac))
+}
+
 /// QEMU's name of the open root.
 pub const ROOT_NODE: &str = "disk0";
 
@@ -219,6 +273,8 @@ fn merged(mut object: Value, key: &str, value: impl Into<Value>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use expect_test::expect;
 
     use super::*;
@@ -246,14 +302,21 @@ mod tests {
         let interfaces = awan_model::instance_type::builtin().iter().map(|t| t.max_interfaces).max().expect("types");
         let devices = line("kvm", "host", 1 + DATA_VOLUMES_MAX, interfaces as usize);
         let parsed = devices.iter().filter_map(|word| serde_json::from_str::<Value>(word).ok());
-        let (mut addresses, mut chips) = (std::collections::BTreeSet::new(), 0);
-        for device in parsed.filter(|d| d["bus"] == "pcie.0") {
+        let (mut addresses, mut ports, mut chips) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for device in parsed.filter(|device| device["bus"].is_string()) {
+            chips += u32::from(device["driver"] == "virtio-net-pci");
+            if device["driver"] == "pcie-root-port" {
+                assert!(ports.insert((device["chassis"].to_string(), device["slot"].to_string())), "{device}");
+            }
+            if device["bus"] != "pcie.0" {
+                assert!(addresses.insert((0, device["bus"].to_string())), "{device}");
+                continue;
+            }
             let address = device["addr"].as_str().expect("a text").trim_start_matches("0x").replace(".0x", ".");
             let (slot, function) = address.split_once('.').unwrap_or((&address, "0"));
             let slot = u8::from_str_radix(slot, 16).expect("a number");
             assert!((1..0x1f).contains(&slot), "{device}");
             assert!(addresses.insert((slot, function.to_owned())), "{device}");
-            chips += u32::from(device["driver"] == "virtio-net-pci");
         }
         assert_eq!((interfaces, chips), (15, 15));
     }
@@ -284,8 +347,8 @@ mod tests {
             -add-fd fd=11,set=2
             -blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"aio":"threads","driver":"file","filename":"/dev/fdset/2","read-only":true},"read-only":true},"discard":"unmap","driver":"qcow2","file":{"aio":"threads","discard":"unmap","driver":"file","filename":"/dev/fdset/1"},"node-name":"disk0"}
             -device {"addr":"0x4","bus":"pcie.0","drive":"disk0","driver":"virtio-blk-pci","id":"vd0","rerror":"report","serial":"vol0123456789abcdef0","werror":"report"}
-            -netdev tap,id=n0,fd=12,vhost=off
-            -device {"addr":"0x8","bus":"pcie.0","driver":"virtio-net-pci","id":"nic0","mac":"0a:00:00:00:00:01","netdev":"n0","romfile":""}
+            -netdev tap,id=net-0a0000000001,fd=12,vhost=off
+            -device {"addr":"0x8","bus":"pcie.0","driver":"virtio-net-pci","id":"nic-0a0000000001","mac":"0a:00:00:00:00:01","netdev":"net-0a0000000001","romfile":""}
             -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
             -device {"addr":"0x2","bus":"pcie.0","driver":"virtio-rng-pci","rng":"rng0"}
             -device {"driver":"vmgenid","guid":"ec200000-0000-0000-1234-56789abcdef0"}
@@ -308,6 +371,16 @@ mod tests {
         let expected =
             [("-M q35", "-M q35,hpet=off"), ("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")];
         assert_eq!(differ, expected);
+    }
+
+    #[test]
+    fn a_device_of_an_interface_is_known_by_its_name() {
+        let mac = Mac([10, 0, 0, 0, 0, 0x1f]);
+        assert_eq!((card_of(&card_name(mac)), card_name(mac).as_str()), (Some(mac), "nic-0a000000001f"));
+        for other in ["nic0", "nic-", "nic-0a00000000", "nic-0a00000000zz", "vol-0123456789abcdef0"] {
+            assert_eq!(card_of(other), None, "{other}");
+        }
+        assert!(is_interface_port("np13") && !is_interface_port("rp0") && !is_interface_port("np"));
     }
 
     #[test]

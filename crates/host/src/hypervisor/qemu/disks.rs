@@ -52,7 +52,7 @@ pub async fn look(qmp: &mut Qmp) -> Result<Seats> {
     let mut seats = Seats::default();
     for (name, kind) in &all {
         if kind == "child<pcie-root-port>" {
-            seats.ports.push(name.clone());
+            seats.ports.extend(Some(name.clone()).filter(|port| !args::is_interface_port(port)));
         } else if let Ok(volume) = name.parse::<VolumeId>() {
             let path = json!({"path": format!("/machine/peripheral/{name}"), "property": "drive"});
             let drive = qmp.ask("qom-get", path, None).await.unwrap_or_default();
@@ -89,7 +89,7 @@ async fn add(qmp: &mut Qmp, opened: &Opened, ports: &[String]) -> Result<()> {
     };
     qmp.ask("blockdev-add", args::block(&node, set, backing), None).await?;
     let mut refused = None;
-    // Which ports are free is not asked: interfaces may come and go too.
+    // Which ports are free is not asked.
     for port in ports {
         match qmp.ask("device_add", args::seat(&opened.volume, &node, port), None).await {
             Ok(_) => return Ok(()),

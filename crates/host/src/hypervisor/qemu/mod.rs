@@ -8,10 +8,13 @@ pub mod args;
 mod cgroup;
 mod console;
 mod disks;
+mod interfaces;
 mod launch;
 mod qmp;
 mod record;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,14 +23,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use awan_model::id::{InstanceId, VolumeId};
-use awan_model::instance::{DiskSeen, Exit, Phase};
+use awan_model::instance::{DiskSeen, Exit, InterfaceSeen, Phase};
+use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::cgroup::Groups;
 use self::launch::Launch;
 use self::record::{Process, Record, Records};
-use self::supervise::{DiskOrder, Order, Supervisor};
+use self::supervise::{DeviceOrder, Order, Supervisor};
 use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
 
@@ -187,7 +191,7 @@ impl QemuHypervisor {
     }
 
     /// Writes down the intent to start a run, with a user id that no other machine has.
-    fn intend(&self, vm: &VmPlan, disks: &[BlockDevice]) -> Result<(Record, mpsc::Receiver<Order>)> {
+    fn intend(&self, vm: &VmPlan, disks: &[BlockDevice], taps: &[Tap]) -> Result<(Record, mpsc::Receiver<Order>)> {
         let (record, inbox) = {
             let mut vms = self.shared.vms();
             if vms.get(&vm.id).is_some_and(|old| old.record.exit.is_none()) {
@@ -196,11 +200,18 @@ impl QemuHypervisor {
             let taken: BTreeSet<u32> = vms.values().map(|vm| vm.record.uid).collect();
             let uid = (self.config.uid_base..self.config.uid_base + UIDS).find(|uid| !taken.contains(uid));
             let uid = uid.context("all user ids for machines are taken")?;
-            let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
             let seen =
                 |disk: &BlockDevice| DiskSeen { volume: disk.volume.clone(), size_gib: disk.size_gib, attached: true };
-            let (disks, free_ports) = (disks.iter().map(seen).collect(), args::FREE_PORTS);
-            let record = Record { id, run, reboots, uid, process: None, begun: false, disks, free_ports, exit: None };
+            let card = |tap: &Tap| InterfaceSeen { mac: tap.mac, attached: true };
+            let free = args::interface_ports(vm, taps.len()).saturating_sub(taps.len().saturating_sub(1));
+            let record = Record {
+                reboots: vm.reboots,
+                disks: disks.iter().map(seen).collect(),
+                free_ports: args::FREE_PORTS,
+                interfaces: Some(taps.iter().map(card).collect()),
+                free_interface_ports: u32::try_from(free).unwrap_or_default(),
+                ..Record::blank(vm.id.clone(), vm.run, uid)
+            };
             let (new, inbox) = Vm::new(record.clone());
             vms.insert(vm.id.clone(), new);
             (record, inbox)
@@ -210,7 +221,7 @@ impl QemuHypervisor {
     }
 
     fn begin(&self, vm: &VmPlan, disks: Vec<BlockDevice>, taps: Vec<Tap>) -> Result<()> {
-        let (record, inbox) = self.intend(vm, &disks)?;
+        let (record, inbox) = self.intend(vm, &disks, &taps)?;
         self.launch(vm, record, inbox, disks, taps).inspect_err(|_| {
             // It never began: whoever asked may say so, or try again.
             self.shared.vms().remove(&vm.id);
@@ -267,12 +278,12 @@ impl QemuHypervisor {
         tokio::time::timeout(self.config.grace + END_WITHIN, wait).await.context("the machine does not end")
     }
 
-    /// Has the machine's supervisor do something about a disk.
-    async fn order_disk(&self, id: &InstanceId, order: DiskOrder, within: Duration) -> Result<()> {
+    /// Has the machine's supervisor do something about a disk or an interface.
+    async fn order_device(&self, id: &InstanceId, order: DeviceOrder, within: Duration) -> Result<()> {
         let (done, outcome) = oneshot::channel();
         let orders = self.shared.vms().get(id).filter(|vm| vm.record.exit.is_none()).map(|vm| vm.orders.clone());
         let orders = orders.with_context(|| format!("{id} has no machine"))?;
-        orders.send(Order::Disk(order, done)).await.ok().context("its machine is gone")?;
+        orders.send(Order::Device(order, done)).await.ok().context("its machine is gone")?;
         let outcome = tokio::time::timeout(within, outcome).await.context("the guest has not let go of it yet")?;
         outcome.context("its machine is gone")?
     }
@@ -283,9 +294,8 @@ impl QemuHypervisor {
             bail!("{} lives; its end cannot be declared", vm.id);
         }
         let uid = old.as_ref().map_or(self.config.uid_base, |old| old.uid);
-        let (id, run, reboots) = (vm.id.clone(), vm.run, vm.reboots);
-        let (disks, free_ports, exit) = (Vec::new(), 0, Some(exit));
-        let record = Record { id, run, reboots, uid, process: None, begun: false, disks, free_ports, exit };
+        let (reboots, exit) = (vm.reboots, Some(exit));
+        let record = Record { reboots, exit, ..Record::blank(vm.id.clone(), vm.run, uid) };
         self.shared.records.write(&record)?;
         self.shared.vms().insert(vm.id.clone(), Vm::new(record).0);
         self.shared.changed.notify_one();
@@ -347,6 +357,8 @@ impl Hypervisor for QemuHypervisor {
             exit: vm.record.exit.clone(),
             disks: if vm.record.exit.is_none() { vm.record.disks.clone() } else { Vec::new() },
             free_ports: if vm.record.exit.is_none() { vm.record.free_ports } else { 0 },
+            interfaces: if vm.record.exit.is_none() { vm.record.interfaces.clone() } else { Some(Vec::new()) },
+            free_interface_ports: if vm.record.exit.is_none() { vm.record.free_interface_ports } else { 0 },
         };
         let all = self.shared.vms().values().map(seen).collect();
         Box::pin(async move { Ok(all) })
@@ -373,16 +385,24 @@ impl Hypervisor for QemuHypervisor {
     fn attach<'a>(&'a self, id: &'a InstanceId, disk: BlockDevice) -> Fut<'a, Result<()>> {
         Box::pin(async move {
             let opened = blocking(|| disks::open(&disk))?;
-            self.order_disk(id, DiskOrder::Attach(opened), ATTACH_WITHIN).await
+            self.order_device(id, DeviceOrder::Attach(opened), ATTACH_WITHIN).await
         })
     }
 
     fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, Result<()>> {
-        Box::pin(self.order_disk(id, DiskOrder::Detach(volume.clone(), force), LET_GO_WITHIN))
+        Box::pin(self.order_device(id, DeviceOrder::Detach(volume.clone(), force), LET_GO_WITHIN))
     }
 
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
-        Box::pin(self.order_disk(id, DiskOrder::Grow(volume.clone(), size_gib), ATTACH_WITHIN))
+        Box::pin(self.order_device(id, DeviceOrder::Grow(volume.clone(), size_gib), ATTACH_WITHIN))
+    }
+
+    fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
+        Box::pin(self.order_device(id, DeviceOrder::Plug(tap), ATTACH_WITHIN))
+    }
+
+    fn unplug<'a>(&'a self, id: &'a InstanceId, mac: Mac, force: bool) -> Fut<'a, Result<()>> {
+        Box::pin(self.order_device(id, DeviceOrder::Unplug(mac, force), LET_GO_WITHIN))
     }
 
     fn declare<'a>(&'a self, vm: &'a VmPlan, exit: Exit) -> Fut<'a, Result<()>> {

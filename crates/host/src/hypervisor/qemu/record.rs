@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use awan_model::id::InstanceId;
-use awan_model::instance::{DiskSeen, Exit};
+use awan_model::instance::{DiskSeen, Exit, InterfaceSeen};
+use awan_model::interface::Mac;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,39 @@ pub struct Record {
     pub disks: Vec<DiskSeen>,
     #[serde(default)]
     pub free_ports: u32,
+    /// As the disks; absent until QEMU was asked, where nobody noted it.
+    #[serde(default)]
+    pub interfaces: Option<Vec<InterfaceSeen>>,
+    #[serde(default)]
+    pub free_interface_ports: u32,
     /// Present once the run is over.
     pub exit: Option<Exit>,
+}
+
+impl Record {
+    /// One that nothing is known of but whose it is.
+    pub fn blank(id: InstanceId, run: u32, uid: u32) -> Self {
+        let (disks, interfaces) = (Vec::new(), None);
+        let (reboots, free_ports, free_interface_ports) = (0, 0, 0);
+        let (process, begun, exit) = (None, false, None);
+        Self { id, run, reboots, uid, process, begun, disks, free_ports, interfaces, free_interface_ports, exit }
+    }
+
+    /// Whether the guest has an interface; `None`: it is gone. One of many that nobody knows yet is not noted.
+    pub fn note_interface(&mut self, mac: Mac, now: Option<bool>) {
+        let Some(all) = &mut self.interfaces else { return };
+        let at = all.iter().position(|seen| seen.mac == mac);
+        match (at, now) {
+            (Some(at), Some(attached)) => all[at].attached = attached,
+            (None, Some(attached)) => all.push(InterfaceSeen { mac, attached }),
+            (Some(at), None) => drop(all.remove(at)),
+            (None, None) => {}
+        }
+    }
+
+    pub fn has_interface(&self, mac: Mac) -> bool {
+        self.interfaces.iter().flatten().any(|seen| seen.mac == mac)
+    }
 }
 
 /// A process, told apart from others that get its number later.
@@ -118,9 +150,9 @@ mod tests {
         let own = Process::of(i32::try_from(std::process::id()).expect("a pid"));
         let disks =
             vec![DiskSeen { volume: "vol-00000000000000001".parse().expect("an id"), size_gib: 1, attached: true }];
-        let (process, free_ports) = (own, 4);
-        let record =
-            Record { id: id.clone(), run: 2, reboots: 1, uid: 7, process, begun: true, disks, free_ports, exit: None };
+        let interfaces = Some(vec![InterfaceSeen { mac: Mac([10, 0, 0, 0, 0, 1]), attached: true }]);
+        let blank = Record::blank(id.clone(), 2, 7);
+        let record = Record { reboots: 1, process: own, begun: true, disks, free_ports: 4, interfaces, ..blank };
         records.write(&record).expect("writes");
         assert_eq!(records.all().expect("reads"), std::slice::from_ref(&record));
         assert!(record.process.clone().expect("lives").is_alive());

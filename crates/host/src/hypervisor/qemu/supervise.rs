@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use awan_model::id::{InstanceId, VolumeId};
-use awan_model::instance::{DiskSeen, Exit};
+use awan_model::instance::{DiskSeen, Exit, InterfaceSeen};
+use awan_model::interface::Mac;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
@@ -17,10 +18,11 @@ use tokio::time::Instant;
 use super::Shared;
 use super::args;
 use super::disks::{self, Opened};
+use super::interfaces;
 use super::launch::{COMPLAINTS, QMP_SOCKET};
 use super::qmp::{Event, Qmp};
 use super::record::Record;
-use crate::driver::Stop;
+use crate::driver::{Stop, Tap};
 
 /// A guest that is still booting does not hear the power button: it is pressed again and again.
 const PRESS_AGAIN: Duration = Duration::from_secs(2);
@@ -33,15 +35,17 @@ pub enum Order {
     Stop(Stop),
     Reset,
     Interrupt,
-    Disk(DiskOrder, oneshot::Sender<Result<()>>),
+    Device(DeviceOrder, oneshot::Sender<Result<()>>),
 }
 
-/// About one disk of a machine.
+/// About one disk or interface of a machine.
 #[derive(Debug)]
-pub enum DiskOrder {
+pub enum DeviceOrder {
     Attach(Opened),
     Detach(VolumeId, bool),
     Grow(VolumeId, u32),
+    Plug(Tap),
+    Unplug(Mac, bool),
 }
 
 pub struct Supervisor {
@@ -54,8 +58,8 @@ pub struct Supervisor {
     /// When patience ends, once the machine was told to end.
     deadline: Option<Instant>,
     press: Option<Instant>,
-    /// Who waits for the guest to let go of a disk.
-    leaving: BTreeMap<VolumeId, oneshot::Sender<Result<()>>>,
+    /// Who waits for the guest to let go of a device, by QEMU's name of it.
+    leaving: BTreeMap<String, oneshot::Sender<Result<()>>>,
     /// The guest is to be reset as soon as QEMU listens.
     reset: bool,
 }
@@ -166,7 +170,9 @@ impl Supervisor {
             return;
         }
         if let Some(qmp) = qmp.as_deref_mut() {
-            self.look_at_disks(qmp).await;
+            let (disks, interfaces) = (disks::look(qmp).await, interfaces::look(qmp).await);
+            self.found_disks(disks, qmp).await;
+            self.found_interfaces(interfaces, qmp).await;
         }
         self.shared.note(&self.id, self.run, |record| record.begun = true);
         if std::mem::take(&mut self.reset) {
@@ -212,27 +218,35 @@ impl Supervisor {
                 self.press(qmp).await;
             }
             Order::Stop(Stop::Graceful) => {}
-            Order::Disk(order, done) => self.obey_disk(order, done, qmp).await,
+            Order::Device(order, done) => self.obey_about_device(order, done, qmp).await,
         }
     }
 
-    async fn obey_disk(&mut self, order: DiskOrder, done: oneshot::Sender<Result<()>>, qmp: Option<&mut Qmp>) {
+    async fn obey_about_device(
+        &mut self,
+        order: DeviceOrder,
+        done: oneshot::Sender<Result<()>>,
+        qmp: Option<&mut Qmp>,
+    ) {
         let Some(qmp) = qmp else {
             let _ = done.send(Err(anyhow::anyhow!("QEMU does not listen yet")));
             return;
         };
         let outcome = match order {
-            DiskOrder::Attach(opened) => self.attach(&opened, qmp).await,
-            DiskOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await,
-            DiskOrder::Detach(volume, force) => match self.detach(&volume, force, qmp).await {
-                Ok(false) => {
-                    self.leaving.insert(volume, done);
-                    return;
-                }
-                gone => gone.map(drop),
-            },
+            DeviceOrder::Attach(opened) => self.attach(&opened, qmp).await.map(|()| None),
+            DeviceOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await.map(|()| None),
+            DeviceOrder::Plug(tap) => self.plug(&tap, qmp).await.map(|()| None),
+            DeviceOrder::Detach(volume, force) => {
+                let gone = self.detach(&volume, force, qmp).await;
+                gone.map(|gone| (!gone).then(|| args::device(&volume)))
+            }
+            DeviceOrder::Unplug(mac, force) => self.unplug(mac, force, qmp).await,
         };
-        let _ = done.send(outcome);
+        match outcome {
+            // Whoever ordered it waits for the guest.
+            Ok(Some(device)) => drop(self.leaving.insert(device, done)),
+            outcome => drop(done.send(outcome.map(drop))),
+        }
     }
 
     async fn attach(&mut self, opened: &Opened, qmp: &mut Qmp) -> Result<()> {
@@ -241,7 +255,10 @@ impl Supervisor {
         let attached = disks::attach(qmp, opened).await;
         match &attached {
             Ok(()) => self.note_disk(volume, Some((size_gib, true))),
-            Err(_) => self.look_at_disks(qmp).await,
+            Err(_) => {
+                let seats = disks::look(qmp).await;
+                self.found_disks(seats, qmp).await;
+            }
         }
         self.note_ports(qmp).await;
         attached
@@ -271,20 +288,25 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The guest has let go of a disk.
+    /// The guest has let go of a device.
     async fn deleted(&mut self, device: &str, qmp: Option<&mut Qmp>) {
-        let (Ok(volume), Some(qmp)) = (device.parse::<VolumeId>(), qmp) else { return };
-        disks::close(qmp, &volume).await;
-        self.note_disk(&volume, None);
-        self.note_ports(qmp).await;
-        if let Some(done) = self.leaving.remove(&volume) {
+        let Some(qmp) = qmp else { return };
+        if let Ok(volume) = device.parse::<VolumeId>() {
+            disks::close(qmp, &volume).await;
+            self.note_disk(&volume, None);
+            self.note_ports(qmp).await;
+        } else if let Some(mac) = args::card_of(device) {
+            interfaces::close(qmp, mac).await;
+            self.note_interface(mac, None, qmp).await;
+        }
+        if let Some(done) = self.leaving.remove(device) {
             let _ = done.send(Ok(()));
         }
     }
 
     /// What came and went while nobody listened.
-    async fn look_at_disks(&mut self, qmp: &mut Qmp) {
-        let seats = match disks::look(qmp).await {
+    async fn found_disks(&self, seats: Result<disks::Seats>, qmp: &mut Qmp) {
+        let seats = match seats {
             Ok(seats) => seats,
             Err(e) => {
                 tracing::error!(instance = %self.id, error = format!("{e:#}"), "its disks cannot be seen");
@@ -300,7 +322,78 @@ impl Supervisor {
                 }
             }
         }
-        self.note_ports(qmp).await;
+        self.shared.note(&self.id, self.run, |record| record.free_ports = seats.free_ports);
+    }
+
+    async fn plug(&mut self, tap: &Tap, qmp: &mut Qmp) -> Result<()> {
+        let seats = interfaces::look(qmp).await?;
+        if seats.of(tap.mac).is_none() {
+            self.note_interface(tap.mac, Some(false), qmp).await;
+            if let Err(e) = interfaces::plug(qmp, tap, &seats.free_ports).await {
+                let seats = interfaces::look(qmp).await;
+                self.found_interfaces(seats, qmp).await;
+                return Err(e);
+            }
+        } else if !self.knows_interface(tap.mac) {
+            bail!("the guest has not let go of what was taken away from it before");
+        }
+        self.note_interface(tap.mac, Some(true), qmp).await;
+        Ok(())
+    }
+
+    /// The device that the guest has been asked for; `None`: there is none any more, or nothing behind it.
+    async fn unplug(&mut self, mac: Mac, force: bool, qmp: &mut Qmp) -> Result<Option<String>> {
+        self.shared.note(&self.id, self.run, |record| record.note_interface(mac, Some(false)));
+        let seats = interfaces::look(qmp).await?;
+        if let Some(seat) = seats.of(mac) {
+            let asked = interfaces::ask_for(qmp, seat).await;
+            if force {
+                interfaces::pull(qmp, seat).await?;
+            } else if !asked? {
+                return Ok(Some(seat.device.clone()));
+            }
+        }
+        interfaces::close(qmp, mac).await;
+        self.note_interface(mac, None, qmp).await;
+        Ok(None)
+    }
+
+    fn knows_interface(&self, mac: Mac) -> bool {
+        self.shared.vms().get(&self.id).is_some_and(|vm| vm.record.has_interface(mac))
+    }
+
+    /// As [`Self::found_disks`]. A device that no record has is one that its guest did not let go of in time.
+    async fn found_interfaces(&self, seats: Result<interfaces::Seats>, qmp: &mut Qmp) {
+        let seats = match seats {
+            Ok(seats) => seats,
+            Err(e) => {
+                tracing::error!(instance = %self.id, error = format!("{e:#}"), "its interfaces cannot be seen");
+                return;
+            }
+        };
+        let noted = self.shared.vms().get(&self.id).and_then(|vm| vm.record.interfaces.clone());
+        let known: Vec<Mac> = match noted {
+            Some(noted) => noted.iter().map(|seen| seen.mac).collect(),
+            None => seats.interfaces.iter().map(|seat| seat.mac).collect(),
+        };
+        for mac in known.iter().filter(|mac| seats.of(**mac).is_none()) {
+            interfaces::close(qmp, *mac).await;
+        }
+        let there = known.into_iter().filter(|mac| seats.of(*mac).is_some());
+        let there = there.map(|mac| InterfaceSeen { mac, attached: true }).collect();
+        self.shared.note(&self.id, self.run, |record| {
+            (record.interfaces, record.free_interface_ports) = (Some(there), seats.free());
+        });
+    }
+
+    /// Whether the guest has an interface (`None`: it is gone), and what is free now: told at once, so that a place that
+    /// became free is never missed.
+    async fn note_interface(&self, mac: Mac, now: Option<bool>, qmp: &mut Qmp) {
+        let free = interfaces::look(qmp).await.map(|seats| seats.free());
+        self.shared.note(&self.id, self.run, |record| {
+            record.note_interface(mac, now);
+            record.free_interface_ports = free.unwrap_or(record.free_interface_ports);
+        });
     }
 
     /// Size, and whether the guest has it; `None`: it is gone.
@@ -432,8 +525,7 @@ mod tests {
     }
 
     fn one(process: Option<Process>) -> Record {
-        let (id, disks, exit) = ("i-00000000000000001".parse().expect("an id"), Vec::new(), None);
-        Record { id, run: 1, reboots: 0, uid: 1, process, begun: false, disks, free_ports: 0, exit }
+        Record { process, ..Record::blank("i-00000000000000001".parse().expect("an id"), 1, 1) }
     }
 
     fn shared(folder: &Path) -> Arc<Shared> {

@@ -365,7 +365,7 @@ fn interface_value(tx: &mut Tx<Tenant>, seen: &Interface, names: &mut GroupNames
         "attachment.device-index" => some(attachment.map(|a| a.device_index.to_string())),
         "attachment.instance-id" => some(attachment.map(|a| a.instance.to_string())),
         "attachment.instance-owner-id" | "owner-id" => vec![account.to_owned()],
-        "attachment.status" => vec!["attached".into()],
+        "attachment.status" => vec![seen.status.into()],
         "availability-zone" => vec![eni.zone.clone()],
         "description" => vec![eni.description.clone()],
         "group-id" => group_ids(Some(eni)),

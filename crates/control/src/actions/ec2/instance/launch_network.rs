@@ -278,7 +278,7 @@ impl Network {
         let mut addresses = addresses.into_iter();
         let mut ids = Vec::with_capacity(self.interfaces.len());
         for leg in &self.interfaces {
-            let attachment = draft::attachment(tx, (instance, leg.device_index), 1, leg.delete_on_termination);
+            let attachment = draft::attachment(tx, (instance, leg.device_index), leg.delete_on_termination);
             match &leg.source {
                 Source::There(eni) => {
                     tx.put(NetworkInterface { attachment: Some(attachment), ..(**eni).clone() });

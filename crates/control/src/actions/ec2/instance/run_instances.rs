@@ -333,7 +333,7 @@ fn one(
         wants_public_ip: network.public_ip,
         root_volume: root_volume.clone(),
         data_volumes: data_volumes.clone(),
-        disk_changes: 0,
+        device_changes: 0,
         shutdown: launch.shutdown,
         metadata: launch.metadata.clone(),
         termination_protection: launch.termination_protection,

@@ -41,6 +41,8 @@ pub struct Seen {
 
 pub struct Interface {
     pub eni: Arc<NetworkInterface>,
+    /// Of its attachment.
+    pub status: &'static str,
     pub addresses: Vec<Mapped>,
 }
 
@@ -100,7 +102,7 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     // The place of what has stopped, and the address with it, is about to be given back.
     let on = !matches!(state, State::Stopped | State::Terminated);
     let automatic = tx.find::<Placement>(&instance.id).filter(|_| on).and_then(|p| p.public_ip);
-    let interfaces = interfaces(tx, eni.clone(), &instance, automatic);
+    let interfaces = interfaces(tx, eni.clone(), (&instance, report.as_deref()), automatic);
     let first = interfaces.first().and_then(|seen| seen.addresses.first());
     let public_ip = first.and_then(|mapped| mapped.public_ip);
     let public_dns = first.and_then(|mapped| mapped.public_dns.clone());
@@ -114,7 +116,7 @@ pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
 fn interfaces(
     tx: &mut Tx<Tenant>,
     primary: Option<Arc<NetworkInterface>>,
-    instance: &Instance,
+    (instance, report): (&Instance, Option<&VmReport>),
     automatic: Option<Ipv4Addr>,
 ) -> Vec<Interface> {
     let more = instance.more_interfaces.iter().filter_map(|id| tx.find::<NetworkInterface>(id));
@@ -122,7 +124,8 @@ fn interfaces(
     let own = |eni: &NetworkInterface| eni.attachment.as_ref().is_some_and(|a| a.instance == instance.id);
     let see = |eni: Arc<NetworkInterface>| {
         let addresses = mapped(tx, &eni, automatic.filter(|_| eni.id == instance.interface));
-        Interface { eni, addresses }
+        let status = eni.attachment_state(instance, report);
+        Interface { eni, status, addresses }
     };
     all.into_iter().filter(|eni| own(eni)).map(see).collect()
 }
@@ -281,7 +284,7 @@ fn network_interface(seen: &Interface, groups: Vec<ec2::GroupIdentifier>) -> ec2
         attachment_id: Some(a.id.to_string()),
         delete_on_termination: Some(a.delete_on_termination),
         device_index: i32::try_from(a.device_index).ok(),
-        status: Some("attached".into()),
+        status: Some(seen.status.into()),
         network_card_index: Some(0),
         ..Default::default()
     });

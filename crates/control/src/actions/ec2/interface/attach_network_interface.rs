@@ -1,6 +1,6 @@
-//! AttachNetworkInterface.
-//!
-//! Record only: an instance that runs has the interface from its next start on; one that is stopped has it when it starts.
+//! AttachNetworkInterface: to a running instance while it runs, to a stopped one for its next run.
+
+use std::sync::Arc;
 
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::instance_type::InstanceType;
@@ -8,10 +8,10 @@ use awan_model::interface::NetworkInterface;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::{addresses, draft};
+use super::addresses;
 use crate::actions::ec2::instance::run_instances::instance_kind;
-use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
-use crate::network;
+use crate::error::{Code, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::{interfaces, network};
 
 pub fn attach_network_interface(
     tx: &mut Tx<Tenant>,
@@ -45,32 +45,16 @@ pub fn attach_network_interface(
     }
     let kind = instance_kind(tx, &instance.instance_type)?;
     addresses::must_fit(&kind, eni.addresses().count())?;
-    let attachment = draft::attachment(tx, (&instance.id, device_index), instance.run + 1, false);
-    let attachment_id = attachment.id.to_string();
-    let mut all = others(tx, &instance)?;
-    if all.iter().any(|(index, _)| *index == device_index) {
+    let others = interfaces::attached(tx, &instance);
+    if others.iter().filter_map(|other| other.attachment.as_ref()).any(|a| a.device_index == device_index) {
         let id = &instance.id;
         let message = format!("Instance '{id}' already has an interface attached at device index '{device_index}'.");
         return Err(invalid(message));
     }
-    all.push((device_index, eni.id.clone()));
-    must_have_places(&kind, all.len())?;
-    all.sort_unstable();
-    let more_interfaces = all.into_iter().filter(|(_, id)| *id != instance.interface).map(|(_, id)| id).collect();
-    tx.put(NetworkInterface { attachment: Some(attachment), ..(*eni).clone() });
-    tx.put(Instance { more_interfaces, ..(*instance).clone() });
-    Ok(ec2::AttachNetworkInterfaceResult { attachment_id: Some(attachment_id), network_card_index: Some(0) })
-}
-
-/// The interfaces of an instance by their device index.
-fn others(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<Vec<(u32, awan_model::id::InterfaceId)>> {
-    let mut all = Vec::new();
-    for id in std::iter::once(&instance.interface).chain(&instance.more_interfaces) {
-        let eni = tx.get::<NetworkInterface>(id)?;
-        let index = eni.attachment.as_ref().map(|a| a.device_index);
-        all.push((index.ok_or_else(|| Error::fault(format!("{id} is not attached")))?, id.clone()));
-    }
-    Ok(all)
+    must_have_places(&kind, others.len() + 1)?;
+    must_have_port(tx, &instance, &others)?;
+    let attachment = interfaces::attach(tx, &instance, &eni, device_index);
+    Ok(ec2::AttachNetworkInterfaceResult { attachment_id: Some(attachment.to_string()), network_card_index: Some(0) })
 }
 
 /// An interface that nobody has.
@@ -98,6 +82,26 @@ fn must_be_ready(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
     }
     let message = format!("The instance '{}' is {now}; an interface cannot be attached to it.", instance.id);
     Err(refuse(Code::IncorrectInstanceState, message))
+}
+
+/// A machine that runs has the places that it began with; one that a guest holds on to, though its interface was taken away
+/// by force, is free when it starts again.
+fn must_have_port(tx: &mut Tx<Tenant>, instance: &Instance, others: &[Arc<NetworkInterface>]) -> Result<()> {
+    let Some(report) = tx.find::<VmReport>(&instance.id) else { return Ok(()) };
+    if state(instance, Some(&report)) != State::Running {
+        return Ok(());
+    }
+    let is_coming = |eni: &&Arc<NetworkInterface>| {
+        eni.attachment.as_ref().is_some_and(|a| a.detach.is_none()) && !report.has_interface(eni.mac)
+    };
+    if others.iter().filter(is_coming).count() < report.free_interface_ports as usize {
+        return Ok(());
+    }
+    let id = &instance.id;
+    let message = format!(
+        "Instance '{id}' has as many interfaces as can be attached to it while it runs; stop it to attach more."
+    );
+    Err(refuse(Code::AttachmentLimitExceeded, message))
 }
 
 #[cfg(test)]
@@ -131,6 +135,104 @@ mod tests {
         cloud.settle();
         let left = cloud.tenant("acme").call("DescribeNetworkInterfaces", &[]).expect("answers");
         assert_eq!(Cloud::ids(&left, "status"), ["available", "available"], "{left}");
+        cloud.audit();
+    }
+
+    /// Of the interfaces beside the primary: how far they are attached.
+    fn states(cloud: &mut Cloud, instance: &str) -> Vec<String> {
+        let ask = [
+            ("Filter.1.Name", "attachment.instance-id"),
+            ("Filter.1.Value.1", instance),
+            ("Filter.2.Name", "attachment.device-index"),
+            ("Filter.2.Value.1", "1"),
+            ("Filter.2.Value.2", "2"),
+        ];
+        let shown = cloud.tenant("acme").call("DescribeNetworkInterfaces", &ask).expect("answers");
+        let whole: Vec<_> = Cloud::ids(&shown, "status").into_iter().filter(|status| *status != "in-use").collect();
+        let filtered = whole.iter().map(|status| {
+            let ask = [&ask[..], &[("Filter.3.Name", "attachment.status"), ("Filter.3.Value.1", status)]].concat();
+            let shown = cloud.tenant("acme").call("DescribeNetworkInterfaces", &ask).expect("answers");
+            Cloud::ids(&shown, "networkInterfaceId").len()
+        });
+        assert!(filtered.collect::<Vec<_>>().iter().all(|found| *found > 0), "{whole:?}");
+        let id = [("InstanceId.1", instance)];
+        let shown = cloud.tenant("acme").call("DescribeInstances", &id).expect("answers");
+        let of_instance = Cloud::ids(&shown, "networkInterfaceSet");
+        assert!(of_instance.is_empty(), "no text of its own");
+        let told = whole.iter().all(|status| shown.contains(&format!("<status>{status}</status>")));
+        assert!(told, "{whole:?} {shown}");
+        whole
+    }
+
+    fn attach(cloud: &mut Cloud, eni: &str, instance: &str, index: &str) -> Result<String, String> {
+        let ask = [("NetworkInterfaceId", eni), ("InstanceId", instance), ("DeviceIndex", index)];
+        let made = cloud.tenant("acme").call("AttachNetworkInterface", &ask)?;
+        Ok(Cloud::ids(&made, "attachmentId").remove(0))
+    }
+
+    #[test]
+    fn a_running_instance_has_it_when_its_host_says_so_and_keeps_it_when_it_starts_again() {
+        let mut cloud = Cloud::new();
+        let instance = cloud.tenant("acme").run();
+        let subnet = cloud.instance(&instance).0.subnet.to_string();
+        let eni = cloud.tenant("acme").interface(&subnet);
+        attach(&mut cloud, &eni, &instance, "1").expect("attaches");
+        assert_eq!(states(&mut cloud, &instance), ["attaching"]);
+        crate::turn::turn(&cloud.control, None).expect("a turn");
+        assert_eq!(states(&mut cloud, &instance), ["attaching"], "the host has not said so");
+        cloud.settle();
+        assert_eq!(states(&mut cloud, &instance), ["attached"]);
+        assert_eq!(cloud.instance(&instance).1.expect("reported").interfaces.len(), 2);
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &instance)]).expect("stops");
+        cloud.settle();
+        assert_eq!(states(&mut cloud, &instance), ["attached"]);
+        cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &instance)]).expect("starts");
+        assert_eq!(states(&mut cloud, &instance), ["attaching"]);
+        cloud.settle();
+        assert_eq!(states(&mut cloud, &instance), ["attached"]);
+        let ask = [("NetworkInterfaceId", eni.as_str()), ("Attribute", "attachment")];
+        let told = cloud.tenant("acme").call("DescribeNetworkInterfaceAttribute", &ask).expect("answers");
+        assert_eq!(Cloud::ids(&told, "status"), ["attached"]);
+        cloud.audit();
+    }
+
+    #[test]
+    fn a_stopped_instance_has_it_at_once() {
+        let mut cloud = Cloud::new();
+        let instance = cloud.tenant("acme").run();
+        let subnet = cloud.instance(&instance).0.subnet.to_string();
+        cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &instance)]).expect("stops");
+        let eni = cloud.tenant("acme").interface(&subnet);
+        let refusal = attach(&mut cloud, &eni, &instance, "1").expect_err("is stopping");
+        assert!(refusal.starts_with("IncorrectInstanceState"), "{refusal}");
+        cloud.settle();
+        attach(&mut cloud, &eni, &instance, "1").expect("attaches");
+        assert_eq!(states(&mut cloud, &instance), ["attached"]);
+        cloud.tenant("acme").call("StartInstances", &[("InstanceId.1", &instance)]).expect("starts");
+        cloud.settle();
+        assert_eq!(cloud.instance(&instance).1.expect("reported").interfaces.len(), 2);
+        cloud.audit();
+    }
+
+    #[test]
+    fn a_machine_without_a_free_place_takes_no_more_until_it_starts_again() {
+        let mut cloud = Cloud::new();
+        let instance = cloud.tenant("acme").run_with(&[("InstanceType", "t3.small")]).expect("launches").remove(0);
+        cloud.settle();
+        let subnet = cloud.instance(&instance).0.subnet.to_string();
+        let (a, b) = (cloud.tenant("acme").interface(&subnet), cloud.tenant("acme").interface(&subnet));
+        // Its guest held on to one that was taken away by force.
+        cloud.report_free_interface_ports(&instance, 1);
+        attach(&mut cloud, &a, &instance, "1").expect("has one place");
+        let refusal = attach(&mut cloud, &b, &instance, "2").expect_err("has one place");
+        let message = format!(
+            "Instance '{instance}' has as many interfaces as can be attached to it while it runs; stop it to attach more."
+        );
+        assert_eq!(refusal, format!("AttachmentLimitExceeded: {message}"));
+        cloud.settle();
+        attach(&mut cloud, &b, &instance, "2").expect("has two again");
+        cloud.settle();
+        assert_eq!(states(&mut cloud, &instance), ["attached", "attached"]);
         cloud.audit();
     }
 

@@ -20,7 +20,10 @@ pub fn describe_network_interface_attribute(
     let mut answer =
         ec2::DescribeNetworkInterfaceAttributeResult { network_interface_id: Some(id), ..Default::default() };
     match attribute.as_str() {
-        "attachment" => answer.attachment = view::attachment(&eni),
+        "attachment" => {
+            let status = view::attachment_status(tx, &eni);
+            answer.attachment = view::attachment(&eni, status);
+        }
         "description" => answer.description = Some(ec2::AttributeValue { value: Some(eni.description.clone()) }),
         "groupSet" => answer.groups = GroupNames::default().shown(tx, &eni.groups),
         "sourceDestCheck" => {

@@ -106,7 +106,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "attachment.device-index" => some(attachment.map(|a| a.device_index.to_string())),
         "attachment.instance-id" => some(attachment.map(|a| a.instance.to_string())),
         "attachment.instance-owner-id" => some(attachment.map(|_| account.into())),
-        "attachment.status" => some(attachment.map(|_| "attached".into())),
+        "attachment.status" => some(seen.status.map(Into::into)),
         "availability-zone" => vec![eni.zone.clone()],
         "availability-zone-id" => vec![zone_id(&eni.zone)],
         "description" => vec![eni.description.clone()],

@@ -41,10 +41,10 @@ pub fn must_have_room(tx: &mut Tx<Tenant>) -> Result<()> {
 }
 
 /// How an instance has an interface.
-pub fn attachment(tx: &mut Tx<Tenant>, to: (&InstanceId, u32), since_run: u32, delete: bool) -> Attachment {
+pub fn attachment(tx: &mut Tx<Tenant>, to: (&InstanceId, u32), delete: bool) -> Attachment {
     let id = AttachmentId::made(tx.new_id(AttachmentId::PREFIX));
     let (instance, device_index) = (to.0.clone(), to.1);
-    Attachment { id, instance, device_index, delete_on_termination: delete, since_run, at: tx.now() }
+    Attachment { id, instance, device_index, delete_on_termination: delete, at: tx.now(), detach: None }
 }
 
 /// The record, with the addresses that were found for it.

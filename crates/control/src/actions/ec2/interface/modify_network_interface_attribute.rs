@@ -125,4 +125,27 @@ mod tests {
         let left = cloud.tenant("acme").call("DescribeNetworkInterfaces", &[]).expect("answers");
         assert_eq!(Cloud::ids(&left, "status"), ["available"], "{left}");
     }
+
+    #[test]
+    fn an_interface_that_came_later_goes_with_its_instance_if_its_owner_says_so() {
+        let mut cloud = Cloud::new();
+        let instance = cloud.tenant("acme").run();
+        let subnet = cloud.instance(&instance).0.subnet.to_string();
+        let eni = cloud.tenant("acme").interface(&subnet);
+        let ask = [("NetworkInterfaceId", eni.as_str()), ("InstanceId", &instance), ("DeviceIndex", "1")];
+        let made = cloud.tenant("acme").call("AttachNetworkInterface", &ask).expect("attaches");
+        let attachment = Cloud::ids(&made, "attachmentId").remove(0);
+        let ask = [
+            ("NetworkInterfaceId", eni.as_str()),
+            ("Attachment.AttachmentId", &attachment),
+            ("Attachment.DeleteOnTermination", "true"),
+        ];
+        cloud.tenant("acme").call("ModifyNetworkInterfaceAttribute", &ask).expect("changes");
+        cloud.settle();
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
+        cloud.settle();
+        let left = cloud.tenant("acme").call("DescribeNetworkInterfaces", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&left, "networkInterfaceId"), Vec::<String>::new());
+        cloud.audit();
+    }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::address::Address;
-use awan_model::instance::{Instance, Placement};
+use awan_model::instance::{Instance, Placement, VmReport};
 use awan_model::interface::{NetworkInterface, private_dns, public_dns};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
@@ -78,9 +78,18 @@ pub fn status(eni: &NetworkInterface) -> &'static str {
     if eni.attachment.is_some() || eni.requester_managed { "in-use" } else { "available" }
 }
 
+/// How far its attachment is, as far as its host has said.
+pub fn attachment_status(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Option<&'static str> {
+    let instance = tx.find::<Instance>(&eni.attachment.as_ref()?.instance)?;
+    let report = tx.find::<VmReport>(&instance.id);
+    Some(eni.attachment_state(&instance, report.as_deref()))
+}
+
 /// An interface with everything that an answer or a filter asks about.
 pub struct Seen {
     pub eni: Arc<NetworkInterface>,
+    /// Of its attachment.
+    pub status: Option<&'static str>,
     pub addresses: Vec<Mapped>,
     pub tags: std::collections::BTreeMap<String, String>,
 }
@@ -89,10 +98,11 @@ pub fn see(tx: &mut Tx<Tenant>, eni: Arc<NetworkInterface>) -> Seen {
     let automatic = automatic(tx, &eni);
     let addresses = mapped(tx, &eni, automatic);
     let tags = tagging::of(tx, eni.id.as_str());
-    Seen { eni, addresses, tags }
+    let status = attachment_status(tx, &eni);
+    Seen { eni, status, addresses, tags }
 }
 
-pub fn attachment(eni: &NetworkInterface) -> Option<ec2::NetworkInterfaceAttachment> {
+pub fn attachment(eni: &NetworkInterface, status: Option<&str>) -> Option<ec2::NetworkInterfaceAttachment> {
     eni.attachment.as_ref().map(|a| ec2::NetworkInterfaceAttachment {
         attach_time: time(a.at),
         attachment_id: Some(a.id.to_string()),
@@ -101,7 +111,7 @@ pub fn attachment(eni: &NetworkInterface) -> Option<ec2::NetworkInterfaceAttachm
         network_card_index: Some(0),
         instance_id: Some(a.instance.to_string()),
         instance_owner_id: Some(eni.home.account().into()),
-        status: Some("attached".into()),
+        status: status.map(Into::into),
         ..Default::default()
     })
 }
@@ -128,7 +138,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::N
     };
     ec2::NetworkInterface {
         association: seen.addresses.first().and_then(|mapped| association(mapped, account)),
-        attachment: attachment(eni),
+        attachment: attachment(eni, seen.status),
         availability_zone: Some(eni.zone.clone()),
         availability_zone_id: Some(zone_id(&eni.zone)),
         description: Some(eni.description.clone()),
