@@ -494,6 +494,11 @@ case $ACTION:$SUBSYSTEM:$INTERFACE in
     ip link set "$INTERFACE" up
     udhcpc -b -i "$INTERFACE" -p "/run/udhcpc.$INTERFACE.pid" -t 10 -T 1 -A 1 -O mtu -O staticroutes </dev/null >/dev/null 2>&1
     ;;
+  remove:net:eth[1-9]*)
+    [ ! -e "/run/udhcpc.$INTERFACE.pid" ] || kill "$(cat "/run/udhcpc.$INTERFACE.pid")" 2>/dev/null
+    ip rule del table $((1000 + ${INTERFACE#eth})) 2>/dev/null
+    rm -f "/run/udhcpc.$INTERFACE.pid" "/run/lease.$INTERFACE"
+    ;;
 esac
 EOF
   put 755 /etc/udhcpc/default.script <<'EOF'

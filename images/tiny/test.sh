@@ -1,6 +1,6 @@
 #!/bin/sh
-# Boots the tiny image and checks what it promises: keys, user data, network, growing root, power button, all three ways
-# of booting.
+# Boots the tiny image and checks what it promises: keys, user data, network, interfaces that come and go, growing root,
+# power button, all three ways of booting.
 #
 #   test.sh IMAGEDIR        a directory that build.sh wrote
 #
@@ -48,6 +48,9 @@ ip tuntap add tap0 mode tap
 ip addr add 10.9.0.1/24 dev tap0
 ip addr add 169.254.169.254/32 dev tap0
 ip link set tap0 up
+ip tuntap add tap1 mode tap
+ip addr add 10.9.1.1/24 dev tap1
+ip link set tap1 up
 
 ssh-keygen -q -t ed25519 -N '' -f key1
 ssh-keygen -q -t ed25519 -N '' -f key2
@@ -69,13 +72,13 @@ def classless(*routes):
         out += bytes([net.prefixlen]) + net.network_address.packed[: (net.prefixlen + 7) // 8] + ipaddress.ip_address(via).packed
     return out
 
-def dhcp():
+def dhcp(device, base):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"tap0")
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
     s.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK
     s.bind(("", 67))
-    ip = lambda a: ipaddress.ip_address(a).packed
+    ip = lambda a: ipaddress.ip_address(base + a if isinstance(a, int) else a).packed
     while True:
         q = s.recv(2048)
         o, kind = q[240:], 0
@@ -87,12 +90,12 @@ def dhcp():
                 kind = o[2]
             o = o[2 + o[1]:]
         opts = [
-            (53, bytes([2 if kind == 1 else 5])), (54, ip("10.9.0.1")), (51, struct.pack(">I", 3600)), (1, ip("255.255.255.0")),
-            (3, ip("10.9.0.99")), (6, ip("10.9.0.2")), (15, b"ec2.internal"), (26, struct.pack(">H", 1450)),
-            (121, classless(("0.0.0.0/0", "10.9.0.1"), ("10.77.0.0/16", "10.9.0.9"), ("169.254.169.254/32", "0.0.0.0"))),
+            (53, bytes([2 if kind == 1 else 5])), (54, ip(1)), (51, struct.pack(">I", 3600)), (1, ip("255.255.255.0")),
+            (3, ip(99)), (6, ip("10.9.0.2")), (15, b"ec2.internal"), (26, struct.pack(">H", 1450)),
+            (121, classless(("0.0.0.0/0", base + 1), ("10.77.0.0/16", base + 9), ("169.254.169.254/32", "0.0.0.0"))),
         ]
         body = b"".join(bytes([c, len(v)]) + v for c, v in opts) + b"\xff"
-        head = b"\x02" + q[1:4] + q[4:8] + b"\0\0" + q[10:12] + b"\0" * 4 + ip("10.9.0.5") + ip("10.9.0.1") + b"\0" * 4 + q[28:44]
+        head = b"\x02" + q[1:4] + q[4:8] + b"\0\0" + q[10:12] + b"\0" * 4 + ip(5) + ip(1) + b"\0" * 4 + q[28:44]
         s.sendto(head + b"\0" * 192 + b"\x63\x82\x53\x63" + body, ("255.255.255.255", 68))
 
 class Metadata(http.server.BaseHTTPRequestHandler):
@@ -126,7 +129,8 @@ class Metadata(http.server.BaseHTTPRequestHandler):
         page = pages.get(self.path.removeprefix("/latest/"))
         self.answer(404) if page is None else self.answer(200, page)
 
-threading.Thread(target=dhcp, daemon=True).start()
+for device, base in ((b"tap0", "10.9.0.0"), (b"tap1", "10.9.1.0")):
+    threading.Thread(target=dhcp, args=(device, ipaddress.ip_address(base)), daemon=True).start()
 http.server.ThreadingHTTPServer(("169.254.169.254", 80), Metadata).serve_forever()
 END
 echo v2 >imds
@@ -179,6 +183,16 @@ until_console() {
   done
 }
 
+# until_guest COMMAND: until that succeeds in the guest, ten seconds
+until_guest() {
+  n=0
+  until login key1 root "$1" >/dev/null 2>&1; do
+    n=$((n + 1))
+    [ $n -le 50 ] || return 1
+    sleep 0.2
+  done
+}
+
 expect_ready() {
   until_console 'awan-tiny: [0-9.]* ready' 60 || fatal "$1: the guest is not ready"
   ok "$1: ready after $(sed -n 's/.*awan-tiny: \([0-9.]*\) ssh ready.*/\1/p' console | tail -n 1) s of guest time to ssh"
@@ -199,7 +213,8 @@ power_button() {
 qemu-img create -q -f qcow2 -b "$image/disk.qcow2" -F qcow2 disk.qcow2 1G
 cmdline=$(sed -n 's/.*"cmdline": "\(.*\)",.*/\1/p' "$image/manifest.json")
 
-start -kernel "$image/vmlinux" -initrd "$image/initrd.cpio" -append "$cmdline"
+start -kernel "$image/vmlinux" -initrd "$image/initrd.cpio" -append "$cmdline" \
+  -device pcie-root-port,id=np0,chassis=64,slot=64,addr=0x9
 until_console 'ssh ready' 60 || fatal "direct boot: no ssh"
 equal "ec2-user logs in as soon as ssh answers" "$(login key1 ec2-user id -un)" ec2-user
 expect_ready "direct boot"
@@ -217,6 +232,15 @@ check "the root is as large as the disk" test "$(login key1 root df -m / | awk '
 equal "ec2-user may become root" "$(login key1 ec2-user sudo -n id -un)" root
 equal "root may become ec2-user" "$(login key1 root sudo -u ec2-user id -un)" ec2-user
 equal "ping" "$(login key1 ec2-user "sudo ping -c 1 -W 2 10.9.0.1 2>&1 | grep -c ttl=")" 1
+for time in first second; do
+  echo "netdev_add tap,id=n1,ifname=tap1,script=no,downscript=no" >&4
+  echo "device_add virtio-net-pci,id=nic1,netdev=n1,bus=np0,romfile=" >&4
+  check "an interface that comes has an address ($time time)" until_guest 'grep -qx 10.9.1.5/24 /run/lease.eth1 && ping -c 1 -W 2 -I 10.9.1.5 10.9.1.1'
+  check "it answers" ping -c 1 -W 2 10.9.1.5
+  echo "device_del nic1" >&4
+  check "one that goes leaves nothing" until_guest '! [ -e /sys/class/net/eth1 ] && ! [ -e /run/lease.eth1 ] && ! ip rule | grep -q 1001 && ! pgrep -f "udhcpc.*eth1"'
+  echo "netdev_del n1" >&4
+done
 fingerprint=$(sed -n 's/^256 \(SHA256:[^ ]*\) (ED25519).*/\1/p' console)
 equal "the host key is the one on the console" "$(ssh-keyscan -t ed25519 $GUEST 2>/dev/null | ssh-keygen -lf - | cut -d' ' -f2)" "$fingerprint"
 equal "no account has a password" "$(login key1 root cut -d: -f2 /etc/shadow | sort -u)" '*'
