@@ -57,7 +57,9 @@ class Tenant:
         return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
 
     def try_ssh(self, instance, command, **how):
-        address = self.about(instance).get("PublicIpAddress")
+        return self.ssh_to(self.about(instance).get("PublicIpAddress"), command, **how)
+
+    def ssh_to(self, address, command, **how):
         return subprocess.run([*SSH, "-i", str(self.key), f"root@{address}", command], capture_output=True, text=True, timeout=60, **how)
 
     def ssh(self, instance, command, seconds=60):

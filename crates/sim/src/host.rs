@@ -7,6 +7,7 @@ use awan_host::effect::{Effect, effects, unwanted_volumes};
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
+use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, PROTOCOL};
 use awan_model::report::{Inventory, Report, VmSeen};
 
@@ -112,18 +113,8 @@ impl SimHost {
                 let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
                 disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.size_gib = *size_gib);
             }
-            Effect::Plug(id, interface, _) => {
-                if let Some(vm) = self.vms.get_mut(id) {
-                    vm.interfaces.get_or_insert_default().extend(card(plan, interface));
-                    vm.free_interface_ports = vm.free_interface_ports.saturating_sub(1);
-                }
-            }
-            Effect::Unplug(id, mac, _) => {
-                if let Some(vm) = self.vms.get_mut(id) {
-                    vm.interfaces.get_or_insert_default().retain(|seen| seen.mac != *mac);
-                    vm.free_interface_ports += 1;
-                }
-            }
+            Effect::Plug(id, interface, _) => self.plug(id, card(plan, interface)),
+            Effect::Unplug(id, mac, _) => self.unplug(id, *mac),
             Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
             Effect::Declare(vm) => {
                 let over = SeenVm {
@@ -140,6 +131,20 @@ impl SimHost {
                 self.vms.insert(vm.id.clone(), over);
             }
             Effect::Forget(id) => drop(self.vms.remove(id)),
+        }
+    }
+
+    fn plug(&mut self, id: &InstanceId, card: Option<InterfaceSeen>) {
+        if let Some(vm) = self.vms.get_mut(id) {
+            vm.interfaces.get_or_insert_default().extend(card);
+            vm.free_interface_ports = vm.free_interface_ports.saturating_sub(1);
+        }
+    }
+
+    fn unplug(&mut self, id: &InstanceId, mac: Mac) {
+        if let Some(vm) = self.vms.get_mut(id) {
+            vm.interfaces.get_or_insert_default().retain(|seen| seen.mac != mac);
+            vm.free_interface_ports += 1;
         }
     }
 
