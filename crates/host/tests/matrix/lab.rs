@@ -39,7 +39,7 @@ pub const UP_MAC: Mac = [0x0a, 0xff, 0, 0, 1, 2];
 /// The host's own network beside the pool.
 pub const HOST_NET: &str = "203.0.113.20/29";
 /// What a tap has before each frame: struct virtio_net_hdr of linux/virtio_net.h, all zero.
-const HEADER: usize = 10;
+pub const HEADER: usize = 10;
 /// No frame crosses more links.
 const LINKS_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ pub fn apart<T: Send>(worker: usize, work: impl FnOnce() -> T + Send) -> std::th
     })
 }
 
-fn stay(worker: usize) {
+pub fn stay(worker: usize) {
     let me = Pid::from_raw(0);
     let may = sched_getaffinity(me).expect("says where it may run");
     let may: Vec<usize> = (0..CpuSet::count()).filter(|n| may.is_set(*n).unwrap_or(false)).collect();
@@ -168,13 +168,18 @@ impl Lab {
     }
 
     pub fn apply(&mut self, plan: &HostPlan) -> anyhow::Result<()> {
+        self.apply_but_for(plan, &BTreeSet::new())
+    }
+
+    /// Somebody else opens the taps of these.
+    pub fn apply_but_for(&mut self, plan: &HostPlan, others: &BTreeSet<InterfaceId>) -> anyhow::Result<()> {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE * 3, self.driver.apply(plan)).await })??;
         let wanted: BTreeMap<&InterfaceId, &VpcId> =
             plan.network.vpcs.iter().flat_map(|vpc| vpc.interfaces.iter().map(|eni| (&eni.id, &vpc.id))).collect();
         self.taps.retain(|id, _| wanted.contains_key(id));
         let mut new = BTreeSet::new();
         for (id, vpc) in wanted {
-            if !self.taps.contains_key(id) {
+            if !self.taps.contains_key(id) && !others.contains(id) {
                 let tap = self.driver.open(vpc, id)?;
                 fcntl(&tap, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
                 self.taps.insert(id.clone(), tap);
@@ -287,6 +292,36 @@ fn carry(namespaces: &BTreeSet<String>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a machine shows of its networks, and the files that go with them.
+pub fn shown() -> String {
+    let ip = [
+        ["-o", "-d", "link", "show"].as_slice(),
+        &["-o", "addr", "show"],
+        &["route", "show", "table", "all"],
+        &["rule", "show"],
+        &["neigh", "show"],
+    ];
+    let mut text: String = ip.iter().map(|words| netns::feed("ip", words, "").expect("shows")).collect();
+    text += &netns::feed("nft", &["list", "ruleset"], "").expect("shows");
+    for folder in ["/run", "/run/netns"] {
+        let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.path().display().to_string()).collect();
+        names.sort();
+        text += &names.join("\n");
+    }
+    text
+}
+
+/// Open files of this process, and processes that it started.
+pub fn held() -> (usize, String) {
+    // The first runtime of a process opens what all of them share.
+    drop(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build());
+    let files = std::fs::read_dir("/proc/self/fd").expect("a folder").count();
+    let tasks = std::fs::read_dir("/proc/self/task").expect("a folder").flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    (files, children.collect())
 }
 
 impl Drop for Lab {

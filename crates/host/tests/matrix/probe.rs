@@ -110,18 +110,29 @@ impl Topology {
             return Some(self.worlds_probe(&all, port));
         }
         let (vpc, eni) = all.choose(&mut self.rng)?.clone();
-        let vpc = self.plan.network.vpcs.iter().find(|v| v.id == vpc)?.clone();
+        self.probe_of(&vpc, &eni, &all, port)
+    }
+
+    /// `all`: what there is beside it.
+    pub fn probe_of(
+        &mut self,
+        vpc: &VpcId,
+        eni: &InterfacePlan,
+        all: &[(VpcId, InterfacePlan)],
+        port: u16,
+    ) -> Option<Probe> {
+        let vpc = self.plan.network.vpcs.iter().find(|v| v.id == *vpc)?.clone();
         if self.chance(2) {
-            return Some(self.asks_for_address(&eni));
+            return Some(self.asks_for_address(eni));
         }
-        let source = self.source(&vpc, &eni, &all);
-        let destination = self.destination(&vpc, &all);
-        let content = self.content(destination, &all, port);
+        let source = self.source(&vpc, eni, all);
+        let destination = self.destination(&vpc, all);
+        let content = self.content(destination, all, port);
         let packet = self.distinct(Packet::new(source, destination, content), port);
         let mut probe =
             Probe { from: Place::Guest(eni.id.clone()), packet, handed: Handed::default(), shape: Shape::Plain };
         if self.chance(8) {
-            self.distort(&mut probe, &all);
+            self.distort(&mut probe, all);
         }
         Some(probe)
     }

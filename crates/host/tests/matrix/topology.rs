@@ -42,8 +42,8 @@ pub struct Topology {
     pub plan: HostPlan,
     /// Interfaces of other hosts: their groups' rules count here too.
     elsewhere: BTreeMap<VpcId, Vec<Member>>,
-    /// Interfaces that are no more. Their addresses may come back.
-    pub gone: Vec<(VpcId, InterfacePlan)>,
+    /// Addresses that guests of a subnet choose from.
+    pub room: u32,
     /// Who has spoken with whom in a protocol without ports.
     pub spoken: BTreeSet<(String, String, u8)>,
 }
@@ -66,7 +66,7 @@ impl Topology {
             network,
         };
         let rng = StdRng::seed_from_u64(seed);
-        let mut topology = Self { rng, plan, elsewhere: BTreeMap::new(), gone: Vec::new(), spoken: BTreeSet::new() };
+        let mut topology = Self { rng, plan, elsewhere: BTreeMap::new(), room: 10, spoken: BTreeSet::new() };
         for _ in 0..*[1, 2, 2, 2, 3, 3].choose(&mut topology.rng).expect("some") {
             topology.add_vpc();
         }
@@ -288,13 +288,14 @@ impl Topology {
         let cidr = self.vpc(at).subnets.iter().find(|s| s.id == *subnet)?.cidr;
         let taken: BTreeSet<_> =
             self.vpc(at).interfaces.iter().flat_map(InterfacePlan::addresses).map(|(ip, _)| ip).collect();
-        let free: Vec<_> = (4..14).map(|n| nth(cidr, n)).filter(|ip| !taken.contains(ip)).collect();
+        let free: Vec<_> = (4..4 + self.room).map(|n| nth(cidr, n)).filter(|ip| !taken.contains(ip)).collect();
         self.pick(&free)
     }
 
     fn free_public(&mut self) -> Option<Ipv4Addr> {
         let taken: BTreeSet<_> = self.plan.network.vpcs.iter().flat_map(crate::model::publics).collect();
-        let free: Vec<_> = (16..40).map(|n| nth(net(POOL), n)).filter(|ip| !taken.contains(ip)).collect();
+        let free: Vec<_> =
+            (16..20 + 2 * self.room).map(|n| nth(net(POOL), n)).filter(|ip| !taken.contains(ip)).collect();
         self.pick(&free)
     }
 
@@ -451,13 +452,11 @@ impl Topology {
     }
 
     fn change_addresses(&mut self, at: usize, eni: Option<usize>) -> Option<String> {
-        let vpc = self.vpc(at).id.clone();
         Some(match self.rng.random_range(0..6) {
             0 => format!("{} is new", self.add_interface(at)?),
             1 => {
                 let gone = self.vpc(at).interfaces.remove(eni?);
                 let said = format!("{} is gone", gone.id);
-                self.gone.push((vpc, gone));
                 said
             }
             2 => {
@@ -522,7 +521,6 @@ impl Topology {
         let gone = self.plan.network.vpcs.remove(at);
         let said = format!("{} is gone", gone.id);
         self.elsewhere.remove(&gone.id);
-        self.gone.extend(gone.interfaces.into_iter().map(|eni| (gone.id.clone(), eni)));
         // A peer may be on another host; then the plan still names it.
         if self.chance(70) {
             for vpc in &mut self.plan.network.vpcs {
