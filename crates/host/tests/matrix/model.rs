@@ -528,10 +528,10 @@ impl Reference {
         })
     }
 
-    /// Whether a VPC let this packet through that does not expect its plain answer.
-    pub fn crossed(&self, packet: &Packet) -> bool {
+    /// Whether a VPC let one of these through and does not expect this answer.
+    pub fn crossed(&self, packets: &[Packet], answer: &Packet) -> bool {
         let mut vpcs = self.plan.network.vpcs.iter().map(|vpc| Where::Vpc(vpc.id.clone()));
-        vpcs.any(|at| self.knows(&at, packet).is_some() && self.knows(&at, &packet.answer()).is_none())
+        vpcs.any(|at| packets.iter().any(|p| self.knows(&at, p).is_some()) && self.knows(&at, answer).is_none())
     }
 
     fn knows(&self, at: &Where, packet: &Packet) -> Option<Packet> {

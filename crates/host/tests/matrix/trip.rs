@@ -125,7 +125,7 @@ impl<'l> Trips<'l> {
                 })?;
                 let packet = Packet { destination: own, ..probe.packet };
                 // Two that are each other's answers, though they came different ways: a kernel changes a port.
-                let crossed = self.reference.crossed(&packet) || self.reference.crossed(&probe.packet);
+                let crossed = self.reference.crossed(&[packet, probe.packet], &packet.answer());
                 (!crossed).then(|| (n, plain(&Place::Guest(eni.id.clone()), packet.answer())))
             }
         }
