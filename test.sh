@@ -24,7 +24,7 @@ done
 units_within=2400 guests_within=2400
 if [ -n "$long" ]; then
   export AWAN_SIM_STEPS=1000000 AWAN_KILL_ROUNDS=200
-  export AWAN_MATRIX_TOPOLOGIES=2000 AWAN_MATRIX_PACKETS=10000000
+  export AWAN_MATRIX_SEED="$(date +%s)" AWAN_MATRIX_TOPOLOGIES=2000 AWAN_MATRIX_PACKETS=10000000
   units_within=14400 guests_within=10800
 fi
 
