@@ -134,5 +134,6 @@ fn rules(teller: &mut dyn Teller) {
         let other = "SecurityGroupRule.1.SecurityGroupRule.IpProtocol=-1&SecurityGroupRule.1.SecurityGroupRule.CidrIpv4=10.0.0.0/8";
         let change = format!("GroupId={group}&SecurityGroupRule.1.SecurityGroupRuleId={id}&{other}");
         teller.ask("ModifySecurityGroupRules", &change);
+        teller.ask(&format!("RevokeSecurityGroup{side}"), &format!("GroupId={group}&SecurityGroupRuleId.1={id}"));
     }
 }
