@@ -136,4 +136,5 @@ fn rules(teller: &mut dyn Teller) {
         teller.ask("ModifySecurityGroupRules", &change);
         teller.ask(&format!("RevokeSecurityGroup{side}"), &format!("GroupId={group}&SecurityGroupRuleId.1={id}"));
     }
+    teller.ask("DeleteSecurityGroup", &format!("GroupId={group}"));
 }
