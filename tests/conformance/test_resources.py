@@ -34,9 +34,19 @@ class House(Home):
             Placement={"GroupName": "places"},
             TagSpecifications=named("instance"),
         )
+        self.both_families()
         self.placed_address = self.new_address()[0]
         self.ec2.associate_address(AllocationId=self.placed_address, InstanceId=self.placed)
         self.furnish()
+
+
+    def both_families(self):
+        """IPv6 for the VPC, the subnet and the interfaces that are looked at."""
+        made = self.ec2.associate_vpc_cidr_block(VpcId=self.vpc, AmazonProvidedIpv6CidrBlock=True)
+        range = made["Ipv6CidrBlockAssociation"]["Ipv6CidrBlock"].replace("/56", "/64")
+        self.ec2.associate_subnet_cidr_block(SubnetId=self.subnet, Ipv6CidrBlock=range)
+        for eni in self.interface, self.tenant.about(self.placed)["NetworkInterfaces"][0]["NetworkInterfaceId"]:
+            self.ec2.assign_ipv6_addresses(NetworkInterfaceId=eni, Ipv6AddressCount=1)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +99,8 @@ NOT_HERE = {
         # No Outposts, no local zones, no addresses that a customer brings, no gateways of AWS's own network.
         "outpost_arn carrier_ip customer_owned_ip customer_owned_ipv4_pool carrier_gateway_id local_gateway_id enable_lni_at_device_index",
         "core_network_arn odb_network_arn transit_gateway_id propagating_vgws public_ipv4_pool",
-        # No IPv6, no prefixes of an interface.
-        "ipv4_prefixes ipv6_address ipv6_addresses ipv6_native ipv6_prefixes ipv6_cidr_block_association_set destination_ipv6_cidr_block",
+        # No prefixes of an interface, no subnets with IPv6 alone.
+        "ipv4_prefixes ipv6_native ipv6_prefixes",
         "deny_all_igw_traffic",
         # No kernels beside an image's own, no other platform than Linux, no product codes, no TPM.
         "kernel_id ramdisk_id platform product_codes sriov_net_support tpm_support boot_mode",
@@ -115,7 +125,7 @@ EMPTY = {
     "Image": "deprecation_time source_instance_id state_reason",
     "Instance": "capacity_reservation_id state_reason",
     "KeyPairInfo": "public_key",
-    "Route": "destination_prefix_list_id egress_only_internet_gateway_id instance_id instance_owner_id ip_address nat_gateway_id "
+    "Route": "destination_ipv6_cidr_block destination_prefix_list_id egress_only_internet_gateway_id instance_id instance_owner_id ip_address nat_gateway_id "
     "network_interface_id vpc_peering_connection_id",
     "PlacementGroup": "linked_group_id operator parent_group_id partition_count",
     "RouteTableAssociation": "gateway_id",

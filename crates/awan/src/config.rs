@@ -59,6 +59,8 @@ options! {
     public_cidr: String, "AWAN_PUBLIC_CIDR";
     /// How public addresses reach the world: masquerade, routed, proxy:INTERFACE or none [default: masquerade]
     uplink: String, "AWAN_UPLINK";
+    /// Pool of the IPv6 ranges of VPCs [default: a private /40, made up once]
+    public_ipv6_cidr: String, "AWAN_PUBLIC_IPV6_CIDR";
     /// text or json [default: text]
     log_format: String, "AWAN_LOG_FORMAT";
     /// Images of this host [default: DIR/images]
@@ -104,6 +106,7 @@ pub struct Config {
     pub store: Store,
     pub public_pool: ipnet::Ipv4Net,
     pub uplink: awan_host::network::driver::Uplink,
+    pub ipv6_pool: Option<ipnet::Ipv6Net>,
     pub json_log: bool,
     pub images_dir: PathBuf,
     pub join: Option<String>,
@@ -162,6 +165,7 @@ impl Options {
             store: store(self.store.as_deref(), &data_dir)?,
             public_pool: pool.trunc(),
             uplink: self.uplink.as_deref().unwrap_or("masquerade").parse().context("--uplink")?,
+            ipv6_pool: self.public_ipv6_cidr.as_deref().map(ipv6_pool).transpose()?,
             json_log: self.log_format.as_deref() == Some("json"),
             images_dir: self.images_dir.unwrap_or_else(|| data_dir.join("images")),
             join: self.join,
@@ -173,6 +177,20 @@ impl Options {
             data_dir,
         })
     }
+}
+
+/// Each VPC gets a /56 of it; the first one is the routers' own.
+fn ipv6_pool(text: &str) -> Result<ipnet::Ipv6Net> {
+    let pool: ipnet::Ipv6Net = text.parse().context("--public-ipv6-cidr")?;
+    let within = |net: &str| net.parse::<ipnet::Ipv6Net>().is_ok_and(|net| net.contains(&pool));
+    let services =
+        "fd00:ec2::/32".parse::<ipnet::Ipv6Net>().is_ok_and(|net| net.contains(&pool) || pool.contains(&net));
+    if !(16..=52).contains(&pool.prefix_len()) || !(within("2000::/3") || within("fc00::/7")) || services {
+        bail!(
+            "--public-ipv6-cidr {pool}: it is a network of 2000::/3 or fc00::/7, from /16 to /52, and not fd00:ec2::/32"
+        );
+    }
+    Ok(pool.trunc())
 }
 
 fn hypervisor(name: &str) -> Result<Hypervisor> {

@@ -128,8 +128,12 @@ async fn open(config: &Config) -> Result<Arc<Control>> {
         }
     };
     let control = Control::open(store, Mode::Group, Arc::new(WallClock), Entropy::system())?;
-    let settings =
-        Settings { regions: config.regions.clone(), zones_per_region: config.zones, public_pool: config.public_pool };
+    let settings = Settings {
+        regions: config.regions.clone(),
+        zones_per_region: config.zones,
+        public_pool: config.public_pool,
+        ipv6_pool: config.ipv6_pool,
+    };
     operator::install(&control.db, &settings).await.map_err(told)?;
     let keys = match (std::env::var("AWAN_ROOT_ACCESS_KEY_ID"), std::env::var("AWAN_ROOT_SECRET_ACCESS_KEY")) {
         (Ok(id), Ok(secret)) => Some((id, secret)),

@@ -145,6 +145,7 @@ pub mod ec2 {
     }
     pub mod interface {
         pub mod addresses;
+        pub mod assign_ipv6_addresses;
         pub mod assign_private_ip_addresses;
         pub mod attach_network_interface;
         pub mod create_network_interface;
@@ -153,8 +154,10 @@ pub mod ec2 {
         pub mod describe_network_interfaces;
         pub mod detach_network_interface;
         pub mod draft;
+        pub mod ipv6;
         pub mod modify_network_interface_attribute;
         pub mod reset_network_interface_attribute;
+        pub mod unassign_ipv6_addresses;
         pub mod unassign_private_ip_addresses;
         pub mod view;
     }
@@ -292,6 +295,7 @@ pub mod ec2 {
         pub mod view;
     }
     pub mod vpc {
+        pub mod associate_subnet_cidr_block;
         pub mod associate_vpc_cidr_block;
         pub mod create_default_subnet;
         pub mod create_default_vpc;
@@ -302,6 +306,7 @@ pub mod ec2 {
         pub mod describe_subnets;
         pub mod describe_vpc_attribute;
         pub mod describe_vpcs;
+        pub mod disassociate_subnet_cidr_block;
         pub mod disassociate_vpc_cidr_block;
         pub mod modify_subnet_attribute;
         pub mod modify_vpc_attribute;
@@ -437,11 +442,13 @@ pub mod sts {
 pub static ACTIONS: &[Action] = &[
     Action { name: "AcceptVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::accept_vpc_peering_connection::accept_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
+    Action { name: "AssignIpv6Addresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_ipv6_addresses::assign_ipv6_addresses(tx, q.read()?)?)))) },
     Action { name: "AssignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_private_ip_addresses::assign_private_ip_addresses(tx, q.read()?)?)))) },
     Action { name: "AssociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::associate_address::associate_address(tx, q.read()?)?)))) },
     Action { name: "AssociateDhcpOptions", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::dhcp_options::associate_dhcp_options::associate_dhcp_options(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AssociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::associate_iam_instance_profile::associate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "AssociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::route::associate_route_table::associate_route_table(tx, q.read()?)?)))) },
+    Action { name: "AssociateSubnetCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::associate_subnet_cidr_block::associate_subnet_cidr_block(tx, q.read()?)?)))) },
     Action { name: "AssociateVpcCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::associate_vpc_cidr_block::associate_vpc_cidr_block(tx, q.read()?)?)))) },
     Action { name: "AttachInternetGateway", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::gateway::attach_internet_gateway::attach_internet_gateway(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AttachNetworkInterface", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::attach_network_interface::attach_network_interface(tx, q.read()?)?)))) },
@@ -571,6 +578,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DisassociateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::address::disassociate_address::disassociate_address(tx, q.read()?)?; Ok(None) }) },
     Action { name: "DisassociateIamInstanceProfile", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::disassociate_iam_instance_profile::disassociate_iam_instance_profile(tx, q.read()?)?)))) },
     Action { name: "DisassociateRouteTable", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::route::disassociate_route_table::disassociate_route_table(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DisassociateSubnetCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::disassociate_subnet_cidr_block::disassociate_subnet_cidr_block(tx, q.read()?)?)))) },
     Action { name: "DisassociateVpcCidrBlock", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::vpc::disassociate_vpc_cidr_block::disassociate_vpc_cidr_block(tx, q.read()?)?)))) },
     Action { name: "EnableEbsEncryptionByDefault", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::enable_ebs_encryption_by_default::enable_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "EnableImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::enable_image::enable_image(tx, q.read()?)?)))) },
@@ -645,6 +653,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "StartInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::start_instances::start_instances(tx, q.read()?)?)))) },
     Action { name: "StopInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::stop_instances::stop_instances(tx, q.read()?)?)))) },
     Action { name: "TerminateInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::terminate_instances::terminate_instances(tx, q.read()?)?)))) },
+    Action { name: "UnassignIpv6Addresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::unassign_ipv6_addresses::unassign_ipv6_addresses(tx, q.read()?)?)))) },
     Action { name: "UnassignPrivateIpAddresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::unassign_private_ip_addresses::unassign_private_ip_addresses(tx, q.read()?)?; Ok(None) }) },
     Action { name: "UnlockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::unlock_snapshot::unlock_snapshot(tx, q.read()?)?)))) },
     Action { name: "UnmonitorInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::unmonitor_instances::unmonitor_instances(tx, q.read()?)?)))) },

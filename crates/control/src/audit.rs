@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** [`records`] and [`inventory`] are pure; the simulator and every end-to-end test call the same code.
 
+mod ipv6;
 mod placement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -78,6 +79,7 @@ pub fn always(tx: &mut Tx<System>) -> Vec<String> {
     unique(tx, &mut out);
     references(tx, &mut out);
     networks(tx, &mut out);
+    ipv6::check(tx, &mut out);
     placement::check(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
         if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {

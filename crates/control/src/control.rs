@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use awan_state::{Clock, Db, Entropy, Mode, Store, StoreError};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::hosts::Hosts;
 use crate::journal;
@@ -16,6 +16,8 @@ pub struct Settings {
     pub regions: Vec<String>,
     pub zones_per_region: u8,
     pub public_pool: Ipv4Net,
+    /// `None`: the one that there is, or one that is made up at the first start.
+    pub ipv6_pool: Option<Ipv6Net>,
 }
 
 pub struct Control {

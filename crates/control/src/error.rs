@@ -115,6 +115,7 @@ codes! {
     InvalidLaunchTemplateNameNotFound "InvalidLaunchTemplateName.NotFoundException" 400,
     InvalidLaunchTemplateVersionNotFound "InvalidLaunchTemplateId.VersionNotFound" 400,
     InvalidCidrBlockInUse "InvalidCidrBlock.InUse" 400,
+    InvalidSubnetCidrAssociationNotFound "InvalidSubnetCidrBlockAssociationID.NotFound" 400,
     InvalidCidrAssociationNotFound "InvalidVpcCidrBlockAssociationID.NotFound" 400,
     InvalidNetworkAclEntryNotFound "InvalidNetworkAclEntry.NotFound" 400,
     NatGatewayLimitExceeded "NatGatewayLimitExceeded" 400,

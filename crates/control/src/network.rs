@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result, refuse};
 use crate::token;
 
 mod edge;
+pub mod ipv6;
 
 pub use edge::{acl, add_subnet, complete, leave_acl, remove_acl, serve};
 
@@ -53,6 +54,7 @@ pub fn vpc(tx: &mut Tx<Tenant>, cidr: Ipv4Net, is_default: bool, tenancy: Tenanc
         id: id.clone(),
         cidr,
         secondary,
+        ipv6: Vec::new(),
         is_default,
         dhcp_options,
         dns_support,
@@ -101,7 +103,18 @@ pub fn default_subnet(tx: &mut Tx<Tenant>, vpc: &Vpc, zone: &str) -> Result<Opti
     let Some(cidr) = vpc.cidr.subnets(20).map_err(Error::fault)?.find(free) else { return Ok(None) };
     let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
     let (vpc, zone) = (vpc.id.clone(), zone.to_owned());
-    let subnet = Subnet { home, id, vpc, cidr, zone, default_for_zone: true, map_public_ip: true, created };
+    let subnet = Subnet {
+        home,
+        id,
+        vpc,
+        cidr,
+        ipv6: None,
+        zone,
+        default_for_zone: true,
+        map_public_ip: true,
+        assign_ipv6: false,
+        created,
+    };
     add_subnet(tx, subnet.clone());
     Ok(Some(subnet))
 }

@@ -40,6 +40,8 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
         let old = tx.find_in::<Installation>(&home, &Installation::ID.into());
         let store = old.as_ref().map_or_else(|| tx.new_id("store"), |o| o.store.clone());
         let seal = old.as_ref().map_or_else(|| tx.random(), |o| o.seal);
+        let ipv6_pool = settings.ipv6_pool.or(old.as_ref().and_then(|o| o.ipv6_pool));
+        let ipv6_pool = Some(ipv6_pool.unwrap_or_else(|| network::ipv6::own_pool(tx.random())));
         let new = Installation {
             home,
             id: Installation::ID.into(),
@@ -47,6 +49,7 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
             regions: settings.regions.clone(),
             zones_per_region: settings.zones_per_region,
             public_pool: settings.public_pool,
+            ipv6_pool,
             seal,
         };
         if old.as_deref() != Some(&new) {
@@ -449,7 +452,8 @@ mod tests {
         cloud.tenant("acme").call("DeleteSubnet", &[("SubnetId", &first)]).expect("deletes");
         for (zones_per_region, expected) in [(3, 2), (4, 3)] {
             let public_pool = "198.18.0.0/16".parse().expect("a network");
-            let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region, public_pool };
+            let regions = vec!["us-east-1".into()];
+            let settings = Settings { regions, zones_per_region, public_pool, ipv6_pool: None };
             cloud.runtime.block_on(install(&cloud.control.db, &settings)).expect("starts again");
             let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
             assert_eq!(Cloud::ids(&shown, "subnetId").len(), expected, "{shown}");
@@ -499,7 +503,8 @@ mod tests {
         let mut cloud = Cloud::new();
         cloud.tenant("acme").run();
         let public_pool = "198.18.0.0/16".parse().expect("a network");
-        let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region: 4, public_pool };
+        let regions = vec!["us-east-1".into()];
+        let settings = Settings { regions, zones_per_region: 4, public_pool, ipv6_pool: None };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for _ in 0..2 {
             runtime.block_on(install(&cloud.control.db, &settings)).expect("installs");

@@ -74,7 +74,12 @@ impl Cloud {
         let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(1)).expect("opens");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let pool = "198.18.0.0/16".parse().expect("a network");
-        let settings = Settings { regions: vec![REGION.into()], zones_per_region: 3, public_pool: pool };
+        let settings = Settings {
+            regions: vec![REGION.into()],
+            zones_per_region: 3,
+            public_pool: pool,
+            ipv6_pool: "2001:db8:a00::/40".parse().ok(),
+        };
         let digest = "0123456789abcdef0123456789abcdef".to_owned();
         let image = Builtin {
             name: "awan-tiny-test".into(),
@@ -435,6 +440,17 @@ impl Account<'_> {
         let base = Cloud::ids(&shown, "cidrBlock").remove(0);
         let base = base.rsplit_once('.').expect("an IPv4 network").0.to_owned();
         (Cloud::ids(&shown, "subnetId").remove(0), base)
+    }
+
+    /// A VPC with IPv6, a subnet of it, and the subnet's IPv6 range.
+    pub fn ipv6_subnet(&mut self) -> ((String, String), String) {
+        let ask = [("CidrBlock", "10.6.0.0/16"), ("AmazonProvidedIpv6CidrBlock", "true")];
+        let made = self.call("CreateVpc", &ask).expect("makes");
+        let (vpc, range) = (Cloud::ids(&made, "vpcId").remove(0), Cloud::ids(&made, "ipv6CidrBlock").remove(0));
+        let range = range.replace("/56", "/64");
+        let ask = [("VpcId", vpc.as_str()), ("CidrBlock", "10.6.0.0/24"), ("Ipv6CidrBlock", range.as_str())];
+        let made = self.call("CreateSubnet", &ask).expect("makes");
+        ((vpc, Cloud::ids(&made, "subnetId").remove(0)), range)
     }
 
     /// An interface of its own.

@@ -70,7 +70,8 @@ impl Cloud {
         let control = Control::open(store, Mode::Inline, clock.clone(), Entropy::seeded(1)).expect("opens");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let public_pool = "198.18.0.0/16".parse().expect("a network");
-        let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region: 3, public_pool };
+        let ipv6_pool = "2001:db8:a00::/40".parse().ok();
+        let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region: 3, public_pool, ipv6_pool };
         let image = Builtin {
             name: "awan-tiny-fuzz".into(),
             description: String::new(),

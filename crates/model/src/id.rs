@@ -19,8 +19,8 @@ fn well_formed(text: &str, prefix: &str) -> bool {
     digits.is_some_and(|d| matches!(d.len(), 8 | 17) && d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// `vpc-cidr-assoc-` and 17 digits.
-const LENGTH_MAX: usize = 32;
+/// `subnet-cidr-assoc-` and 17 digits.
+const LENGTH_MAX: usize = 35;
 
 /// The text of an id, in place: ids are copied and compared more often than anything else.
 ///
@@ -155,6 +155,7 @@ id!(NatGatewayId, "nat", "NatGatewayMalformed");
 id!(NetworkAclId, "acl", "InvalidNetworkAclId.Malformed");
 id!(NetworkAclAssociationId, "aclassoc", "InvalidAssociationID.Malformed");
 id!(VpcCidrAssociationId, "vpc-cidr-assoc", "InvalidVpcCidrBlockAssociationID.Malformed");
+id!(SubnetCidrAssociationId, "subnet-cidr-assoc", "InvalidSubnetCidrBlockAssociationId.Malformed");
 id!(CidrReservationId, "scr", "InvalidSubnetCidrReservationId.Malformed");
 id!(PeeringId, "pcx", "InvalidVpcPeeringConnectionId.Malformed");
 id!(EgressOnlyGatewayId, "eigw", "InvalidEgressOnlyInternetGatewayId.Malformed");

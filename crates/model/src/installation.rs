@@ -1,7 +1,7 @@
 //! What the operator decided for the whole installation.
 
 use awan_state::{Home, Public};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::record;
@@ -17,6 +17,9 @@ pub struct Installation {
     pub zones_per_region: u8,
     /// Elastic and automatic public addresses come from here.
     pub public_pool: Ipv4Net,
+    /// The IPv6 ranges of VPCs come from here. `None`: an earlier version wrote this, and the next start decides.
+    #[serde(default)]
+    pub ipv6_pool: Option<Ipv6Net>,
     /// Seals what clients carry around and must not change: page tokens.
     pub seal: [u8; 32],
 }

@@ -109,6 +109,9 @@ pub struct MetadataOptions {
     pub tokens_required: bool,
     pub hop_limit: u8,
     pub endpoint: bool,
+    /// Also at the IPv6 address.
+    #[serde(default)]
+    pub ipv6: bool,
     pub tags: bool,
     /// Counts changes, so that a host can say which it has made its own.
     #[serde(default)]
@@ -118,7 +121,7 @@ pub struct MetadataOptions {
 impl Default for MetadataOptions {
     /// As EC2's console launches: tokens required; a hop limit of 2 lets containers in.
     fn default() -> Self {
-        Self { tokens_required: true, hop_limit: 2, endpoint: true, tags: false, changes: 0 }
+        Self { tokens_required: true, hop_limit: 2, endpoint: true, ipv6: false, tags: false, changes: 0 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Network interfaces. A private address belongs to one interface of its subnet, a MAC address to one of all.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct NetworkInterface {
     /// More of its subnet's, in the order in which they came.
     #[serde(default)]
     pub secondary: Vec<Ipv4Addr>,
+    /// Of its subnet's range, in the order in which they came.
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Addr>,
     pub groups: Vec<GroupId>,
     pub description: String,
     pub source_dest_check: bool,
@@ -45,7 +48,8 @@ record!(
     "The networkInterface ID '{}' does not exist",
     |eni| {
         let mut indexes = vec![Index { name: "mac", value: eni.mac.to_string(), everywhere: true }];
-        indexes.extend(eni.addresses().map(|ip| Index {
+        let ipv6 = eni.ipv6.iter().copied().map(IpAddr::V6);
+        indexes.extend(eni.addresses().map(IpAddr::V4).chain(ipv6).map(|ip| Index {
             name: NetworkInterface::BY_IP,
             value: NetworkInterface::ip_in(&eni.subnet, ip),
             everywhere: false,
@@ -72,10 +76,11 @@ pub struct Attachment {
 }
 
 impl NetworkInterface {
+    /// Of both families.
     pub const BY_IP: &'static str = "private-ip";
     pub const BY_ATTACHMENT: &'static str = "attachment-of";
 
-    /// All private addresses, the primary first.
+    /// All private IPv4 addresses, the primary first.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
         std::iter::once(self.private_ip).chain(self.secondary.iter().copied())
     }
@@ -101,7 +106,8 @@ impl NetworkInterface {
     }
 
     /// The value of [`Self::BY_IP`]: an address is unique in its subnet.
-    pub fn ip_in(subnet: &SubnetId, ip: Ipv4Addr) -> String {
+    pub fn ip_in(subnet: &SubnetId, ip: impl Into<IpAddr>) -> String {
+        let ip: IpAddr = ip.into();
         format!("{subnet}:{ip}")
     }
 }

@@ -79,9 +79,19 @@ impl Entry {
         Self { number: 100, egress, allow: true, peer, traffic: Traffic::All }
     }
 
+    /// The same for IPv6, where the VPC has it.
+    pub fn all_ipv6(egress: bool) -> Self {
+        Self { number: 101, peer: Peer::Ipv6(Ipv6Net::default()), ..Self::all(egress) }
+    }
+
     /// The end of every ACL.
     pub fn none(egress: bool) -> Self {
         Self { number: Self::LAST, allow: false, ..Self::all(egress) }
+    }
+
+    /// The same for IPv6, where the VPC has it.
+    pub fn none_ipv6(egress: bool) -> Self {
+        Self { number: Self::LAST + 1, allow: false, ..Self::all_ipv6(egress) }
     }
 }
 

@@ -107,6 +107,7 @@ impl MetadataDefaults {
             tokens_required: self.tokens_required.unwrap_or(fallback.tokens_required),
             hop_limit: self.hop_limit.unwrap_or(fallback.hop_limit),
             endpoint: self.endpoint.unwrap_or(fallback.endpoint),
+            ipv6: fallback.ipv6,
             tags: self.tags.unwrap_or(fallback.tags),
             changes: 0,
         }

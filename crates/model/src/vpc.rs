@@ -1,7 +1,7 @@
 //! Virtual private clouds.
 
-use awan_state::{Home, Millis};
-use ipnet::Ipv4Net;
+use awan_state::{Home, Index, Millis};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DhcpOptionsId, VpcCidrAssociationId, VpcId};
@@ -16,6 +16,9 @@ pub struct Vpc {
     /// More ranges, in the order in which they came.
     #[serde(default)]
     pub secondary: Vec<Range>,
+    /// Ranges of the installation's pool, in the order in which they came.
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Range>,
     pub is_default: bool,
     /// `None`: no options at all.
     pub dhcp_options: Option<DhcpOptionsId>,
@@ -25,12 +28,22 @@ pub struct Vpc {
     pub tenancy: Tenancy,
     pub created: Millis,
 }
-record!(Vpc, "vpc", VpcId, Tenant, "InvalidVpcID.NotFound", "The vpc ID '{}' does not exist");
+record!(Vpc, "vpc", VpcId, Tenant, "InvalidVpcID.NotFound", "The vpc ID '{}' does not exist", |vpc| {
+    let index = |range: &Ipv6Range| Index { name: Vpc::BY_IPV6, value: range.cidr.to_string(), everywhere: true };
+    vpc.ipv6.iter().map(index).collect()
+});
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub id: VpcCidrAssociationId,
     pub cidr: Ipv4Net,
+}
+
+/// Of the whole installation it belongs to one VPC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6Range {
+    pub id: VpcCidrAssociationId,
+    pub cidr: Ipv6Net,
 }
 
 /// What guests get that ask for no tenancy themselves.
@@ -52,6 +65,11 @@ impl Tenancy {
 }
 
 impl Vpc {
+    /// The index of all IPv6 ranges that VPCs have.
+    pub const BY_IPV6: &'static str = "ipv6-range";
+    /// EC2 gives networks of this length out of its own.
+    pub const IPV6_LENGTH: u8 = 56;
+
     /// How the API names the options.
     pub fn dhcp_options(&self) -> &str {
         self.dhcp_options.as_ref().map_or("default", DhcpOptionsId::as_str)

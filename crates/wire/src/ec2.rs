@@ -314,6 +314,50 @@ impl s::Shape for ApplicationStatusSummary {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignIpv6AddressesRequest {
+    pub ipv6_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+    pub ipv6_addresses: Vec<String>,
+    pub ipv6_address_count: Option<i32>,
+}
+impl s::Shape for AssignIpv6AddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("Ipv6PrefixCount", "Ipv6PrefixCount", "Ipv6PrefixCount"),
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "ipv6Addresses").list("item"),
+            s::Field::new("Ipv6AddressCount", "Ipv6AddressCount", "ipv6AddressCount"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ipv6_prefix_count);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[2], &mut self.network_interface_id);
+        v.list(&NAMES[3], &mut s::Leaves(&mut self.ipv6_addresses));
+        v.leaf(&NAMES[4], &mut self.ipv6_address_count);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssignIpv6AddressesResult {
+    pub assigned_ipv6_addresses: Vec<String>,
+    pub assigned_ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+}
+impl s::Shape for AssignIpv6AddressesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("AssignedIpv6Addresses", "AssignedIpv6Addresses", "assignedIpv6Addresses").list("item"),
+            s::Field::new("AssignedIpv6Prefixes", "AssignedIpv6PrefixSet", "assignedIpv6PrefixSet").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.assigned_ipv6_addresses));
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.assigned_ipv6_prefixes));
+        v.leaf(&NAMES[2], &mut self.network_interface_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AssignPrivateIpAddressesRequest {
     pub ipv4_prefixes: Vec<String>,
     pub ipv4_prefix_count: Option<i32>,
@@ -510,6 +554,44 @@ impl s::Shape for AssociateRouteTableResult {
         ];
         v.leaf(&NAMES[0], &mut self.association_id);
         v.shape(&NAMES[1], &mut self.association_state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateSubnetCidrBlockRequest {
+    pub ipv6_ipam_pool_id: Option<String>,
+    pub ipv6_netmask_length: Option<i32>,
+    pub subnet_id: Option<String>,
+    pub ipv6_cidr_block: Option<String>,
+}
+impl s::Shape for AssociateSubnetCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Ipv6IpamPoolId", "Ipv6IpamPoolId", "Ipv6IpamPoolId"),
+            s::Field::new("Ipv6NetmaskLength", "Ipv6NetmaskLength", "Ipv6NetmaskLength"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId").required(),
+            s::Field::new("Ipv6CidrBlock", "Ipv6CidrBlock", "ipv6CidrBlock"),
+        ];
+        v.leaf(&NAMES[0], &mut self.ipv6_ipam_pool_id);
+        v.leaf(&NAMES[1], &mut self.ipv6_netmask_length);
+        v.leaf(&NAMES[2], &mut self.subnet_id);
+        v.leaf(&NAMES[3], &mut self.ipv6_cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AssociateSubnetCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<SubnetIpv6CidrBlockAssociation>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for AssociateSubnetCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
     }
 }
 
@@ -6555,6 +6637,33 @@ impl s::Shape for DisassociateRouteTableRequest {
         ];
         v.leaf(&NAMES[0], &mut self.dry_run);
         v.leaf(&NAMES[1], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateSubnetCidrBlockRequest {
+    pub association_id: Option<String>,
+}
+impl s::Shape for DisassociateSubnetCidrBlockRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("AssociationId", "AssociationId", "associationId").required()];
+        v.leaf(&NAMES[0], &mut self.association_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DisassociateSubnetCidrBlockResult {
+    pub ipv6_cidr_block_association: Option<SubnetIpv6CidrBlockAssociation>,
+    pub subnet_id: Option<String>,
+}
+impl s::Shape for DisassociateSubnetCidrBlockResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Ipv6CidrBlockAssociation", "Ipv6CidrBlockAssociation", "ipv6CidrBlockAssociation"),
+            s::Field::new("SubnetId", "SubnetId", "subnetId"),
+        ];
+        v.shape(&NAMES[0], &mut self.ipv6_cidr_block_association);
+        v.leaf(&NAMES[1], &mut self.subnet_id);
     }
 }
 
@@ -17241,6 +17350,44 @@ impl s::Shape for TotalLocalStorageGBRequest {
         static NAMES: [s::Field; 2] = [s::Field::new("Min", "Min", "Min"), s::Field::new("Max", "Max", "Max")];
         v.leaf(&NAMES[0], &mut self.min);
         v.leaf(&NAMES[1], &mut self.max);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnassignIpv6AddressesRequest {
+    pub ipv6_prefixes: Vec<String>,
+    pub network_interface_id: Option<String>,
+    pub ipv6_addresses: Vec<String>,
+}
+impl s::Shape for UnassignIpv6AddressesRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("Ipv6Prefixes", "Ipv6Prefix", "Ipv6Prefix").list("item"),
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId").required(),
+            s::Field::new("Ipv6Addresses", "Ipv6Addresses", "ipv6Addresses").list("item"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.ipv6_prefixes));
+        v.leaf(&NAMES[1], &mut self.network_interface_id);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.ipv6_addresses));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnassignIpv6AddressesResult {
+    pub network_interface_id: Option<String>,
+    pub unassigned_ipv6_addresses: Vec<String>,
+    pub unassigned_ipv6_prefixes: Vec<String>,
+}
+impl s::Shape for UnassignIpv6AddressesResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("NetworkInterfaceId", "NetworkInterfaceId", "networkInterfaceId"),
+            s::Field::new("UnassignedIpv6Addresses", "UnassignedIpv6Addresses", "unassignedIpv6Addresses").list("item"),
+            s::Field::new("UnassignedIpv6Prefixes", "UnassignedIpv6PrefixSet", "unassignedIpv6PrefixSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.network_interface_id);
+        v.list(&NAMES[1], &mut s::Leaves(&mut self.unassigned_ipv6_addresses));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.unassigned_ipv6_prefixes));
     }
 }
 

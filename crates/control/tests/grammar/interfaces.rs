@@ -5,7 +5,15 @@ use super::{Recipe, Teller, text};
 const ENI: (&str, &str) = ("NetworkInterfaceId", "<eni>");
 const PRIVATE: &str = "172.31.0.77|172.31.0.78|172.31.16.9|10.0.0.1|x";
 
+const IPV6: &str = "2001:db8:a00:100::7|::1|10.0.0.1|x";
+
 pub const RECIPES: &[Recipe] = &[
+    (
+        "AssignIpv6Addresses",
+        &[ENI],
+        &[("Ipv6AddressCount", "1|2|60|-1"), ("Ipv6Addresses.1", IPV6), ("Ipv6PrefixCount", "0|1")],
+    ),
+    ("UnassignIpv6Addresses", &[ENI, ("Ipv6Addresses.1", IPV6)], &[("Ipv6Addresses.2", IPV6)]),
     (
         "AssignPrivateIpAddresses",
         &[ENI],
@@ -29,6 +37,8 @@ pub const RECIPES: &[Recipe] = &[
             ("PrivateIpAddresses.1.PrivateIpAddress", PRIVATE),
             ("PrivateIpAddresses.1.Primary", "true|false"),
             ("SecondaryPrivateIpAddressCount", "1|3|60|-1"),
+            ("Ipv6AddressCount", "0|1|60|-1"),
+            ("Ipv6Addresses.1.Ipv6Address", IPV6),
             ("SecurityGroupId.1", "<sg>"),
             ("ClientToken", "x|y|z"),
             ("InterfaceType", "interface|efa"),
@@ -98,7 +108,8 @@ pub const RECIPES: &[Recipe] = &[
     ),
 ];
 
-pub const WET: &[&str] = &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"];
+pub const WET: &[&str] =
+    &["AssignIpv6Addresses", "AssignPrivateIpAddresses", "UnassignIpv6Addresses", "UnassignPrivateIpAddresses"];
 
 pub fn story(teller: &mut dyn Teller) {
     let ran = teller.ask("RunInstances", "ImageId=ami-51a7ed00000000000&MinCount=1&MaxCount=1");

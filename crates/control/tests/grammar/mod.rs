@@ -143,7 +143,11 @@ const RECIPES: &[Recipe] = &[
     (
         "CreateSubnet",
         &[("VpcId", "<vpc>"), ("CidrBlock", SUBNETS)],
-        &[("AvailabilityZone", "us-east-1a|us-east-1z"), ("AvailabilityZoneId", "use1-az2|x")],
+        &[
+            ("AvailabilityZone", "us-east-1a|us-east-1z"),
+            ("AvailabilityZoneId", "use1-az2|x"),
+            ("Ipv6CidrBlock", "2001:db8:a00:100::/64|::/0|x"),
+        ],
     ),
     (
         "CreateTags",
@@ -153,7 +157,11 @@ const RECIPES: &[Recipe] = &[
     (
         "CreateVpc",
         &[("CidrBlock", "172.31.0.0/16|10.0.0.0/16|10.0.0.0/8")],
-        &[("InstanceTenancy", "default|dedicated")],
+        &[
+            ("InstanceTenancy", "default|dedicated"),
+            ("AmazonProvidedIpv6CidrBlock", "true|false"),
+            ("Ipv6CidrBlockNetworkBorderGroup", "us-east-1|x"),
+        ],
     ),
     ("DeleteInternetGateway", &[GATEWAY], &[]),
     ("DeleteKeyPair", &[("KeyName", "a|b|c|d|e|f")], &[]),
@@ -230,7 +238,7 @@ const RECIPES: &[Recipe] = &[
     (
         "ModifySubnetAttribute",
         &[("SubnetId", "<subnet>"), ("MapPublicIpOnLaunch.Value", "true|false|x")],
-        &[("EnableDns64.Value", "false|true")],
+        &[("EnableDns64.Value", "false|true"), ("AssignIpv6AddressOnCreation.Value", "true|false")],
     ),
     (
         "ModifyVpcAttribute",
@@ -253,6 +261,7 @@ const RECIPES: &[Recipe] = &[
             ("SubnetId", "<subnet>"),
             ("UserData", "aGVsbG8="),
             ("ClientToken", "x|y|z"),
+            ("Ipv6AddressCount", "0|1|-1"),
             ("BlockDeviceMapping.1.DeviceName", "/dev/xvda|/dev/sdf"),
             ("BlockDeviceMapping.1.Ebs.VolumeSize", "8|0"),
             ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true|false"),

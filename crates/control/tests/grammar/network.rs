@@ -29,6 +29,7 @@ pub const RECIPES: &[Recipe] = &[
         &[("VpcId", "<vpc>"), ("CidrBlock", "100.64.0.0/16|100.65.0.0/24|10.0.0.0/16|172.16.0.0/16|198.18.0.0/16")],
         &[("AmazonProvidedIpv6CidrBlock", "true|false")],
     ),
+    ("AssociateSubnetCidrBlock", &[("SubnetId", "<subnet>"), ("Ipv6CidrBlock", "2001:db8:a00:100::/64|::/0|x")], &[]),
     ("CreateDefaultSubnet", &[("AvailabilityZone", "us-east-1a|us-east-1b|us-east-1c|x")], &[("Ipv6Native", "false")]),
     ("CreateDefaultVpc", &[], &[]),
     (
@@ -65,16 +66,19 @@ pub const RECIPES: &[Recipe] = &[
         &[("NetworkAclId.1", "<acl>"), ("Filter.1.Name", "default|entry.protocol|tag:a|colour"), FILTER_VALUE, PAGE],
     ),
     ("DescribeNatGateways", &[], &[("NatGatewayId.1", "<nat>"), ("Filter.1.Name", "state|tag:a"), FILTER_VALUE, PAGE]),
+    ("DisassociateSubnetCidrBlock", &[("AssociationId", "<subnet-cidr-assoc>")], &[]),
     ("DisassociateVpcCidrBlock", &[("AssociationId", "<vpc-cidr-assoc>")], &[]),
     ("ModifyVpcTenancy", &[("VpcId", "<vpc>"), ("InstanceTenancy", "default|dedicated")], &[]),
     ("ReplaceNetworkAclAssociation", &[("AssociationId", "<aclassoc>"), ACL], &[]),
     ("ReplaceNetworkAclEntry", ENTRY, MORE),
 ];
 
-pub const WET: &[&str] = &["AssociateVpcCidrBlock", "DisassociateVpcCidrBlock"];
+pub const WET: &[&str] =
+    &["AssociateSubnetCidrBlock", "AssociateVpcCidrBlock", "DisassociateSubnetCidrBlock", "DisassociateVpcCidrBlock"];
 
 pub fn story(teller: &mut dyn Teller) {
     default_vpc(teller);
+    ipv6(teller);
     let vpc = text(&teller.ask("CreateVpc", "CidrBlock=10.9.0.0%2F16&InstanceTenancy=dedicated"), "vpcId");
     teller.ask("ModifyVpcTenancy", &format!("VpcId={vpc}&InstanceTenancy=default"));
     let subnet = text(&teller.ask("CreateSubnet", &format!("VpcId={vpc}&CidrBlock=10.9.1.0%2F24")), "subnetId");
@@ -90,6 +94,36 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("DeleteDhcpOptions", &format!("DhcpOptionsId={options}"));
     let made = teller.ask("AssociateVpcCidrBlock", &format!("VpcId={vpc}&CidrBlock=100.64.0.0%2F16"));
     teller.ask("DisassociateVpcCidrBlock", &format!("AssociationId={}", text(&made, "associationId")));
+    teller.ask("DeleteSubnet", &format!("SubnetId={subnet}"));
+    teller.ask("DeleteVpc", &format!("VpcId={vpc}"));
+}
+
+/// Ranges and addresses of the other family, and the way out that only it has.
+fn ipv6(teller: &mut dyn Teller) {
+    let vpc = text(&teller.ask("CreateVpc", "CidrBlock=10.8.0.0%2F16"), "vpcId");
+    let made = teller.ask("AssociateVpcCidrBlock", &format!("VpcId={vpc}&AmazonProvidedIpv6CidrBlock=true"));
+    let (of_vpc, range) = (text(&made, "associationId"), text(&made, "ipv6CidrBlock").replace("/56", "%2F64"));
+    let subnet = text(&teller.ask("CreateSubnet", &format!("VpcId={vpc}&CidrBlock=10.8.1.0%2F24")), "subnetId");
+    let made = teller.ask("AssociateSubnetCidrBlock", &format!("SubnetId={subnet}&Ipv6CidrBlock={range}"));
+    let of_subnet = text(&made, "associationId");
+    for on in ["true", "false"] {
+        let ask = format!("SubnetId={subnet}&AssignIpv6AddressOnCreation.Value={on}");
+        teller.ask("ModifySubnetAttribute", &ask);
+    }
+    let made = teller.ask("CreateNetworkInterface", &format!("SubnetId={subnet}&Ipv6AddressCount=1"));
+    let (eni, ip) = (text(&made, "networkInterfaceId"), text(&made, "ipv6Address"));
+    for action in ["UnassignIpv6Addresses", "AssignIpv6Addresses"] {
+        teller.ask(action, &format!("NetworkInterfaceId={eni}&Ipv6Addresses.1={ip}"));
+    }
+    let gateway = teller.ask("CreateEgressOnlyInternetGateway", &format!("VpcId={vpc}"));
+    let gateway = text(&gateway, "egressOnlyInternetGatewayId");
+    let table = teller.ask("DescribeRouteTables", &format!("Filter.1.Name=vpc-id&Filter.1.Value.1={vpc}"));
+    let route = format!("RouteTableId={}&DestinationIpv6CidrBlock=::%2F0", text(&table, "routeTableId"));
+    teller.ask("CreateRoute", &format!("{route}&EgressOnlyInternetGatewayId={gateway}"));
+    teller.ask("DeleteEgressOnlyInternetGateway", &format!("EgressOnlyInternetGatewayId={gateway}"));
+    teller.ask("DeleteNetworkInterface", &format!("NetworkInterfaceId={eni}"));
+    teller.ask("DisassociateSubnetCidrBlock", &format!("AssociationId={of_subnet}"));
+    teller.ask("DisassociateVpcCidrBlock", &format!("AssociationId={of_vpc}"));
     teller.ask("DeleteSubnet", &format!("SubnetId={subnet}"));
     teller.ask("DeleteVpc", &format!("VpcId={vpc}"));
 }

@@ -1,15 +1,14 @@
-//! CreateSecurityGroup. A new group lets everything out and nothing in.
+//! CreateSecurityGroup. A new group lets everything out and nothing in, of IPv6 too where its VPC has it.
 
-use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
-use awan_model::id::{GroupId, RuleId};
+use awan_model::group::SecurityGroup;
+use awan_model::id::GroupId;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
-use ipnet::Ipv4Net;
 
 use crate::actions::ec2::instance::launch;
 use crate::error::{Code, Result, invalid, missing, refuse};
-use crate::tagging;
+use crate::{network, tagging};
 
 const TEXT_MAX: usize = 255;
 /// EC2's default quota per region.
@@ -45,12 +44,10 @@ pub fn create_security_group(
     let tags = tagging::specified(&tag_specifications, "security-group", &["security-group"])?;
     let (home, created) = (tx.home().clone(), tx.now());
     let id = GroupId::made(tx.new_id(GroupId::PREFIX));
-    let out = RuleId::made(tx.new_id(RuleId::PREFIX));
-    let out =
-        Rule { id: out, egress: true, traffic: Traffic::All, peer: Peer::Ipv4(Ipv4Net::default()), description: None };
+    let rules = network::ipv6::let_out(tx, !vpc.ipv6.is_empty());
     let arn = format!("arn:aws:ec2:{}:{}:security-group/{id}", home.region(), home.account());
     let vpc = vpc.id.clone();
-    tx.put(SecurityGroup { home, id: id.clone(), vpc, name, description, rules: vec![out], created });
+    tx.put(SecurityGroup { home, id: id.clone(), vpc, name, description, rules, created });
     tagging::add(tx, id.as_str(), &tags)?;
     Ok(ec2::CreateSecurityGroupResult { group_id: Some(id.to_string()), tags, security_group_arn: Some(arn) })
 }

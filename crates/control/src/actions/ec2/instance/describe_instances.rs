@@ -248,6 +248,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "instance-state-code" => vec![seen.state.code().to_string()],
         "instance-state-name" => one(seen.state.as_str()),
         "instance-type" => one(&i.instance_type),
+        "ipv6-address" => seen.interfaces.iter().filter(|_| alive).flat_map(|one| ipv6(&one.eni)).collect(),
         "ip-address" => some(public_ip.map(|ip| ip.to_string())),
         "key-name" => some(i.key_name.clone()),
         "launch-index" => vec![i.launch_index.to_string()],
@@ -324,7 +325,7 @@ fn metadata_value(seen: &Seen, what: &str) -> Vec<String> {
     let value = match what {
         "http-endpoint" => on(i.metadata.endpoint),
         "http-protocol-ipv4" => on(true),
-        "http-protocol-ipv6" => on(false),
+        "http-protocol-ipv6" => on(i.metadata.ipv6),
         "http-put-response-hop-limit" => i.metadata.hop_limit.to_string(),
         "http-tokens" => if i.metadata.tokens_required { "required" } else { "optional" }.to_owned(),
         "instance-metadata-tags" => on(i.metadata.tags),
@@ -332,6 +333,10 @@ fn metadata_value(seen: &Seen, what: &str) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![value]
+}
+
+fn ipv6(eni: &NetworkInterface) -> Vec<String> {
+    eni.ipv6.iter().map(ToString::to_string).collect()
 }
 
 fn group_ids(eni: Option<&NetworkInterface>) -> Vec<String> {
@@ -370,6 +375,8 @@ fn interface_value(tx: &mut Tx<Tenant>, seen: &Interface, names: &mut GroupNames
         "description" => vec![eni.description.clone()],
         "group-id" => group_ids(Some(eni)),
         "group-name" => group_names(tx, Some(eni), names),
+        "ipv6-address" | "ipv6-addresses.ipv6-address" => ipv6(eni),
+        "ipv6-addresses.is-primary-ipv6" => eni.ipv6.iter().map(|_| "false".into()).collect(),
         "mac-address" => vec![eni.mac.to_string()],
         "network-interface-id" => vec![eni.id.to_string()],
         "private-dns-name" | "addresses.private-dns-name" => {

@@ -19,6 +19,8 @@ pub struct Asked {
     pub security_group_ids: Vec<String>,
     pub security_groups: Vec<String>,
     pub private_ip_address: Option<String>,
+    pub ipv6_addresses: Vec<ec2::InstanceIpv6Address>,
+    pub ipv6_address_count: Option<i32>,
     pub network_interfaces: Vec<ec2::InstanceNetworkInterfaceSpecification>,
     pub zone: Option<String>,
 }

@@ -13,9 +13,10 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::launch::{self, Asked};
-use crate::actions::ec2::interface::addresses::{self, Free, Wanted};
+use crate::actions::ec2::interface::addresses::{self, Free, Taken, Wanted};
 use crate::actions::ec2::interface::attach_network_interface::{must_be_free, must_have_places};
 use crate::actions::ec2::interface::draft::{self, Draft};
+use crate::actions::ec2::interface::ipv6;
 use crate::error::{Result, combination, invalid, invalid_value, refuse_if};
 use crate::tagging;
 
@@ -41,15 +42,25 @@ enum Source {
 }
 
 /// Addresses for the new interfaces of one instance.
-pub type Addresses = Vec<(std::net::Ipv4Addr, Vec<std::net::Ipv4Addr>)>;
+pub type Addresses = Vec<Taken>;
 
 /// `fits`: how many of the machines that are wanted have room in a zone.
 pub fn network(tx: &mut Tx<Tenant>, asked: Asked, most: u32, fits: impl Fn(&str) -> u64) -> Result<Network> {
-    let Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone } = asked;
+    let Asked {
+        subnet_id,
+        security_group_ids,
+        security_groups,
+        private_ip_address,
+        ipv6_addresses,
+        ipv6_address_count,
+        network_interfaces,
+        zone,
+    } = asked;
     if network_interfaces.is_empty() {
         let subnet = launch::subnet(tx, subnet_id.as_deref(), zone.as_deref(), fits)?;
         let groups = launch::groups(tx, &subnet.vpc, &security_group_ids, &security_groups)?;
-        let wanted = Wanted::read(&subnet, private_ip_address, Vec::new(), None)?;
+        let mut wanted = Wanted::read(&subnet, private_ip_address, Vec::new(), None)?;
+        wanted.ipv6 = ipv6::Wanted::read(&subnet, ipv6_addresses, ipv6_address_count)?;
         let draft = Draft { subnet: subnet.clone(), groups, wanted, description: String::new() };
         let leg = Leg { device_index: 0, delete_on_termination: true, source: Source::New(draft) };
         return whole(subnet.clone(), subnet.map_public_ip, vec![leg], most);
@@ -58,6 +69,7 @@ pub fn network(tx: &mut Tx<Tenant>, asked: Asked, most: u32, fits: impl Fn(&str)
         (!(security_group_ids.is_empty() && security_groups.is_empty()), "security groups"),
         (subnet_id.is_some(), "subnet ID"),
         (private_ip_address.is_some(), "private IP address"),
+        (!ipv6_addresses.is_empty() || ipv6_address_count.is_some_and(|n| n != 0), "IPv6 address"),
     ] {
         if there {
             return Err(combination(format!(
@@ -160,6 +172,7 @@ fn there(tx: &mut Tx<Tenant>, spec: Spec, zone: Option<&str>, most: u32) -> Resu
         (!spec.groups.is_empty(), "security groups"),
         (spec.private_ip_address.is_some() || !spec.private_ip_addresses.is_empty(), "private IP addresses"),
         (spec.secondary_private_ip_address_count.is_some_and(|n| n > 0), "a number of secondary addresses"),
+        (!spec.ipv6_addresses.is_empty() || spec.ipv6_address_count.is_some_and(|n| n != 0), "IPv6 addresses"),
         (spec.description.as_ref().is_some_and(|d| !d.is_empty()), "a description"),
         (spec.associate_public_ip_address == Some(true), "associatePublicIPAddress"),
         (spec.delete_on_termination == Some(true), "delete on termination as true"),
@@ -192,7 +205,8 @@ fn new(
     let subnet = launch::subnet(tx, id, zone, fits)?;
     let groups = launch::groups(tx, &subnet.vpc, &spec.groups, &[])?;
     let (alone, list) = (spec.private_ip_address.clone(), spec.private_ip_addresses.clone());
-    let wanted = Wanted::read(&subnet, alone, list, spec.secondary_private_ip_address_count)?;
+    let mut wanted = Wanted::read(&subnet, alone, list, spec.secondary_private_ip_address_count)?;
+    wanted.ipv6 = ipv6::Wanted::read(&subnet, spec.ipv6_addresses.clone(), spec.ipv6_address_count)?;
     let description = draft::description(spec.description.clone())?;
     Ok(leg(&spec, true, Source::New(Draft { subnet, groups, wanted, description })))
 }
@@ -205,8 +219,8 @@ fn checked(spec: &Spec, n: usize) -> Result<()> {
         description: _,
         device_index: _,
         groups: _,
-        ipv6_address_count,
-        ipv6_addresses,
+        ipv6_address_count: _,
+        ipv6_addresses: _,
         network_interface_id: _,
         private_ip_address: _,
         private_ip_addresses: _,
@@ -225,8 +239,6 @@ fn checked(spec: &Spec, n: usize) -> Result<()> {
         ena_queue_count,
     } = spec;
     for (there, name) in [
-        (ipv6_address_count.is_some_and(|n| n > 0), "Ipv6AddressCount"),
-        (!ipv6_addresses.is_empty(), "Ipv6Addresses"),
         (*associate_carrier_ip_address == Some(true), "AssociateCarrierIpAddress"),
         (interface_type.as_deref().is_some_and(|t| t != "interface"), "InterfaceType"),
         (network_card_index.is_some_and(|n| n != 0), "NetworkCardIndex"),
@@ -248,8 +260,8 @@ impl Network {
         must_have_places(kind, self.interfaces.len())?;
         for leg in &self.interfaces {
             let count = match &leg.source {
-                Source::There(eni) => eni.addresses().count(),
-                Source::New(draft) => draft.wanted.count(),
+                Source::There(eni) => eni.addresses().count().max(eni.ipv6.len()),
+                Source::New(draft) => draft.wanted.count().max(draft.wanted.ipv6.count()),
             };
             addresses::must_fit(kind, count)?;
         }
@@ -365,12 +377,67 @@ mod tests {
             (&[(index, "0"), (id, &there), ("MaxCount", "2")], "InvalidParameterCombination"),
             (&[(index, "0"), (id, &there), ("SubnetId", &subnet)], "InvalidParameterCombination"),
             (&[("PrivateIpAddress", &ip), ("SubnetId", &subnet), ("MaxCount", "2")], "InvalidParameterCombination"),
-            (&[(index, "0"), ("NetworkInterface.1.Ipv6AddressCount", "1")], "UnsupportedOperation"),
+            (&[(index, "0"), ("NetworkInterface.1.Ipv6AddressCount", "1")], "InvalidParameterValue"),
+            (&[(index, "0"), ("NetworkInterface.1.PrimaryIpv6", "true")], "UnsupportedOperation"),
+            (&[("Ipv6AddressCount", "1")], "InvalidParameterValue"),
+            (&[(index, "0"), ("Ipv6AddressCount", "1")], "InvalidParameterCombination"),
         ] {
             let refusal = cloud.tenant("acme").run_with(ask).expect_err(code);
             assert!(refusal.starts_with(code), "{ask:?}: {refusal}");
         }
         assert!(cloud.tenant("acme").instances().is_empty());
         cloud.audit();
+    }
+
+    #[test]
+    fn ipv6_addresses_are_those_asked_for_or_what_the_subnet_gives() {
+        let mut cloud = Cloud::new();
+        let ((_, subnet), range) = cloud.tenant("acme").ipv6_subnet();
+        let named = range.replace("/64", "77");
+        let of = |cloud: &mut Cloud, more: &[(&str, &str)]| {
+            let ids = cloud.tenant("acme").run_with(&[&[("SubnetId", subnet.as_str())], more].concat())?;
+            let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", &ids[0])])?;
+            // The first one stands at the instance too.
+            Ok::<_, String>(Cloud::ids(&shown, "ipv6Address").split_last().map_or(0, |(own, all)| {
+                assert_eq!(Some(own), all.first(), "{shown}");
+                all.len()
+            }))
+        };
+        assert_eq!(of(&mut cloud, &[]), Ok(0));
+        assert_eq!(of(&mut cloud, &[("Ipv6AddressCount", "2")]), Ok(2));
+        assert_eq!(of(&mut cloud, &[("Ipv6Address.1.Ipv6Address", &named)]), Ok(1));
+        let many = [("Ipv6Address.1.Ipv6Address", named.as_str()), ("MaxCount", "2")];
+        for (more, code) in [
+            (&many[..1], "InvalidIPAddress.InUse"),
+            (&many, "InvalidParameterCombination"),
+            (&[many[0], ("Ipv6AddressCount", "1")], "InvalidParameterCombination"),
+            (&[("Ipv6AddressCount", "3")], "PrivateIpAddressLimitExceeded"),
+        ] {
+            let refusal = of(&mut cloud, more).expect_err(code);
+            assert!(refusal.starts_with(code), "{more:?}: {refusal}");
+        }
+        let attribute = [("SubnetId", subnet.as_str()), ("AssignIpv6AddressOnCreation.Value", "true")];
+        cloud.tenant("acme").call("ModifySubnetAttribute", &attribute).expect("has a range");
+        assert_eq!(of(&mut cloud, &[]), Ok(1));
+        assert_eq!(of(&mut cloud, &[("Ipv6AddressCount", "0")]), Ok(0), "a number of none is one");
+        let leg = [
+            ("NetworkInterface.1.DeviceIndex", "0"),
+            ("NetworkInterface.1.SubnetId", subnet.as_str()),
+            ("NetworkInterface.1.Ipv6AddressCount", "2"),
+        ];
+        let id = cloud.tenant("acme").run_with(&leg).expect("launches").remove(0);
+        let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", &id)]).expect("answers");
+        let ip = Cloud::ids(&shown, "ipv6Address").remove(0);
+        for name in ["ipv6-address", "network-interface.ipv6-addresses.ipv6-address"] {
+            let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", ip.as_str())];
+            let found = cloud.tenant("acme").call("DescribeInstances", &filter).expect("answers");
+            assert_eq!(Cloud::ids(&found, "instanceId")[0], id, "{name}");
+        }
+        cloud.settle();
+        cloud.audit();
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeInstances", &[("InstanceId.1", &id)]).expect("answers");
+        assert!(!shown.contains("ipv6Address"), "{shown}");
     }
 }

@@ -5,7 +5,7 @@ use awan_model::options::AccountOptions;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Code, Error, Result, invalid_value, refuse, refuse_if};
+use crate::error::{Code, Error, Result, invalid_value, refuse};
 
 /// What the account chose, or nothing yet.
 pub fn account(tx: &mut Tx<Tenant>) -> AccountOptions {
@@ -22,9 +22,9 @@ pub fn of_launch(tx: &mut Tx<Tenant>, asked: Option<ec2::InstanceMetadataOptions
         http_protocol_ipv6,
         instance_metadata_tags,
     } = asked.unwrap_or_default();
-    ipv4_only(http_protocol_ipv6.as_deref())?;
     let defaults = account(tx).metadata;
-    let asked = Asked { http_tokens, http_put_response_hop_limit, http_endpoint, instance_metadata_tags };
+    let asked =
+        Asked { http_tokens, http_put_response_hop_limit, http_endpoint, http_protocol_ipv6, instance_metadata_tags };
     let options = asked.over(defaults.options())?;
     if defaults.tokens_enforced == Some(true) && !options.tokens_required {
         return Err(not_enforced());
@@ -36,13 +36,20 @@ pub struct Asked {
     pub http_tokens: Option<String>,
     pub http_put_response_hop_limit: Option<i32>,
     pub http_endpoint: Option<String>,
+    pub http_protocol_ipv6: Option<String>,
     pub instance_metadata_tags: Option<String>,
 }
 
 impl Asked {
     pub fn is_empty(&self) -> bool {
-        let Self { http_tokens, http_put_response_hop_limit, http_endpoint, instance_metadata_tags } = self;
-        [http_tokens, http_endpoint, instance_metadata_tags].iter().all(|member| member.is_none())
+        let Self {
+            http_tokens,
+            http_put_response_hop_limit,
+            http_endpoint,
+            http_protocol_ipv6,
+            instance_metadata_tags,
+        } = self;
+        [http_tokens, http_endpoint, http_protocol_ipv6, instance_metadata_tags].iter().all(|member| member.is_none())
             && http_put_response_hop_limit.is_none()
     }
 
@@ -54,6 +61,7 @@ impl Asked {
                 .unwrap_or(old.tokens_required),
             hop_limit: self.http_put_response_hop_limit.map_or(Ok(old.hop_limit), hop_limit)?,
             endpoint: switch(self.http_endpoint, "HttpEndpoint")?.unwrap_or(old.endpoint),
+            ipv6: switch(self.http_protocol_ipv6, "HttpProtocolIpv6")?.unwrap_or(old.ipv6),
             tags: switch(self.instance_metadata_tags, "InstanceMetadataTags")?.unwrap_or(old.tags),
             changes: old.changes,
         })
@@ -74,10 +82,6 @@ pub fn hop_limit(n: i32) -> Result<u8> {
     hops.ok_or_else(|| invalid_value(n, "HttpPutResponseHopLimit"))
 }
 
-pub fn ipv4_only(http_protocol_ipv6: Option<&str>) -> Result<()> {
-    refuse_if(http_protocol_ipv6.is_some_and(|v| v != "disabled"), "MetadataOptions.HttpProtocolIpv6")
-}
-
 /// Source: "Enforce IMDSv2 at the account level", EC2 User Guide.
 pub fn not_enforced() -> Error {
     let message = "The account requires IMDSv2 (HttpTokensEnforced), so HttpTokens must be 'required'.";
@@ -91,7 +95,7 @@ pub fn shown(i: &Instance, state: State, report: Option<&VmReport>) -> ec2::Inst
         http_tokens: Some(if i.metadata.tokens_required { "required" } else { "optional" }.into()),
         http_put_response_hop_limit: Some(i.metadata.hop_limit.into()),
         http_endpoint: on(i.metadata.endpoint),
-        http_protocol_ipv6: on(false),
+        http_protocol_ipv6: on(i.metadata.ipv6),
         instance_metadata_tags: on(i.metadata.tags),
     }
 }

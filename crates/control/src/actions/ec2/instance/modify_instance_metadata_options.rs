@@ -23,9 +23,9 @@ pub fn modify_instance_metadata_options(
     } = req;
     let instance = tx.get::<Instance>(&instance_id.ok_or_else(|| missing("InstanceId"))?.parse()?)?;
     must_be_there(tx, &instance)?;
-    metadata::ipv4_only(http_protocol_ipv6.as_deref())?;
-    let asked = Asked { http_tokens, http_put_response_hop_limit, http_endpoint, instance_metadata_tags };
-    if asked.is_empty() && http_protocol_ipv6.is_none() {
+    let asked =
+        Asked { http_tokens, http_put_response_hop_limit, http_endpoint, http_protocol_ipv6, instance_metadata_tags };
+    if asked.is_empty() {
         return Err(combination("The request must contain at least one metadata option"));
     }
     let old = &instance.metadata;
@@ -73,10 +73,14 @@ mod tests {
         assert!(!options.tokens_required && options.hop_limit == 1 && options.endpoint, "{options:?}");
         let answer = change(&mut cloud, &[hops]).expect("changes nothing");
         assert!(answer.contains("<state>applied</state>"), "{answer}");
+        for on in ["enabled", "disabled"] {
+            let answer = change(&mut cloud, &[("HttpProtocolIpv6", on)]).expect("changes");
+            assert_eq!(Cloud::ids(&answer, "httpProtocolIpv6"), [on]);
+        }
         for (ask, code) in [
             (&[("HttpTokens", "maybe")][..], "InvalidParameterValue"),
             (&[("HttpPutResponseHopLimit", "65")], "InvalidParameterValue"),
-            (&[("HttpProtocolIpv6", "enabled")], "UnsupportedOperation"),
+            (&[("HttpProtocolIpv6", "maybe")], "InvalidParameterValue"),
             (&[], "InvalidParameterCombination"),
         ] {
             let refusal = change(&mut cloud, ask).expect_err(code);

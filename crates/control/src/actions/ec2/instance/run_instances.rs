@@ -168,8 +168,6 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
         ebs_optimized,
     } = req;
     for (there, name) in [
-        (ipv6_address_count.is_some_and(|n| n > 0), "Ipv6AddressCount"),
-        (!ipv6_addresses.is_empty(), "Ipv6Address"),
         (kernel_id.is_some(), "KernelId"),
         (ramdisk_id.is_some(), "RamdiskId"),
         (!elastic_gpu_specification.is_empty(), "ElasticGpuSpecification"),
@@ -192,8 +190,16 @@ fn read(tx: &mut Tx<Tenant>, req: ec2::RunInstancesRequest, most: u32) -> Result
     placing.capacity = preference::chosen(tx, capacity_reservation_specification)?;
     let zone = placing.zone.clone();
     let chosen = choices::Asked { credits, cpu, private_dns, maintenance };
-    let asked =
-        launch::Asked { subnet_id, security_group_ids, security_groups, private_ip_address, network_interfaces, zone };
+    let asked = launch::Asked {
+        subnet_id,
+        security_group_ids,
+        security_groups,
+        private_ip_address,
+        ipv6_addresses,
+        ipv6_address_count,
+        network_interfaces,
+        zone,
+    };
     let disks = disks::disks(tx, &image, block_device_mappings)?;
     let room = Room::count(tx);
     let (home, rule) = (tx.home().clone(), placing.rule(tx));

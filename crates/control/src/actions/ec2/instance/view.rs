@@ -1,7 +1,7 @@
 //! Instances as EC2 shows them.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use awan_model::group::SecurityGroup;
@@ -226,6 +226,7 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::I
         subnet_id: alive.then(|| i.subnet.to_string()),
         vpc_id: alive.then(|| i.vpc.to_string()),
         private_ip_address: eni.map(|e| e.private_ip.to_string()),
+        ipv6_address: eni.and_then(|e| e.ipv6.first()).map(ToString::to_string),
         public_ip_address: public_ip.map(|ip| ip.to_string()),
         ..Default::default()
     }
@@ -294,10 +295,13 @@ fn network_interface(seen: &Interface, groups: Vec<ec2::GroupIdentifier>) -> ec2
         private_dns_name: Some(private_dns(mapped.private_ip, region)),
         private_ip_address: Some(mapped.private_ip.to_string()),
     };
+    let address6 =
+        |ip: &Ipv6Addr| ec2::InstanceIpv6Address { ipv6_address: Some(ip.to_string()), is_primary_ipv6: Some(false) };
     ec2::InstanceNetworkInterface {
         association: seen.addresses.first().and_then(association),
         attachment,
         description: Some(eni.description.clone()),
+        ipv6_addresses: eni.ipv6.iter().map(address6).collect(),
         groups,
         mac_address: Some(eni.mac.to_string()),
         network_interface_id: Some(eni.id.to_string()),

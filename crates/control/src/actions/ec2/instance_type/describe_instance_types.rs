@@ -118,13 +118,12 @@ fn cores(kind: &InstanceType) -> u32 {
 fn value(kind: &InstanceType, name: &str) -> Vec<String> {
     let value = match name {
         "instance-type" => kind.id.clone(),
-        "auto-recovery-supported" | "current-generation" => "true".into(),
+        "auto-recovery-supported" | "current-generation" | "network-info.ipv6-supported" => "true".into(),
         "bare-metal"
         | "dedicated-hosts-supported"
         | "hibernation-supported"
         | "network-info.efa-supported"
-        | "network-info.encryption-in-transit-supported"
-        | "network-info.ipv6-supported" => "false".into(),
+        | "network-info.encryption-in-transit-supported" => "false".into(),
         "ebs-info.ebs-optimized-support" => "default".into(),
         "ebs-info.encryption-support" | "ebs-info.nvme-support" | "nitro-enclaves-support" | "nitro-tpm-support" => {
             "unsupported".into()
@@ -135,8 +134,9 @@ fn value(kind: &InstanceType, name: &str) -> Vec<String> {
         "instance-storage-supported" => (kind.local_disk_gib > 0).to_string(),
         "memory-info.size-in-mib" => kind.memory_mib.to_string(),
         "network-info.ena-support" => "supported".into(),
-        "network-info.ipv4-addresses-per-interface" => kind.addresses_per_interface.to_string(),
-        "network-info.ipv6-addresses-per-interface" => "0".into(),
+        "network-info.ipv4-addresses-per-interface" | "network-info.ipv6-addresses-per-interface" => {
+            kind.addresses_per_interface.to_string()
+        }
         "network-info.maximum-network-cards" => "1".into(),
         "network-info.maximum-network-interfaces" => kind.max_interfaces.to_string(),
         "network-info.network-performance" => kind.network_performance.clone(),
@@ -214,8 +214,8 @@ fn network(kind: &InstanceType) -> ec2::NetworkInfo {
         default_network_card_index: Some(0),
         network_cards: vec![card],
         ipv4_addresses_per_interface: int(kind.addresses_per_interface),
-        ipv6_addresses_per_interface: Some(0),
-        ipv6_supported: Some(false),
+        ipv6_addresses_per_interface: int(kind.addresses_per_interface),
+        ipv6_supported: Some(true),
         ena_support: Some("supported".into()),
         efa_supported: Some(false),
         encryption_in_transit_supported: Some(false),

@@ -1,20 +1,23 @@
 //! Private addresses of interfaces: which a request asks for, and which are free.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use awan_model::id::SubnetId;
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::NetworkInterface;
-use awan_model::subnet::Subnet;
+use awan_model::subnet::{Ipv6Range, Subnet};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::ipv6;
 use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse};
 use crate::schedule::Round;
 
 /// The most that any instance type has.
 pub const ADDRESSES_MAX: usize = 50;
+/// Of a /64 hardly any address is taken.
+const IPV6_TRIES: usize = 64;
 
 /// The addresses that a new interface is to have.
 #[derive(Clone, Default)]
@@ -24,6 +27,14 @@ pub struct Wanted {
     pub secondary: Vec<Ipv4Addr>,
     /// So many more secondary ones, whichever.
     pub more: usize,
+    pub ipv6: ipv6::Wanted,
+}
+
+/// Addresses that were found for an interface.
+pub struct Taken {
+    pub private_ip: Ipv4Addr,
+    pub secondary: Vec<Ipv4Addr>,
+    pub ipv6: Vec<Ipv6Addr>,
 }
 
 impl Wanted {
@@ -57,7 +68,7 @@ impl Wanted {
                 "secondaryPrivateIpAddressCount cannot be used with more than one address in privateIpAddresses";
             return Err(combination(message));
         }
-        let wanted = Self { primary, secondary, more };
+        let wanted = Self { primary, secondary, more, ipv6: ipv6::Wanted::default() };
         if wanted.count() > ADDRESSES_MAX { Err(too_many()) } else { Ok(wanted) }
     }
 
@@ -66,13 +77,13 @@ impl Wanted {
     }
 
     /// Addresses that it names.
-    pub fn named(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.primary.into_iter().chain(self.secondary.iter().copied())
+    pub fn named(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.primary.into_iter().chain(self.secondary.iter().copied());
+        v4.map(IpAddr::V4).chain(self.ipv6.named.iter().copied().map(IpAddr::V6))
     }
 
-    /// The primary address and the secondary ones.
-    pub fn take(&self, tx: &mut Tx<Tenant>, free: &mut Free, subnet: &Subnet) -> Result<(Ipv4Addr, Vec<Ipv4Addr>)> {
-        let primary = match self.primary {
+    pub fn take(&self, tx: &mut Tx<Tenant>, free: &mut Free, subnet: &Subnet) -> Result<Taken> {
+        let private_ip = match self.primary {
             Some(ip) => free.this(tx, &subnet.id, ip)?,
             None => free.any(tx, subnet)?,
         };
@@ -83,7 +94,8 @@ impl Wanted {
         for _ in 0..self.more {
             secondary.push(free.any(tx, subnet)?);
         }
-        Ok((primary, secondary))
+        let ipv6 = self.ipv6.take(tx, free, subnet, None)?;
+        Ok(Taken { private_ip, secondary, ipv6 })
     }
 }
 
@@ -122,13 +134,13 @@ pub fn address(subnet: &Subnet, text: &str) -> Result<Ipv4Addr> {
 #[derive(Default)]
 pub struct Free {
     rounds: HashMap<SubnetId, Round>,
-    taken: HashSet<(SubnetId, Ipv4Addr)>,
+    taken: HashSet<(SubnetId, IpAddr)>,
 }
 
 impl Free {
     /// Keeps addresses for those who name them.
-    pub fn keep(&mut self, subnet: &SubnetId, named: impl Iterator<Item = Ipv4Addr>) -> Result<()> {
-        for ip in named {
+    pub fn keep(&mut self, subnet: &SubnetId, named: impl Iterator<Item: Into<IpAddr>>) -> Result<()> {
+        for ip in named.map(Into::into) {
             if !self.taken.insert((subnet.clone(), ip)) {
                 return Err(in_use(ip));
             }
@@ -137,9 +149,9 @@ impl Free {
     }
 
     /// An address that was asked for by name.
-    fn this(&mut self, tx: &mut Tx<Tenant>, subnet: &SubnetId, ip: Ipv4Addr) -> Result<Ipv4Addr> {
-        self.taken.insert((subnet.clone(), ip));
-        if is_free(tx, subnet, ip) { Ok(ip) } else { Err(in_use(ip)) }
+    pub fn this<Ip: Into<IpAddr> + Copy>(&mut self, tx: &mut Tx<Tenant>, subnet: &SubnetId, ip: Ip) -> Result<Ip> {
+        self.taken.insert((subnet.clone(), ip.into()));
+        if is_free(tx, subnet, ip) { Ok(ip) } else { Err(in_use(ip.into())) }
     }
 
     pub fn any(&mut self, tx: &mut Tx<Tenant>, subnet: &Subnet) -> Result<Ipv4Addr> {
@@ -151,22 +163,39 @@ impl Free {
             }
         };
         for ip in round.by_ref() {
-            if !self.taken.contains(&(subnet.id.clone(), ip)) && is_free(tx, &subnet.id, ip) {
+            if !self.taken.contains(&(subnet.id.clone(), ip.into())) && is_free(tx, &subnet.id, ip) {
                 return Ok(ip);
             }
         }
-        let message = format!(
-            "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
-            subnet.id
-        );
-        Err(refuse(Code::InsufficientFreeAddressesInSubnet, message))
+        Err(too_few(subnet))
+    }
+
+    /// From anywhere in a range that is too wide for its addresses to be tried one by one.
+    pub fn any_ipv6(&mut self, tx: &mut Tx<Tenant>, subnet: &Subnet, range: &Ipv6Range) -> Result<Ipv6Addr> {
+        let usable = range.usable();
+        let size = usable.end().saturating_sub(*usable.start()).saturating_add(1);
+        for _ in 0..IPV6_TRIES {
+            let ip = Ipv6Addr::from(usable.start() + u128::from_be_bytes(tx.random()) % size);
+            if is_free(tx, &subnet.id, ip) && self.taken.insert((subnet.id.clone(), ip.into())) {
+                return Ok(ip);
+            }
+        }
+        Err(too_few(subnet))
     }
 }
 
-fn in_use(ip: Ipv4Addr) -> Error {
+fn too_few(subnet: &Subnet) -> Error {
+    let message = format!(
+        "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
+        subnet.id
+    );
+    refuse(Code::InsufficientFreeAddressesInSubnet, message)
+}
+
+fn in_use(ip: impl std::fmt::Display) -> Error {
     refuse(Code::AddressInUse, format!("Address {ip} is in use."))
 }
 
-fn is_free(tx: &mut Tx<Tenant>, subnet: &SubnetId, ip: Ipv4Addr) -> bool {
+fn is_free(tx: &mut Tx<Tenant>, subnet: &SubnetId, ip: impl Into<IpAddr>) -> bool {
     tx.lookup(NetworkInterface::BY_IP, &NetworkInterface::ip_in(subnet, ip)).is_none()
 }

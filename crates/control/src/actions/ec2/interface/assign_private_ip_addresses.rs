@@ -82,9 +82,9 @@ fn take(tx: &mut Tx<Tenant>, to: &NetworkInterface, ip: Ipv4Addr, may: bool) -> 
     }
 }
 
-/// As many as the type of its instance can have, or as any type can.
-fn must_fit(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Result<()> {
-    let all = eni.addresses().count();
+/// As many of either family as the type of its instance can have, or as any type can.
+pub fn must_fit(tx: &mut Tx<Tenant>, eni: &NetworkInterface) -> Result<()> {
+    let all = eni.addresses().count().max(eni.ipv6.len());
     if all > addresses::ADDRESSES_MAX {
         return Err(addresses::too_many());
     }

@@ -7,7 +7,7 @@ use awan_wire::ec2;
 
 use super::addresses::{Free, Wanted};
 use super::draft::{self, Draft};
-use super::view;
+use super::{ipv6, view};
 use crate::actions::ec2::instance::launch;
 use crate::actions::ec2::instance::view::GroupNames;
 use crate::error::{Error, Result, missing, refuse_if};
@@ -50,7 +50,6 @@ pub fn create_network_interface(
         (enable_primary_ipv6 == Some(true), "EnablePrimaryIpv6"),
         (connection_tracking_specification.is_some(), "ConnectionTrackingSpecification"),
         (operator.is_some(), "Operator"),
-        (!ipv6_addresses.is_empty() || ipv6_address_count.is_some_and(|n| n != 0), "Ipv6Addresses"),
     ] {
         refuse_if(there, name)?;
     }
@@ -63,7 +62,9 @@ pub fn create_network_interface(
     }
     let subnet = tx.get::<Subnet>(&subnet_id.ok_or_else(|| missing("SubnetId"))?.parse()?)?;
     let groups = launch::groups(tx, &subnet.vpc, &groups, &[])?;
-    let wanted = Wanted::read(&subnet, private_ip_address, private_ip_addresses, secondary_private_ip_address_count)?;
+    let mut wanted =
+        Wanted::read(&subnet, private_ip_address, private_ip_addresses, secondary_private_ip_address_count)?;
+    wanted.ipv6 = ipv6::Wanted::read(&subnet, ipv6_addresses, ipv6_address_count)?;
     let tags = tagging::specified(&tag_specifications, "network-interface", &["network-interface"])?;
     draft::must_have_room(tx)?;
     let draft = Draft { subnet, groups, wanted, description: draft::description(description)? };

@@ -113,6 +113,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "group-id" => eni.groups.iter().map(ToString::to_string).collect(),
         "group-name" => eni.groups.iter().map(|id| names.of(tx, id)).collect(),
         "interface-type" => vec!["interface".into()],
+        "ipv6-addresses.ipv6-address" => eni.ipv6.iter().map(ToString::to_string).collect(),
         "mac-address" => vec![eni.mac.to_string()],
         "network-interface-id" => vec![eni.id.to_string()],
         "owner-id" | "requester-id" => vec![account.into()],
@@ -124,7 +125,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "subnet-id" => vec![eni.subnet.to_string()],
         "vpc-id" => vec![eni.vpc.to_string()],
         tag if tag.starts_with("tag") => tagging::filter_values(&seen.tags, tag),
-        // No interface has an IPv6 address or a principal that manages it.
+        // No interface has a principal that manages it.
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,5 @@
 //! An interface before it is one: what its creation, by its own action or by a launch, decides about it.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::id::{AttachmentId, GroupId, InstanceId, InterfaceId};
@@ -8,7 +7,7 @@ use awan_model::interface::{Attachment, Mac, NetworkInterface};
 use awan_model::subnet::Subnet;
 use awan_state::{Tenant, Tx};
 
-use super::addresses::Wanted;
+use super::addresses::{Taken, Wanted};
 use crate::error::{Code, Result, invalid, refuse};
 
 /// EC2's default quota per region.
@@ -51,7 +50,7 @@ pub fn attachment(tx: &mut Tx<Tenant>, to: (&InstanceId, u32), delete: bool) -> 
 pub fn put(
     tx: &mut Tx<Tenant>,
     draft: &Draft,
-    (private_ip, secondary): (Ipv4Addr, Vec<Ipv4Addr>),
+    Taken { private_ip, secondary, ipv6 }: Taken,
     attachment: Option<Attachment>,
     client_token: Option<String>,
 ) -> InterfaceId {
@@ -67,6 +66,7 @@ pub fn put(
         mac,
         private_ip,
         secondary,
+        ipv6,
         groups: draft.groups.clone(),
         description: draft.description.clone(),
         source_dest_check: true,

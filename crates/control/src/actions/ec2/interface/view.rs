@@ -1,6 +1,6 @@
 //! Network interfaces as answers and filters see them: each private address with the public one in front of it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use awan_model::address::Address;
@@ -136,12 +136,19 @@ pub fn shown(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames) -> ec2::N
         private_dns_name: Some(private_dns(mapped.private_ip, region)),
         private_ip_address: Some(mapped.private_ip.to_string()),
     };
+    let address6 = |ip: &Ipv6Addr| ec2::NetworkInterfaceIpv6Address {
+        ipv6_address: Some(ip.to_string()),
+        is_primary_ipv6: Some(false),
+        ..Default::default()
+    };
     ec2::NetworkInterface {
         association: seen.addresses.first().and_then(|mapped| association(mapped, account)),
         attachment: attachment(eni, seen.status),
         availability_zone: Some(eni.zone.clone()),
         availability_zone_id: Some(zone_id(&eni.zone)),
         description: Some(eni.description.clone()),
+        ipv6_address: eni.ipv6.first().map(ToString::to_string),
+        ipv6_addresses: eni.ipv6.iter().map(address6).collect(),
         groups: names.shown(tx, &eni.groups),
         interface_type: Some(kind(eni).into()),
         mac_address: Some(eni.mac.to_string()),

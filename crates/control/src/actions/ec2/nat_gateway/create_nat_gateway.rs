@@ -112,7 +112,7 @@ fn put(
     draft::must_have_room(tx)?;
     let id = NatGatewayId::made(tx.new_id(NatGatewayId::PREFIX));
     let found = wanted.take(tx, &mut Free::default(), subnet)?;
-    let private_ip = found.0;
+    let private_ip = found.private_ip;
     let description = format!("Interface for NAT Gateway {id}");
     let draft = Draft { subnet: subnet.clone(), groups: Vec::new(), wanted: wanted.clone(), description };
     let interface = draft::put(tx, &draft, found, None, None);

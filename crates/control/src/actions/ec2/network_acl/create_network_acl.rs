@@ -45,7 +45,7 @@ fn answer(tx: &mut Tx<Tenant>, made: &[String], client_token: Option<String>) ->
     let id = made.first().ok_or_else(|| Error::fault("a token that made nothing"))?;
     let acl = tx.get::<NetworkAcl>(&id.parse()?)?;
     let tags = tagging::shown(&tagging::of(tx, id));
-    Ok(ec2::CreateNetworkAclResult { network_acl: Some(shown(&acl, tags)), client_token })
+    Ok(ec2::CreateNetworkAclResult { network_acl: Some(shown(tx, &acl, tags)), client_token })
 }
 
 #[cfg(test)]

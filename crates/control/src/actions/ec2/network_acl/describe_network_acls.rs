@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use awan_model::network_acl::{Entry, NetworkAcl};
+use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -50,7 +51,7 @@ pub fn describe_network_acls(
     let mut kept = Vec::new();
     for acl in found {
         let tags = tagging::of(tx, acl.id.as_str());
-        let shown = shown(&acl, tagging::shown(&tags));
+        let shown = shown(tx, &acl, tagging::shown(&tags));
         if filters.match_all(|name| values(&shown, &tags, name)) {
             kept.push((acl, shown));
         }
@@ -102,7 +103,8 @@ fn protocols(entry: &ec2::NetworkAclEntry) -> Vec<String> {
     name.map(str::to_owned).into_iter().chain([number]).collect()
 }
 
-pub fn shown(acl: &NetworkAcl, tags: Vec<ec2::Tag>) -> ec2::NetworkAcl {
+pub fn shown(tx: &mut Tx<Tenant>, acl: &NetworkAcl, tags: Vec<ec2::Tag>) -> ec2::NetworkAcl {
+    let ipv6 = tx.find::<Vpc>(&acl.vpc).is_some_and(|vpc| !vpc.ipv6.is_empty());
     let association = |a: &awan_model::network_acl::Association| ec2::NetworkAclAssociation {
         network_acl_association_id: Some(a.id.to_string()),
         network_acl_id: Some(acl.id.to_string()),
@@ -110,7 +112,8 @@ pub fn shown(acl: &NetworkAcl, tags: Vec<ec2::Tag>) -> ec2::NetworkAcl {
     };
     let side = |egress: bool| {
         let own = acl.entries.iter().filter(move |e| e.egress == egress).map(entries::shown);
-        own.chain([entries::shown(&Entry::none(egress))])
+        let last = ipv6.then(|| entries::shown(&Entry::none_ipv6(egress)));
+        own.chain([entries::shown(&Entry::none(egress))]).chain(last)
     };
     ec2::NetworkAcl {
         associations: acl.associations.iter().map(association).collect(),

@@ -89,7 +89,7 @@ pub fn side(vpc: &Vpc) -> Side {
 }
 
 fn ranges(vpc: &Vpc) -> Vec<IpNet> {
-    vec![vpc.cidr.into()]
+    std::iter::once(vpc.cidr.into()).chain(vpc.ipv6.iter().map(|range| range.cidr.into())).collect()
 }
 
 pub fn overlap(a: &[IpNet], b: &[IpNet]) -> bool {

@@ -2,15 +2,14 @@
 //!
 //! Record only: to an egress-only gateway no packets go yet; those of such a route go nowhere.
 
-use awan_model::prefix_list::Family;
-use awan_model::route::{Destination, Route, RouteTable, Target};
+use awan_model::route::{Destination, Route, RouteTable};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::target::{Asked, Where, is_local};
+use super::target::{Asked, Where, is_local, must_suit};
 use crate::actions::ec2::prefix_list::lists::usable;
-use crate::error::{Code, Error, Result, invalid, missing, refuse, unsupported};
+use crate::error::{Code, Error, Result, missing, refuse, unsupported};
 
 /// EC2's quota per table was 50 for long; who asks gets more.
 const ROUTES_MAX: usize = 100;
@@ -54,9 +53,7 @@ pub fn create_route(tx: &mut Tx<Tenant>, req: ec2::CreateRouteRequest) -> Result
     let destination = begin.destination()?;
     must_lead_out(tx, &table, &destination)?;
     let target = asked.target(tx, &table)?;
-    if matches!(target, Target::EgressOnly(_)) && !may_be_ipv6(tx, &destination)? {
-        return Err(invalid("An egress-only internet gateway is for IPv6 only."));
-    }
+    must_suit(tx, &destination, &target)?;
     let mut table = (*table).clone();
     let new = Route { destination: destination.clone(), target: target.clone() };
     match table.routes.iter().find(|r| r.destination == destination) {
@@ -83,14 +80,6 @@ fn room(tx: &mut Tx<Tenant>, routes: &[Route]) -> usize {
     routes.iter().map(|route| of(route, tx)).sum()
 }
 
-fn may_be_ipv6(tx: &mut Tx<Tenant>, destination: &Destination) -> Result<bool> {
-    Ok(match destination {
-        Destination::Ipv4(_) => false,
-        Destination::Ipv6(_) => true,
-        Destination::PrefixList(id) => usable(tx, id)?.family == Family::Ipv6,
-    })
-}
-
 fn already(destination: &Destination) -> Error {
     refuse(Code::RouteAlreadyExists, format!("The route identified by {destination} already exists."))
 }
@@ -104,6 +93,9 @@ fn must_lead_out(tx: &mut Tx<Tenant>, table: &RouteTable, destination: &Destinat
     match destination {
         Destination::Ipv4(net) if vpc.cidrs().any(|cidr| cidr.contains(net)) => {
             Err(unsupported("DestinationCidrBlock that is more specific than one of this VPC's CIDR blocks"))
+        }
+        Destination::Ipv6(net) if vpc.ipv6.iter().any(|range| range.cidr.contains(net)) => {
+            Err(unsupported("DestinationIpv6CidrBlock that is more specific than one of this VPC's CIDR blocks"))
         }
         Destination::PrefixList(id) => usable(tx, id).map(drop),
         Destination::Ipv4(_) | Destination::Ipv6(_) => Ok(()),
@@ -180,6 +172,7 @@ mod tests {
             ("0.0.0.0/0", "InstanceId", "i-00000000000000001", "InvalidInstanceID.NotFound"),
             ("0.0.0.0/0", "GatewayId", "igw-00000000000000001", "InvalidGatewayID.NotFound: The gateway ID 'igw-0"),
             ("0.0.0.0/0", "GatewayId", "local", "InvalidParameterValue"),
+            ("::/0", "GatewayId", &gateway, "InvalidParameterValue: Value (::/0) for parameter"),
             ("everywhere", "GatewayId", &gateway, "InvalidParameterValue: Value (everywhere) for parameter"),
         ] {
             let ask = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", destination), (name, target)];

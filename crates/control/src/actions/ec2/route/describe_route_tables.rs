@@ -102,7 +102,15 @@ pub fn shown(tx: &mut Tx<Tenant>, table: &RouteTable, tags: Vec<ec2::Tag>) -> ec
         state: Some("active".into()),
         ..Default::default()
     });
+    let local_ipv6 = vpc.iter().flat_map(|vpc| &vpc.ipv6).map(|range| ec2::Route {
+        destination_ipv6_cidr_block: Some(range.cidr.to_string()),
+        gateway_id: Some("local".into()),
+        origin: Some("CreateRouteTable".into()),
+        state: Some("active".into()),
+        ..Default::default()
+    });
     let of_endpoints = endpoints::routes(tx, table);
+    let local = local.chain(local_ipv6);
     let routes = local.chain(table.routes.iter().chain(&of_endpoints).map(|r| route(tx, table, r))).collect();
     let association = |id: &str, subnet: Option<String>| ec2::RouteTableAssociation {
         main: Some(subnet.is_none()),

@@ -7,7 +7,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::target::{Asked, Where, is_local};
+use super::target::{Asked, Where, is_local, must_suit};
 use crate::error::{Result, invalid, missing, refuse_both, unsupported};
 
 pub fn replace_route(tx: &mut Tx<Tenant>, req: ec2::ReplaceRouteRequest) -> Result<()> {
@@ -59,6 +59,7 @@ pub fn replace_route(tx: &mut Tx<Tenant>, req: ec2::ReplaceRouteRequest) -> Resu
         odb_network_arn,
     };
     let target = asked.target(tx, &table)?;
+    must_suit(tx, &destination, &target)?;
     let mut changed = (*table).clone();
     let Some(route) = changed.routes.iter_mut().find(|r| r.destination == destination) else {
         return Err(invalid(format!(
@@ -96,6 +97,12 @@ mod tests {
         assert!(!shown.contains("blackhole"), "{shown}");
         let refusal = cloud.tenant("acme").call("ReplaceRoute", &ask("9.0.0.0/8")).expect_err("none");
         assert!(refusal.starts_with("InvalidParameterValue: There is no route defined for '9.0.0.0/8'"), "{refusal}");
+        let ask4 = ask("0.0.0.0/0");
+        let egress_only = cloud.tenant("acme").call("CreateEgressOnlyInternetGateway", &[("VpcId", &vpc)]);
+        let egress_only = Cloud::ids(&egress_only.expect("makes"), "egressOnlyInternetGatewayId").remove(0);
+        let to = [ask4[0], ask4[1], ("EgressOnlyInternetGatewayId", egress_only.as_str())];
+        let refusal = cloud.tenant("acme").call("ReplaceRoute", &to).expect_err("is for IPv6");
+        assert_eq!(refusal, "InvalidParameterValue: An egress-only internet gateway is for IPv6 only.");
         let local = [ask("172.31.0.0/16")[0], ask("172.31.0.0/16")[1], ("LocalTarget", "true")];
         cloud.tenant("acme").call("ReplaceRoute", &local).expect("is so already");
     }

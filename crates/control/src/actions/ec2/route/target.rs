@@ -8,12 +8,14 @@ use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::nat::NatGateway;
 use awan_model::peering::State;
+use awan_model::prefix_list::Family;
 use awan_model::route::{Destination, RouteTable, Target};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use ipnet::Ipv6Net;
 
 use crate::actions::ec2::peering::peerings;
+use crate::actions::ec2::prefix_list::lists::usable;
 use crate::actions::ec2::vpc::create_vpc::{brief, network_of};
 use crate::error::{Code, Result, combination, invalid, invalid_value, missing, refuse, refuse_if, unsupported};
 
@@ -57,7 +59,8 @@ pub fn member_of(destination: &Destination) -> &'static str {
 pub fn is_local(vpc: &Vpc, destination: &Destination) -> bool {
     match destination {
         Destination::Ipv4(net) => vpc.cidrs().any(|cidr| cidr == *net),
-        Destination::Ipv6(_) | Destination::PrefixList(_) => false,
+        Destination::Ipv6(net) => vpc.ipv6.iter().any(|range| range.cidr == *net),
+        Destination::PrefixList(_) => false,
     }
 }
 
@@ -203,6 +206,20 @@ fn instance(tx: &mut Tx<Tenant>, table: &RouteTable, id: &str) -> Result<Target>
         return Err(refuse(Code::InvalidInstanceId, message));
     }
     interface(tx, table, instance.interface.as_str())
+}
+
+/// Some targets are for one family. NAT gateways have no NAT64 here, for which alone EC2 takes IPv6 to them.
+pub fn must_suit(tx: &mut Tx<Tenant>, destination: &Destination, target: &Target) -> Result<()> {
+    let ipv6 = match destination {
+        Destination::Ipv4(_) => false,
+        Destination::Ipv6(_) => true,
+        Destination::PrefixList(id) => usable(tx, id)?.family == Family::Ipv6,
+    };
+    match target {
+        Target::EgressOnly(_) if !ipv6 => Err(invalid("An egress-only internet gateway is for IPv6 only.")),
+        Target::NatGateway(_) if ipv6 => Err(unsupported("NatGatewayId for an IPv6 destination")),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a target is there, and where packets could come to.

@@ -1,5 +1,5 @@
-//! AssociateVpcCidrBlock: one more range for a VPC, whose subnets and guests are as those of the first. Source of what
-//! goes together: "IPv4 CIDR block association restrictions", Amazon VPC User Guide.
+//! AssociateVpcCidrBlock: one more range for a VPC, whose subnets and guests are as those of the first. An IPv6 one is of
+//! the installation's pool. Source of what goes together: "IPv4 CIDR block association restrictions", Amazon VPC User Guide.
 
 use std::net::Ipv4Addr;
 
@@ -10,9 +10,9 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use ipnet::Ipv4Net;
 
-use super::create_vpc::{must_be_for_guests, network_of};
-use super::describe_vpcs::association;
-use crate::error::{Code, Result, missing, refuse, refuse_if};
+use super::create_vpc::{must_be_for_guests, network_of, wants_ipv6};
+use super::describe_vpcs::{association, ipv6_association};
+use crate::error::{Code, Result, missing, refuse, refuse_both, refuse_if};
 use crate::network;
 
 /// EC2's quota, the primary one counted in.
@@ -42,18 +42,26 @@ pub fn associate_vpc_cidr_block(
         amazon_provided_ipv6_cidr_block,
     } = req;
     for (there, name) in [
-        (ipv6_cidr_block_network_border_group.is_some(), "Ipv6CidrBlockNetworkBorderGroup"),
         (ipv6_pool.is_some(), "Ipv6Pool"),
         (ipv6_cidr_block.is_some(), "Ipv6CidrBlock"),
         (ipv4_ipam_pool_id.is_some(), "Ipv4IpamPoolId"),
         (ipv4_netmask_length.is_some(), "Ipv4NetmaskLength"),
         (ipv6_ipam_pool_id.is_some(), "Ipv6IpamPoolId"),
         (ipv6_netmask_length.is_some(), "Ipv6NetmaskLength"),
-        (amazon_provided_ipv6_cidr_block == Some(true), "AmazonProvidedIpv6CidrBlock"),
     ] {
         refuse_if(there, name)?;
     }
     let vpc = tx.get::<Vpc>(&vpc_id.ok_or_else(|| missing("VpcId"))?.parse()?)?;
+    let ipv6 = wants_ipv6(tx, amazon_provided_ipv6_cidr_block, ipv6_cidr_block_network_border_group)?;
+    refuse_both((ipv6, "AmazonProvidedIpv6CidrBlock"), (cidr_block.is_some(), "CidrBlock"))?;
+    if ipv6 {
+        let (vpc, range) = network::ipv6::add_range(tx, &vpc)?;
+        return Ok(ec2::AssociateVpcCidrBlockResult {
+            ipv6_cidr_block_association: Some(ipv6_association(&vpc, &range, "associating")),
+            cidr_block_association: None,
+            vpc_id: Some(vpc.id.to_string()),
+        });
+    }
     let cidr = network_of(&cidr_block.ok_or_else(|| missing("CidrBlock"))?, "cidrBlock")?;
     must_be_for_guests(tx, &cidr)?;
     must_go_together(&vpc, &cidr)?;

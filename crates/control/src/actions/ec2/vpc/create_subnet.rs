@@ -1,15 +1,16 @@
 //! CreateSubnet.
 
-use awan_model::id::SubnetId;
+use awan_model::id::{SubnetCidrAssociationId, SubnetId};
 use awan_model::installation::Installation;
-use awan_model::subnet::Subnet;
+use awan_model::subnet::{Ipv6Range, Subnet};
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::create_vpc::{brief, network_of};
 use super::describe_subnets::shown;
+use crate::actions::ec2::network_acl::entries::ipv6_network_of;
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::error::{Code, Result, invalid, missing, refuse, refuse_both, refuse_if};
 use crate::{network, tagging};
@@ -34,7 +35,6 @@ pub fn create_subnet(tx: &mut Tx<Tenant>, req: ec2::CreateSubnetRequest) -> Resu
         dry_run: _,
     } = req;
     for (there, name) in [
-        (ipv6_cidr_block.is_some(), "Ipv6CidrBlock"),
         (outpost_arn.is_some(), "OutpostArn"),
         (ipv6_native == Some(true), "Ipv6Native"),
         (ipv4_ipam_pool_id.is_some(), "Ipv4IpamPoolId"),
@@ -48,11 +48,13 @@ pub fn create_subnet(tx: &mut Tx<Tenant>, req: ec2::CreateSubnetRequest) -> Resu
     let cidr = network_of(&cidr_block.ok_or_else(|| missing("CidrBlock"))?, "cidrBlock")?;
     let zone = zone(tx, availability_zone, availability_zone_id)?;
     must_be_free(tx, &vpc, &cidr)?;
+    let ipv6 = ipv6_cidr_block.map(|text| free_ipv6(tx, &vpc, &text)).transpose()?;
     let tags = tagging::specified(&tag_specifications, "subnet", &["subnet"])?;
     let (home, created) = (tx.home().clone(), tx.now());
     let id = SubnetId::made(tx.new_id(SubnetId::PREFIX));
-    let (vpc, default_for_zone, map_public_ip) = (vpc.id.clone(), false, false);
-    let subnet = Subnet { home, id, vpc, cidr, zone, default_for_zone, map_public_ip, created };
+    let ipv6 = ipv6.map(|cidr| ipv6_range(tx, cidr));
+    let (vpc, default_for_zone, map_public_ip, assign_ipv6) = (vpc.id.clone(), false, false, false);
+    let subnet = Subnet { home, id, vpc, cidr, ipv6, zone, default_for_zone, map_public_ip, assign_ipv6, created };
     network::add_subnet(tx, subnet.clone());
     tagging::add(tx, subnet.id.as_str(), &tags)?;
     let free = subnet.usable().count();
@@ -93,6 +95,25 @@ fn must_be_free(tx: &mut Tx<Tenant>, vpc: &Vpc, cidr: &Ipv4Net) -> Result<()> {
     Ok(())
 }
 
+/// A part of the VPC's IPv6 ranges that no other subnet has. Of lengths EC2 takes every fourth, to /64.
+pub fn free_ipv6(tx: &mut Tx<Tenant>, vpc: &Vpc, text: &str) -> Result<Ipv6Net> {
+    let cidr = ipv6_network_of(text, "ipv6CidrBlock")?;
+    let fine = (44..=64).contains(&cidr.prefix_len()) && cidr.prefix_len().is_multiple_of(4);
+    if !fine || !vpc.ipv6.iter().any(|range| range.cidr.contains(&cidr)) {
+        return Err(refuse(Code::InvalidSubnetRange, format!("The CIDR '{cidr}' is invalid.")));
+    }
+    let overlaps = |own: &Ipv6Range| own.cidr.contains(&cidr) || cidr.contains(&own.cidr);
+    if tx.list::<Subnet>().iter().filter(|s| s.vpc == vpc.id).any(|s| s.ipv6.as_ref().is_some_and(overlaps)) {
+        let message = format!("The CIDR '{cidr}' conflicts with another subnet");
+        return Err(refuse(Code::InvalidSubnetConflict, message));
+    }
+    Ok(cidr)
+}
+
+pub fn ipv6_range(tx: &mut Tx<Tenant>, cidr: Ipv6Net) -> Ipv6Range {
+    Ipv6Range { id: SubnetCidrAssociationId::made(tx.new_id(SubnetCidrAssociationId::PREFIX)), cidr }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::Cloud;
@@ -124,5 +145,35 @@ mod tests {
             refusal.ends_with("in the following availability zones: us-east-1a, us-east-1b, us-east-1c."),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn an_ipv6_range_lies_in_one_of_the_vpcs_and_not_upon_anothers() {
+        let mut cloud = Cloud::new();
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask);
+        let ask = [("CidrBlock", "10.7.0.0/16"), ("AmazonProvidedIpv6CidrBlock", "true")];
+        let made = call("CreateVpc", &ask).expect("makes");
+        let (vpc, range) = (Cloud::ids(&made, "vpcId").remove(0), Cloud::ids(&made, "ipv6CidrBlock").remove(0));
+        let start = range.strip_suffix("00::/56").expect("a /56");
+        let mut make = |cidr: &str, ipv6: &str| {
+            call("CreateSubnet", &[("VpcId", &vpc), ("CidrBlock", cidr), ("Ipv6CidrBlock", ipv6)])
+        };
+        let made = make("10.7.0.0/24", &format!("{start}00:ffff::/64")).expect("makes");
+        assert_eq!(Cloud::ids(&made, "ipv6CidrBlock"), [format!("{start}00::/64")]);
+        assert!(made.contains("<assignIpv6AddressOnCreation>false</assignIpv6AddressOnCreation>"), "{made}");
+        make("10.7.1.0/24", &format!("{start}10::/60")).expect("sixteen at once");
+        for (ipv6, code) in [
+            (format!("{start}00::/64"), "InvalidSubnet.Conflict"),
+            (format!("{start}1f::/64"), "InvalidSubnet.Conflict"),
+            (range.clone(), "InvalidSubnet.Conflict"),
+            (format!("{start}20::/80"), "InvalidSubnet.Range"),
+            (format!("{start}20::/63"), "InvalidSubnet.Range"),
+            ("2001:db8:b00::/64".into(), "InvalidSubnet.Range"),
+            ("10.7.2.0/24".into(), "InvalidParameterValue: Value (10.7.2.0/24) for parameter ipv6CidrBlock"),
+        ] {
+            let refusal = make("10.7.2.0/24", &ipv6).expect_err(&ipv6);
+            assert!(refusal.starts_with(code), "{ipv6}: {refusal}");
+        }
+        cloud.audit();
     }
 }

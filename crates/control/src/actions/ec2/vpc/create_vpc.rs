@@ -9,7 +9,7 @@ use awan_wire::ec2;
 use ipnet::Ipv4Net;
 
 use super::describe_vpcs::shown;
-use crate::error::{Code, Result, invalid, invalid_value, missing, refuse, refuse_if};
+use crate::error::{Code, Result, combination, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::{network, tagging};
 
 /// EC2 begins with 5 and gives 100 when asked.
@@ -45,12 +45,11 @@ pub fn create_vpc(tx: &mut Tx<Tenant>, req: ec2::CreateVpcRequest) -> Result<ec2
         (ipv4_netmask_length.is_some(), "Ipv4NetmaskLength"),
         (ipv6_ipam_pool_id.is_some(), "Ipv6IpamPoolId"),
         (ipv6_netmask_length.is_some(), "Ipv6NetmaskLength"),
-        (ipv6_cidr_block_network_border_group.is_some(), "Ipv6CidrBlockNetworkBorderGroup"),
         (vpc_encryption_control.is_some(), "VpcEncryptionControl"),
-        (amazon_provided_ipv6_cidr_block == Some(true), "AmazonProvidedIpv6CidrBlock"),
     ] {
         refuse_if(there, name)?;
     }
+    let ipv6 = wants_ipv6(tx, amazon_provided_ipv6_cidr_block, ipv6_cidr_block_network_border_group)?;
     let tenancy = match instance_tenancy.as_deref() {
         None | Some("default") => Tenancy::Shared,
         Some("dedicated") => Tenancy::Dedicated,
@@ -60,9 +59,26 @@ pub fn create_vpc(tx: &mut Tx<Tenant>, req: ec2::CreateVpcRequest) -> Result<ec2
     must_be_for_guests(tx, &cidr)?;
     must_have_room(tx)?;
     let tags = tagging::specified(&tag_specifications, "vpc", &["vpc"])?;
-    let vpc = network::vpc(tx, cidr, false, tenancy, Vec::new());
+    let mut vpc = network::vpc(tx, cidr, false, tenancy, Vec::new());
+    if ipv6 {
+        vpc = network::ipv6::add_range(tx, &vpc)?.0;
+    }
     tagging::add(tx, vpc.id.as_str(), &tags)?;
     Ok(ec2::CreateVpcResult { vpc: Some(shown(&vpc, tags)) })
+}
+
+/// A region is one network border group of its own name.
+pub fn wants_ipv6(tx: &mut Tx<Tenant>, asked: Option<bool>, border_group: Option<String>) -> Result<bool> {
+    let asked = asked == Some(true);
+    match border_group {
+        Some(_) if !asked => Err(combination(
+            "The parameter Ipv6CidrBlockNetworkBorderGroup needs the parameter AmazonProvidedIpv6CidrBlock",
+        )),
+        Some(group) if group != tx.home().region() => {
+            Err(invalid_value(brief(&group), "ipv6CidrBlockNetworkBorderGroup"))
+        }
+        _ => Ok(asked),
+    }
 }
 
 pub fn must_have_room(tx: &mut Tx<Tenant>) -> Result<()> {
@@ -134,8 +150,54 @@ mod tests {
             let refusal = cloud.tenant("acme").call("CreateVpc", &[("CidrBlock", cidr)]).expect_err(cidr);
             assert!(refusal.starts_with(code), "{cidr}: {refusal}");
         }
-        let ask = [("CidrBlock", "10.0.0.0/16"), ("AmazonProvidedIpv6CidrBlock", "true")];
-        let refusal = cloud.tenant("acme").call("CreateVpc", &ask).expect_err("no IPv6");
-        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        let ipv6 = ("AmazonProvidedIpv6CidrBlock", "true");
+        for (more, code) in [
+            (&[ipv6, ("Ipv6CidrBlockNetworkBorderGroup", "mars")][..], "InvalidParameterValue: Value (mars)"),
+            (&[("Ipv6CidrBlockNetworkBorderGroup", "us-east-1")], "InvalidParameterCombination"),
+            (&[("Ipv6Pool", "mine"), ("Ipv6CidrBlock", "2001:db8::/56")], "UnsupportedOperation"),
+        ] {
+            let ask = [&[("CidrBlock", "10.0.0.0/16")], more].concat();
+            let refusal = cloud.tenant("acme").call("CreateVpc", &ask).expect_err(code);
+            assert!(refusal.starts_with(code), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_vpc_with_ipv6_has_a_range_a_route_and_rules_for_it() {
+        let mut cloud = Cloud::new();
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask).expect(action);
+        let ask = [
+            ("CidrBlock", "10.7.0.0/16"),
+            ("AmazonProvidedIpv6CidrBlock", "true"),
+            ("Ipv6CidrBlockNetworkBorderGroup", "us-east-1"),
+        ];
+        let made = call("CreateVpc", &ask);
+        let range = Cloud::ids(&made, "ipv6CidrBlock").remove(0);
+        assert!(range.starts_with("2001:db8:a") && range.ends_with("00::/56"), "{made}");
+        for part in ["<ipv6Pool>Amazon</ipv6Pool>", "<networkBorderGroup>us-east-1</networkBorderGroup>"] {
+            assert!(made.contains(part), "{part}: {made}");
+        }
+        let vpc = Cloud::ids(&made, "vpcId").remove(0);
+        let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
+        let tables = call("DescribeRouteTables", &of_vpc);
+        assert_eq!(Cloud::ids(&tables, "destinationIpv6CidrBlock"), [range.as_str()]);
+        assert_eq!(Cloud::ids(&tables, "gatewayId"), ["local", "local"]);
+        let shown = call("DescribeNetworkAcls", &of_vpc);
+        let numbers = ["100", "101", "32767", "32768"].map(str::to_owned);
+        assert_eq!(Cloud::ids(&shown, "ruleNumber"), [numbers.clone(), numbers].concat());
+        let ask = [("VpcId", vpc.as_str()), ("GroupName", "web"), ("GroupDescription", "d")];
+        call("CreateSecurityGroup", &ask);
+        let groups = call("DescribeSecurityGroups", &of_vpc);
+        assert_eq!(Cloud::ids(&groups, "cidrIpv6"), ["::/0", "::/0"], "{groups}");
+        for (name, value, found) in [
+            ("ipv6-cidr-block-association.ipv6-cidr-block", range.as_str(), 1),
+            ("ipv6-cidr-block-association.ipv6-pool", "Amazon", 1),
+            ("ipv6-cidr-block-association.state", "associated", 1),
+            ("ipv6-cidr-block-association.state", "associating", 0),
+        ] {
+            let shown = call("DescribeVpcs", &[("Filter.1.Name", name), ("Filter.1.Value.1", value)]);
+            assert_eq!(Cloud::ids(&shown, "dhcpOptionsId").len(), found, "{name}: {shown}");
+        }
+        cloud.audit();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use awan_model::interface::NetworkInterface;
-use awan_model::subnet::Subnet;
+use awan_model::subnet::{Ipv6Range, Subnet};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -78,7 +78,11 @@ fn arn(subnet: &Subnet) -> String {
 }
 
 fn value(subnet: &Subnet, free: usize, tags: &std::collections::BTreeMap<String, String>, name: &str) -> Vec<String> {
+    let of_range = |of: fn(&Ipv6Range) -> String| subnet.ipv6.as_ref().map(of).into_iter().collect();
     let value = match name {
+        "ipv6-cidr-block-association.association-id" => return of_range(|range| range.id.to_string()),
+        "ipv6-cidr-block-association.ipv6-cidr-block" => return of_range(|range| range.cidr.to_string()),
+        "ipv6-cidr-block-association.state" => return of_range(|_| "associated".into()),
         "availability-zone" | "availabilityZone" => subnet.zone.clone(),
         "availability-zone-id" => zone_id(&subnet.zone),
         "available-ip-address-count" => free.to_string(),
@@ -106,7 +110,8 @@ pub fn shown(subnet: &Subnet, free: usize, tags: Vec<ec2::Tag>) -> ec2::Subnet {
         availability_zone_id: Some(zone_id(&subnet.zone)),
         map_customer_owned_ip_on_launch: Some(false),
         owner_id: Some(subnet.home.account().into()),
-        assign_ipv6_address_on_creation: Some(false),
+        assign_ipv6_address_on_creation: Some(subnet.assign_ipv6),
+        ipv6_cidr_block_association_set: subnet.ipv6.iter().map(|r| ipv6_association(r, "associated")).collect(),
         tags,
         subnet_arn: Some(arn(subnet)),
         enable_dns64: Some(false),
@@ -126,6 +131,16 @@ pub fn shown(subnet: &Subnet, free: usize, tags: Vec<ec2::Tag>) -> ec2::Subnet {
         default_for_az: Some(subnet.default_for_zone),
         map_public_ip_on_launch: Some(subnet.map_public_ip),
         ..Default::default()
+    }
+}
+
+pub fn ipv6_association(range: &Ipv6Range, state: &str) -> ec2::SubnetIpv6CidrBlockAssociation {
+    ec2::SubnetIpv6CidrBlockAssociation {
+        association_id: Some(range.id.to_string()),
+        ipv6_cidr_block: Some(range.cidr.to_string()),
+        ipv6_cidr_block_state: Some(ec2::SubnetCidrBlockState { state: Some(state.into()), ..Default::default() }),
+        ipv6_address_attribute: Some("public".into()),
+        ip_source: Some("amazon".into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! DescribeVpcs.
 
-use awan_model::vpc::{Range, Vpc};
+use awan_model::vpc::{Ipv6Range, Range, Vpc};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -46,6 +46,10 @@ pub fn describe_vpcs(tx: &mut Tx<Tenant>, req: ec2::DescribeVpcsRequest) -> Resu
             "cidr-block-association.cidr-block" => vpc.cidrs().map(|cidr| cidr.to_string()).collect(),
             "cidr-block-association.association-id" => vpc.ranges().map(|range| range.id.to_string()).collect(),
             "cidr-block-association.state" => vec!["associated".into()],
+            "ipv6-cidr-block-association.ipv6-cidr-block" => vpc.ipv6.iter().map(|r| r.cidr.to_string()).collect(),
+            "ipv6-cidr-block-association.association-id" => vpc.ipv6.iter().map(|r| r.id.to_string()).collect(),
+            "ipv6-cidr-block-association.ipv6-pool" => vpc.ipv6.iter().map(|_| POOL.into()).collect(),
+            "ipv6-cidr-block-association.state" => vpc.ipv6.iter().map(|_| "associated".into()).collect(),
             "dhcp-options-id" => vec![vpc.dhcp_options().to_owned()],
             "is-default" | "isDefault" => vec![vpc.is_default.to_string()],
             "owner-id" => vec![vpc.home.account().into()],
@@ -69,6 +73,7 @@ pub fn shown(vpc: &Vpc, tags: Vec<ec2::Tag>) -> ec2::Vpc {
         owner_id: Some(vpc.home.account().into()),
         instance_tenancy: Some(vpc.tenancy.as_str().into()),
         cidr_block_association_set: vpc.ranges().map(|range| association(&range, "associated")).collect(),
+        ipv6_cidr_block_association_set: vpc.ipv6.iter().map(|r| ipv6_association(vpc, r, "associated")).collect(),
         is_default: Some(vpc.is_default),
         block_public_access_states: Some(open_to_gateways()),
         tags,
@@ -90,6 +95,21 @@ pub fn association(range: &Range, state: &str) -> ec2::VpcCidrBlockAssociation {
         association_id: Some(range.id.to_string()),
         cidr_block: Some(range.cidr.to_string()),
         cidr_block_state: Some(ec2::VpcCidrBlockState { state: Some(state.into()), ..Default::default() }),
+    }
+}
+
+/// How EC2 calls the pool that is its own.
+const POOL: &str = "Amazon";
+
+pub fn ipv6_association(vpc: &Vpc, range: &Ipv6Range, state: &str) -> ec2::VpcIpv6CidrBlockAssociation {
+    ec2::VpcIpv6CidrBlockAssociation {
+        association_id: Some(range.id.to_string()),
+        ipv6_cidr_block: Some(range.cidr.to_string()),
+        ipv6_cidr_block_state: Some(ec2::VpcCidrBlockState { state: Some(state.into()), ..Default::default() }),
+        network_border_group: Some(vpc.home.region().into()),
+        ipv6_pool: Some(POOL.into()),
+        ipv6_address_attribute: Some("public".into()),
+        ip_source: Some("amazon".into()),
     }
 }
 

@@ -1,10 +1,11 @@
-//! ModifySubnetAttribute: whether guests get a public address. What else there is can only be set to what it is.
+//! ModifySubnetAttribute: whether guests get a public address, and new interfaces an IPv6 one. What else there is can
+//! only be set to what it is.
 
 use awan_model::subnet::Subnet;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Result, combination, missing, refuse_if};
+use crate::error::{Result, combination, invalid, missing, refuse_if};
 
 pub fn modify_subnet_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySubnetAttributeRequest) -> Result<()> {
     let ec2::ModifySubnetAttributeRequest {
@@ -22,10 +23,9 @@ pub fn modify_subnet_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySubnetAttrib
     } = req;
     let subnet = tx.get::<Subnet>(&subnet_id.ok_or_else(|| missing("SubnetId"))?.parse()?)?;
     let flag = |v: Option<ec2::AttributeBooleanValue>| v.and_then(|v| v.value);
-    let map = flag(map_public_ip_on_launch);
+    let (map, assign) = (flag(map_public_ip_on_launch), flag(assign_ipv6_address_on_creation));
     let mut others = Vec::new();
     for (value, name) in [
-        (assign_ipv6_address_on_creation, "AssignIpv6AddressOnCreation"),
         (map_customer_owned_ip_on_launch, "MapCustomerOwnedIpOnLaunch"),
         (enable_dns64, "EnableDns64"),
         (enable_resource_name_dns_a_record_on_launch, "EnableResourceNameDnsARecordOnLaunch"),
@@ -43,7 +43,7 @@ pub fn modify_subnet_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySubnetAttrib
         private_dns_hostname_type_on_launch.is_some_and(|kind| kind != "ip-name"),
         "PrivateDnsHostnameTypeOnLaunch",
     )?;
-    match usize::from(map.is_some()) + others.len() + usize::from(hostnames) {
+    match usize::from(map.is_some()) + usize::from(assign.is_some()) + others.len() + usize::from(hostnames) {
         0 => return Err(combination("No attributes specified.")),
         1 => {}
         _ => {
@@ -52,8 +52,18 @@ pub fn modify_subnet_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySubnetAttrib
             ));
         }
     }
-    if let Some(map_public_ip) = map {
-        tx.put(Subnet { map_public_ip, ..(*subnet).clone() });
+    if assign == Some(true) && subnet.ipv6.is_none() {
+        return Err(invalid(format!(
+            "Invalid value 'true' for assign-ipv6-address-on-creation. Cannot set assign-ipv6-address-on-creation to \
+             true unless the subnet ({}) has an IPv6 CIDR block associated with it.",
+            subnet.id
+        )));
+    }
+    let mut changed = (*subnet).clone();
+    changed.map_public_ip = map.unwrap_or(changed.map_public_ip);
+    changed.assign_ipv6 = assign.unwrap_or(changed.assign_ipv6);
+    if changed != *subnet {
+        tx.put(changed);
     }
     Ok(())
 }
@@ -75,7 +85,7 @@ mod tests {
             assert_eq!(shown.contains("<ipAddress>"), expected, "{shown}");
         }
         for (name, value, code) in [
-            ("AssignIpv6AddressOnCreation.Value", "true", "UnsupportedOperation"),
+            ("AssignIpv6AddressOnCreation.Value", "true", "InvalidParameterValue: Invalid value 'true'"),
             ("PrivateDnsHostnameTypeOnLaunch", "resource-name", "UnsupportedOperation"),
         ] {
             let ask = [("SubnetId", subnet.as_str()), (name, value)];
