@@ -18,6 +18,7 @@ use awan_state::{Millis, Ref, System, Tx};
 pub use expire::VISIBLE_MS;
 pub use gateway::gateways;
 pub use lapse::{is_due, lapse};
+pub use settle::ended;
 
 use crate::error::Result;
 

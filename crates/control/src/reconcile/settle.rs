@@ -4,15 +4,20 @@ use awan_model::instance::{Exit, Instance, Phase, Reason, ShutdownBehavior, VmRe
 use awan_state::{Ref, System, Tx};
 
 pub fn settle(tx: &mut Tx<System>, at: &Ref<Instance>) {
-    let Some(instance) = tx.find_at(at).filter(|i| i.wish == Wish::On) else { return };
+    let Some(instance) = tx.find_at(at) else { return };
     let report = tx.find_at(&Ref::<VmReport>::new(&at.home, &at.id));
-    let Some(report) = report.filter(|r| r.run == instance.run && r.phase == Phase::Exited) else { return };
-    let (wish, reason) = after(&instance, report.exit.as_ref());
-    let mut changed = (*instance).clone();
-    changed.wish = wish;
-    changed.reason = Some(reason);
+    let Some(mut changed) = report.and_then(|report| ended(&instance, &report)) else { return };
     changed.wished = tx.now();
     tx.act_for_tenant(&at.home, |tx| tx.put(changed));
+}
+
+/// The instance as its end leaves it; `None`: it is so already. Whoever looks sees it so from the report on.
+pub fn ended(instance: &Instance, report: &VmReport) -> Option<Instance> {
+    if instance.wish != Wish::On || report.run != instance.run || report.phase != Phase::Exited {
+        return None;
+    }
+    let (wish, reason) = after(instance, report.exit.as_ref());
+    Some(Instance { wish, reason: Some(reason), ..instance.clone() })
 }
 
 /// What the end of a run means for the instance.
@@ -47,6 +52,21 @@ mod tests {
             assert_eq!(state(&instance, report.as_ref()).as_str(), expected);
             assert_eq!(instance.reason.map(|r| r.code), Some("Client.InstanceInitiatedShutdown".into()));
         }
+    }
+
+    #[test]
+    fn who_looks_before_the_next_turn_sees_why_it_ended() {
+        let mut cloud = Cloud::new();
+        let id = cloud.tenant("acme").run();
+        let (instance, report) = cloud.instance(&id);
+        let report = VmReport { phase: Phase::Exited, exit: Some(Exit::Guest), ..report.expect("runs") };
+        assert_eq!(instance.reason, None);
+        let seen = ended(&instance, &report).expect("it ended");
+        assert_eq!(
+            (seen.wish, seen.reason.map(|r| r.code)),
+            (Wish::Off, Some("Client.InstanceInitiatedShutdown".into()))
+        );
+        assert_eq!(ended(&instance, &VmReport { run: 0, ..report }), None, "an earlier run");
     }
 
     #[test]

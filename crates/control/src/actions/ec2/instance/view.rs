@@ -19,6 +19,7 @@ use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::interface::view::{Mapped, mapped};
 use crate::error::Result;
+use crate::reconcile::ended;
 use crate::{disks, identity, tagging};
 
 /// One instance with everything that an answer or a filter asks about.
@@ -88,6 +89,8 @@ fn refuse_missing(message: String) -> crate::error::Error {
 
 pub fn see(tx: &mut Tx<Tenant>, instance: Arc<Instance>) -> Seen {
     let report = tx.find::<VmReport>(&instance.id);
+    let ended = report.as_deref().and_then(|report| ended(&instance, report));
+    let instance = ended.map_or(instance, Arc::new);
     let eni = tx.find::<NetworkInterface>(&instance.interface);
     let volumes = disks::attached(tx, &instance);
     let has = |e: &NetworkInterface| e.attachment.as_ref().is_some_and(|a| a.instance == instance.id);
