@@ -157,10 +157,10 @@ counted 600 'what must not compile' cargo test --locked --doc --package awan-sta
 
 if build >"$out/build" 2>&1; then
   export AWAN_BINARY="$out/awan" PYTHONPATH="$root/tests"
-  isolated 900 'real clients' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/conformance
+  isolated 1500 'real clients' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/conformance
   isolated 900 'other tools' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/clients
   export PYTHONPATH="$root/tests:$root/tests/conformance"
-  isolated 1800 'Terraform' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/terraform
+  isolated 2400 'Terraform' "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/terraform
   if [ -n "$guests" ]; then
     id=ami-$(sed -n 's/.*"sha256": "\(.\{17\}\).*/\1/p' "$image/manifest.json")
     mv "$image" "$out/images/$id"
