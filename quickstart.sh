@@ -1,13 +1,16 @@
 #!/bin/sh
 # From nothing to a login: builds Awan, starts it on this machine, launches a real instance through the EC2 API and logs
-# in to it over SSH. Needs root or sudo. Run again, it is quick and uses what is there.
+# in to it over SSH. Needs root or sudo, or --rootless. Run again, it is quick and uses what is there.
 #
 #   quickstart.sh            all that
 #   quickstart.sh --stop     stops every instance and the server; data stay, and a later run goes on with them
 #   quickstart.sh --purge    the same, and deletes the data: nothing of Awan is left running or stored outside this folder
+#   quickstart.sh --rootless [--stop | --purge]
+#                            each of them as an ordinary user; docs/rootless.md says what is different then
 #
-# AWAN_DATA_DIR is where the data are (default: /var/lib/awan). Every option of `awan serve` can be set by its variable,
-# like AWAN_LISTEN=127.0.0.1:9000. CARGO_TARGET_DIR is where the program is built (default: target).
+# AWAN_DATA_DIR is where the data are (default: /var/lib/awan; rootless: ~/.local/share/awan). Every option of
+# `awan serve` can be set by its variable, like AWAN_LISTEN=127.0.0.1:9000. CARGO_TARGET_DIR is where the program is built
+# (default: target). AWAN_PROGRAM is a program that is built already.
 set -eu
 export LC_ALL=C
 umask 022
@@ -46,12 +49,13 @@ ended() {
     printf '\nquickstart.sh: step %s (%s) failed; the reason is above. Run it again: what is done already is kept.\n' "$at" "$doing" >&2
 }
 
-task=run
+task=run rootless=
 for a in "$@"; do
   case $a in
     --stop) task=stop ;;
     --purge) task=purge ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$root/quickstart.sh"; exit 0 ;;
+    --rootless) rootless=1 ;;
+    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$root/quickstart.sh"; exit 0 ;;
     *) echo "quickstart.sh: unknown option $a; see quickstart.sh --help" >&2; exit 2 ;;
   esac
 done
@@ -59,9 +63,12 @@ trap ended EXIT
 
 # ---- who runs this, and where ----------------------------------------------------------------------------------------
 
-if [ "$(id -u)" != 0 ]; then
+if [ -n "$rootless" ]; then
+  [ "$(id -u)" != 0 ] || die "--rootless is for an ordinary user, and this is root" "Run it as yourself, without sudo; or run $0 without --rootless."
+elif [ "$(id -u)" != 0 ]; then
   why="instances need networks, control groups and user ids of their own, which only root can make"
-  command -v sudo >/dev/null 2>&1 || die "this needs root: $why" "There is no sudo here. Become root (su -) and run $root/quickstart.sh again."
+  command -v sudo >/dev/null 2>&1 || die "this needs root: $why" "There is no sudo here. Become root (su -) and run $root/quickstart.sh again." \
+    "Or go on without: $root/quickstart.sh --rootless"
   echo "This needs root: $why. Going on with sudo."
   keep=$(env | sed -n 's/^\(AWAN_[A-Z_]*\|CARGO_[A-Z_]*\|RUSTUP_[A-Z_]*\|[A-Za-z]*_[Pp][Rr][Oo][Xx][Yy]\)=.*/\1/p' | paste -sd, -)
   cd "$here"
@@ -69,15 +76,17 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 home_of() { getent passwd "$1" | cut -d: -f6; }
-if [ -z "${HOME:-}" ]; then HOME=$(home_of 0); fi
+if [ -z "${HOME:-}" ]; then HOME=$(home_of "$(id -u)"); fi
 export HOME="${HOME:-/root}"
 
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
-dir=$(absolute "${AWAN_DATA_DIR:-/var/lib/awan}")
+default_dir=/var/lib/awan
+[ -z "$rootless" ] || default_dir=$HOME/.local/share/awan
+dir=$(absolute "${AWAN_DATA_DIR:-$default_dir}")
 export AWAN_DATA_DIR="$dir"
 target=$(absolute "${CARGO_TARGET_DIR:-$root/target}")
 export CARGO_TARGET_DIR="$target"
-awan=$target/release/awan
+awan=$(absolute "${AWAN_PROGRAM:-$target/release/awan}")
 log=$dir/server.log
 
 # What is built in somebody's folder is theirs, with their Rust, though sudo made us root.
@@ -101,12 +110,21 @@ alone() {
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 packages() {
+  if [ -n "$rootless" ]; then
+    scripts/setup-host.sh --rootless --check || die "packages are missing, and only root can install them" \
+      "They are named above. Have them installed: sudo $root/scripts/setup-host.sh --rootless" "Then run this again."
+    return 0
+  fi
   scripts/setup-host.sh || die "the packages that Awan needs could not be installed" \
     "apt's words are above. Usual reasons: no way to the package mirror, or another apt at work." \
     "See what is missing with scripts/setup-host.sh --dry-run, then run this again."
 }
 
 build() {
+  if [ -n "${AWAN_PROGRAM:-}" ]; then
+    [ -x "$awan" ] || die "there is no program $awan" "Unset AWAN_PROGRAM to have one built."
+    return 0
+  fi
   cargo=$(as_owner scripts/setup-rust.sh) || die "no Rust that can build Awan, and none could be installed" \
     "Install Rust 1.89 or newer (https://rustup.rs), then run this again."
   cargo=$(printf '%s\n' "$cargo" | tail -n 1)
@@ -158,6 +176,8 @@ start_server() {
   [ -c /dev/net/tun ] || die "there is no /dev/net/tun, so instances could have no network" \
     "On a machine of your own: modprobe tun, with the package of your kernel's modules installed." \
     "In a container: start it with --device /dev/net/tun and --privileged."
+  [ -r /dev/net/tun ] && [ -w /dev/net/tun ] || die "/dev/net/tun is not yours to open, so instances could have no network" \
+    "Have it opened to all, as distributions do: sudo chmod 666 /dev/net/tun"
   # Nobody may take an earlier server's line for this one's.
   : >"$dir/server.out"
   # A session and a folder of its own, and no open file of whoever runs this.
@@ -298,23 +318,27 @@ log_in() {
 
 how_to_go_on() {
   as=${SUDO_USER:+sudo } place=''
-  [ "$dir" = /var/lib/awan ] || place=" --data-dir '$dir'"
+  [ "$dir" = "$default_dir" ] || place=" --data-dir '$dir'"
   program=$as${awan#"$here/"}
   address=$("$awan" list --name $NAME | awk -v i="$instance" '$1 == i { print $4 }')
+  other="${as}ssh -i $dir/keys/$NAME.pem root@$address" me=$0
+  if [ -n "$rootless" ]; then
+    other="$program forward$place $NAME 80     (its port 80, at a port of this machine)" me="$0 --rootless"
+  fi
   image=$(find "${AWAN_IMAGES_DIR:-$dir/images}" -maxdepth 1 -name "ami-*" -printf "%f" -quit)
   cat <<END
 
 Awan runs. Its API answers at $(cat "$dir/endpoint"); the server's log is $log.
 
   Log in       $program ssh$place $NAME
-               ${as}ssh -i $dir/keys/$NAME.pem root@$address
+               $other
   Look         $program list$place
                $program console$place $NAME
   With AWS's   eval "\$($program env$place)"
   own tools    aws ec2 describe-instances
                aws ec2 run-instances --image-id $image --instance-type $TYPE --key-name $NAME
-  Stop         $0 --stop       (data stay)
-  Delete       $0 --purge      (nothing stays)
+  Stop         $me --stop       (data stay)
+  Delete       $me --purge      (nothing stays)
 END
 }
 
@@ -369,7 +393,7 @@ stop() {
   end_server
   step "ending what other accounts run, and removing networks"
   "$awan" purge --keep-data || die "not all could be ended" "The reason is above. Run this again when it is gone."
-  echo "[done $(elapsed) s] Everything is stopped; the data are in $dir. Go on with $0"
+  echo "[done $(elapsed) s] Everything is stopped; the data are in $dir. Go on with $0${rootless:+ --rootless}"
 }
 
 purge() {

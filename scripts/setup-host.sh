@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs the packages that a machine needs to run Awan and to build it. For Debian 12 and 13, Ubuntu 22.04 and 24.04.
 #
-#   setup-host.sh [--with-tests] [--dry-run]
+#   setup-host.sh [--with-tests] [--rootless] [--dry-run | --check]
+#
+# --rootless: for an ordinary user's server too. --check: installs nothing, and fails if something is missing.
 #
 # Changes nothing, asks the network nothing and is quick where all is there already. Everything comes from the machine's
 # own apt sources.
@@ -10,21 +12,26 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
 RUN='nftables iproute2 conntrack mtools e2fsprogs fdisk grub-common grub-pc-bin grub-efi-amd64-bin kmod cpio gzip xz-utils lz4
   zstd openssh-client dpkg curl ca-certificates git'
+ROOTLESS='passt'
 BUILD='gcc libc6-dev make pkg-config'
-TESTS='python3 python3-venv nasm tcpdump sqlite3 iputils-ping netcat-openbsd jq procps strace'
+TESTS='python3 python3-venv nasm tcpdump sqlite3 iputils-ping netcat-openbsd jq procps strace iperf3'
+# Those that a distribution may not have: Ubuntu 22.04 has no passt.
+PERHAPS='passt uidmap'
 # qemu-utils is named beside QEMU on purpose: one from another suite would block it, or be removed by it.
 QEMU='qemu-system-x86 qemu-utils ovmf'
 
 say() { printf '==> %s\n' "$*"; }
 die() { printf 'setup-host.sh: %s\n' "$*" >&2; exit 1; }
 
-dry=
+dry='' check='' perhaps=''
 wanted="$RUN $BUILD"
 for a in "$@"; do
   case $a in
     --dry-run) dry=1 ;;
-    --with-tests) wanted="$wanted $TESTS" ;;
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --check) check=1 ;;
+    --rootless) wanted="$wanted $ROOTLESS" ;;
+    --with-tests) wanted="$wanted $TESTS" perhaps=$PERHAPS ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die "unknown option $a" ;;
   esac
 done
@@ -39,17 +46,28 @@ missing() {
   done
 }
 
+# known NAME...: those that apt's lists have
+known() {
+  for p in "$@"; do
+    if apt-cache show "$p" >/dev/null 2>&1; then echo "$p"; fi
+  done
+}
+
 command -v dpkg-query >/dev/null 2>&1 ||
   die "this is not Debian or Ubuntu. Install by hand: QEMU 7.2 or newer with qemu-img, nftables 1.0, iproute2, and a C compiler"
 [ "$(dpkg --print-architecture)" = amd64 ] || die "this machine is $(dpkg --print-architecture); Awan runs on amd64"
 
-# shellcheck disable=SC2086 # lists of names
-need=$(missing $wanted | xargs)
+# shellcheck disable=SC2046,SC2086 # lists of names
+need=$(missing $wanted $(known $(missing $perhaps)) | xargs)
 # shellcheck disable=SC2086 # lists of names
 need_qemu=$(missing $QEMU | xargs)
 if [ -z "$need$need_qemu" ]; then
   say "all packages are installed"
   exit 0
+fi
+if [ -n "$check" ]; then
+  say "missing:${need:+ $need}${need_qemu:+ $need_qemu}"
+  exit 1
 fi
 say "to install:${need:+ $need}${need_qemu:+ $need_qemu}"
 
@@ -64,6 +82,10 @@ possible() { apt-get -s --no-install-recommends install "$@" >/dev/null 2>&1; }
 if [ -z "$dry" ]; then
   apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q update || say "some package sources did not answer; going on"
 fi
+
+# After an update apt's lists may have what they had not.
+# shellcheck disable=SC2046,SC2086 # lists of names
+need=$(missing $wanted $(known $(missing $perhaps)) | xargs)
 
 # choose_qemu: prints arguments of `apt-get install` with which all of QEMU gets installed and nothing of it removed.
 choose_qemu() {

@@ -24,7 +24,7 @@ export E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH"
 MODULES='virtio_pci virtio_mmio virtio_blk virtio_net virtio-rng virtio_balloon virtio_console virtio_scsi sd_mod sr_mod
   isofs vfat nls_cp437 nls_ascii nls_utf8 button evdev qemu_fw_cfg vmgenid ena tun'
 BOOT_MODULES='virtio_pci virtio_mmio virtio_blk virtio_net button evdev'
-PROGRAMS='busybox-static dropbear-bin e2fsprogs fdisk util-linux'
+PROGRAMS='busybox-static dropbear-bin e2fsprogs fdisk util-linux wide-dhcpv6-client'
 
 # Sectors of 512 bytes.
 BIOS_START=2048 BIOS_SIZE=2048
@@ -322,6 +322,7 @@ install_programs() {
   install_program sfdisk /sbin/sfdisk
   install_program partx /sbin/partx
   install_program setpriv /bin/setpriv
+  install_program dhcp6c /usr/sbin/dhcp6c
   ln -s mke2fs "$root/sbin/mkfs.ext4"
   ln -s dbclient "$root/usr/bin/ssh"
   cp "$(file mke2fs.conf)" "$root/etc/mke2fs.conf"
@@ -375,6 +376,7 @@ write_boot() {
 ::sysinit:/etc/init.d/start
 ::respawn:/sbin/acpid -f -l /dev/null
 ::respawn:/etc/init.d/dhcp
+::respawn:/etc/init.d/dhcp6
 ::respawn:/sbin/uevent /etc/init.d/hotplug
 ::once:/etc/init.d/ec2
 ttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100
@@ -483,6 +485,21 @@ for n in /sys/class/net/eth[1-9]*; do
 done
 ip link set eth0 up
 exec udhcpc -f -i eth0 -t 10 -T 1 -A 1 -O mtu -O staticroutes -O search >/dev/null 2>&1
+EOF
+  # The kernel finds its router by itself; busybox has no client of DHCP for IPv6. Of a further interface the addresses are
+  # the user's own affair.
+  put 755 /etc/init.d/dhcp6 <<'EOF'
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+# Who has no address of its own yet asks in vain.
+until ip -6 addr show dev eth0 scope link 2>/dev/null | grep inet6 | grep -qv tentative; do sleep 1; done
+mkdir -p /var/lib/dhcpv6
+dhcp6c -f -c /etc/dhcp6c.conf -p /run/dhcp6c.pid eth0 >/dev/null 2>&1
+sleep 5
+EOF
+  put 644 /etc/dhcp6c.conf <<'EOF'
+interface eth0 { send ia-na 0; };
+id-assoc na 0 { };
 EOF
   # Run by uevent for each change the kernel tells of, and by hand with the name of a further interface.
   put 755 /etc/init.d/hotplug <<'EOF'

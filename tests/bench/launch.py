@@ -8,6 +8,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -207,7 +208,8 @@ def plain(flag, value, work, image):
         case "-initrd":
             return str(image / "initrd.cpio")
         case "-netdev":
-            return f"tap,id=n0,ifname={surroundings.TAP},script=no,downscript=no,vhost=off"
+            id = re.search("id=([^,]+)", value)[1]
+            return f"tap,id={id},ifname={surroundings.TAP},script=no,downscript=no,vhost=off"
         case "-chardev" if "id=ser0" in value:
             return f"socket,id=ser0,path={work}/serial.sock,server=on,wait=off,logfile={work}/console.log"
         case "-chardev":

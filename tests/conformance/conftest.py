@@ -3,15 +3,19 @@
 import pytest
 from awan import Awan
 from clients import Tenant
+from files import Files
 
 
 @pytest.fixture(scope="session")
 def cloud():
-    running = Awan("simulated")
+    files = Files({"/disk": b"\1" * 1_000_000})
+    running = Awan("simulated", import_from=files.url)
+    running.files = files
     try:
         yield running.start()
     finally:
         running.close()
+        files.close()
 
 
 @pytest.fixture

@@ -19,22 +19,24 @@ BY_ID = [
     ("RebootInstances", "InstanceIds", "i", "InvalidInstanceID"),
     ("TerminateInstances", "InstanceIds", "i", "InvalidInstanceID"),
     ("GetConsoleOutput", "InstanceId", "i", "InvalidInstanceID"),
+    ("GetConsoleScreenshot", "InstanceId", "i", "InvalidInstanceID"),
+    ("GetInstanceUefiData", "InstanceId", "i", "InvalidInstanceID"),
     ("DescribeImages", "ImageIds", "ami", "InvalidAMIID"),
     ("DescribeVpcs", "VpcIds", "vpc", "InvalidVpcID"),
     ("DescribeSubnets", "SubnetIds", "subnet", "InvalidSubnetID"),
     ("DescribeSecurityGroups", "GroupIds", "sg", "InvalidGroupId InvalidGroup"),
     ("DeleteSecurityGroup", "GroupId", "sg", "InvalidGroupId InvalidGroup"),
     ("DescribeSecurityGroupRules", "SecurityGroupRuleIds", "sgr", "InvalidSecurityGroupRuleId"),
-    ("DescribeNetworkInterfaces", "NetworkInterfaceIds", "eni", "InvalidNetworkInterfaceID"),
+    ("DescribeNetworkInterfaces", "NetworkInterfaceIds", "eni", "InvalidNetworkInterfaceId InvalidNetworkInterfaceID"),
     ("DescribeAddresses", "AllocationIds", "eipalloc", "InvalidAllocationID"),
     ("ReleaseAddress", "AllocationId", "eipalloc", "InvalidAllocationID"),
     ("DisassociateAddress", "AssociationId", "eipassoc", "InvalidAssociationID"),
-    ("DescribeInternetGateways", "InternetGatewayIds", "igw", "InvalidInternetGatewayID"),
-    ("DescribeRouteTables", "RouteTableIds", "rtb", "InvalidRouteTableID"),
+    ("DescribeInternetGateways", "InternetGatewayIds", "igw", "InvalidInternetGatewayId InvalidInternetGatewayID"),
+    ("DescribeRouteTables", "RouteTableIds", "rtb", "InvalidRouteTableId InvalidRouteTableID"),
     ("DescribeVolumes", "VolumeIds", "vol", "InvalidVolumeID InvalidVolume"),
-    ("DeleteInternetGateway", "InternetGatewayId", "igw", "InvalidInternetGatewayID"),
-    ("DeleteNetworkInterface", "NetworkInterfaceId", "eni", "InvalidNetworkInterfaceID"),
-    ("DeleteRouteTable", "RouteTableId", "rtb", "InvalidRouteTableID"),
+    ("DeleteInternetGateway", "InternetGatewayId", "igw", "InvalidInternetGatewayId InvalidInternetGatewayID"),
+    ("DeleteNetworkInterface", "NetworkInterfaceId", "eni", "InvalidNetworkInterfaceId InvalidNetworkInterfaceID"),
+    ("DeleteRouteTable", "RouteTableId", "rtb", "InvalidRouteTableId InvalidRouteTableID"),
     ("DeleteSubnet", "SubnetId", "subnet", "InvalidSubnetID"),
     ("DeleteVolume", "VolumeId", "vol", "InvalidVolumeID InvalidVolume"),
     ("DeleteVpc", "VpcId", "vpc", "InvalidVpcID"),
@@ -135,7 +137,7 @@ def test_filters(crowd, awan):
     assert sum(len(r["Instances"]) for r in crowd.ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["one*"]}])["Reservations"]) == 12
     types = crowd.ec2.describe_instance_types(Filters=[{"Name": "vcpu-info.default-vcpus", "Values": ["2"]}, {"Name": "instance-type", "Values": ["m5.*"]}])
     assert [t["InstanceType"] for t in types["InstanceTypes"]] == ["m5.large"]
-    with refused("InvalidParameterValue"):
+    with refused("FilterLimitExceeded"):
         crowd.ec2.describe_instances(Filters=[{"Name": "instance-type", "Values": [str(n) for n in range(201)]}])
 
 

@@ -68,8 +68,13 @@ def test_rules_come_and_go(tenant):
         ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=tcp(22) + tcp(80))
     assert len(rules(tenant, id)) == 2, "all of a request's rules, or none"
     ec2.revoke_security_group_ingress(GroupId=id, IpPermissions=tcp(80))
+    # In the default VPC it is told, and no mistake; elsewhere it is one.
+    again = ec2.revoke_security_group_ingress(GroupId=id, IpPermissions=tcp(80))
+    assert [p["FromPort"] for p in again["UnknownIpPermissions"]] == [80] and not again.get("RevokedSecurityGroupRules")
+    vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = ec2.create_security_group(GroupName="web", Description="d", VpcId=vpc)["GroupId"]
     with refused("InvalidPermission.NotFound"):
-        ec2.revoke_security_group_ingress(GroupId=id, IpPermissions=tcp(80))
+        ec2.revoke_security_group_ingress(GroupId=elsewhere, IpPermissions=tcp(80))
     ec2.revoke_security_group_ingress(GroupId=id, SecurityGroupRuleIds=[made[1]["SecurityGroupRuleId"]])
     with refused("InvalidSecurityGroupRuleId.NotFound"):
         ec2.describe_security_group_rules(SecurityGroupRuleIds=[made[1]["SecurityGroupRuleId"]])

@@ -86,6 +86,11 @@ def new_interface(home):
     return home.ec2.create_network_interface(SubnetId=home.subnet)["NetworkInterface"]["NetworkInterfaceId"]
 
 
+def new_import(home):
+    disk = {"Url": home.tenant.awan.files.url + "disk", "Format": "RAW"}
+    return home.ec2.import_snapshot(DiskContainer=disk)["ImportTaskId"]
+
+
 WAITS = {
     "image_available": ("ImageIds", new_image),
     "image_exists": ("ImageIds", lambda home: home.tenant.image),
@@ -101,6 +106,7 @@ WAITS = {
     "network_interface_available": ("NetworkInterfaceIds", new_interface),
     "security_group_exists": ("GroupIds", lambda home: home.group),
     "snapshot_completed": ("SnapshotIds", new_snapshot),
+    "snapshot_imported": ("ImportTaskIds", new_import),
     "subnet_available": ("SubnetIds", lambda home: home.subnet),
     "system_status_ok": ("InstanceIds", lambda home: home.tenant.launch()[0]),
     "volume_available": ("VolumeIds", new_volume),

@@ -1,11 +1,13 @@
 """Real guests: launch, connect, use, stop, start, reboot, terminate; walls between tenants; what survives what."""
 
+import base64
 import json
 import os
 import re
 import signal
 import socket
 import socketserver
+import struct
 import subprocess
 import threading
 import time
@@ -34,7 +36,8 @@ def tenant(awan):
 class Tenant:
     def __init__(self, awan, name):
         self.awan = awan
-        self.ec2 = awan.client(awan.account(name))
+        self.keys = awan.account(name)
+        self.ec2 = awan.client(self.keys)
         key = self.ec2.create_key_pair(KeyName="key", KeyType="ed25519")
         self.key = awan.data / f"{name}.pem"
         self.key.write_text(key["KeyMaterial"])
@@ -59,8 +62,10 @@ class Tenant:
     def try_ssh(self, instance, command, **how):
         return self.ssh_to(self.about(instance).get("PublicIpAddress"), command, **how)
 
-    def ssh_to(self, address, command, **how):
-        return subprocess.run([*SSH, "-i", str(self.key), f"root@{address}", command], capture_output=True, text=True, timeout=60, **how)
+    def ssh_to(self, address, command, enter=(), options=(), **how):
+        """From this machine, or from where `enter` leads."""
+        line = [*enter, *SSH, *options, "-i", str(self.key), f"root@{address}", command]
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, **how)
 
     def ssh(self, instance, command, seconds=60):
         last = []
@@ -88,6 +93,16 @@ class Tenant:
             self.wait("instance_terminated", instance)
 
 
+def picture(text):
+    """Width and height of a JPEG, and how much it tells: of a screen of one colour its pieces are nearly all the same."""
+    jpeg = base64.b64decode(text, validate=True)
+    assert (jpeg[:2], jpeg[-2:]) == (b"\xff\xd8", b"\xff\xd9")
+    frame = jpeg.index(b"\xff\xc0")
+    height, width = struct.unpack(">HH", jpeg[frame + 5:frame + 9])
+    scan = jpeg[jpeg.index(b"\xff\xda"):]
+    return width, height, len({scan[at:at + 8] for at in range(0, len(scan), 8)})
+
+
 def test_the_whole_life_of_an_instance(awan, tenant):
     script = "#!/bin/sh\necho from-user-data >> /root/said\n"
     disk = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 3}}]
@@ -99,6 +114,8 @@ def test_the_whole_life_of_an_instance(awan, tenant):
     until("the root has the size that was asked for", 30, grown, 0.3)
     until("user data", 30, lambda: tenant.try_ssh(id, "cat /root/said").stdout == "from-user-data\n", 0.3)
     assert "awan-tiny" in tenant.ec2.get_console_output(InstanceId=id, Latest=True)["Output"]
+    width, height, tells = picture(tenant.ec2.get_console_screenshot(InstanceId=id, WakeUp=True)["ImageData"])
+    assert (width, height) == (720, 400) and tells > 300, (width, height, tells)
     first = awan.guests()[id]
 
     tenant.ssh(id, "echo kept > /root/kept; sync")
@@ -257,6 +274,8 @@ class Greeter(socketserver.BaseRequestHandler):
 
 def test_an_elastic_address_follows(tenant, awan):
     a, b = tenant.launch(2)
+    for id in (a, b):
+        tenant.wait("instance_running", id)
     made = tenant.ec2.allocate_address(Domain="vpc")
     for id in (a, b):
         tenant.ec2.associate_address(AllocationId=made["AllocationId"], InstanceId=id)

@@ -44,6 +44,8 @@ class Apart(Awan):
             with open(self.data / "host-out", "w") as out, open(self.data / "err", "a") as err:
                 self.host = subprocess.Popen([BINARY, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL)
         if wait:
+            # It may run since a start that waited for nothing.
+            until("ready", wait, self.ready)
             until("the host is there", wait, lambda: [h for h in self.admin("host", "list") if h["Alive"]])
         return self
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from awan import BINARY, Awan, free_port, states, until
+from test_endpoints import SERVICE, signed
 from test_guests import SSH, Tenant
 
 ZONES = {"h1": "us-east-1a", "h2": "us-east-1b", "h3": "us-east-1c"}
@@ -215,6 +216,21 @@ def test_what_guests_of_two_hosts_send_each_other_is_dropped_and_leaves_no_host(
         assert not [pair for pair in pairs if theirs & set(pair)], pairs
 
 
+def test_guests_of_both_hosts_reach_the_api_of_the_control_plane_through_an_endpoint(control, guests):
+    ec2, about = guests[0].tenant.ec2, guests[0].tenant.about(guests[0].id)
+    # The API itself listens on its own machine alone.
+    url = signed(control.account("caller"), SERVICE)
+    asks = lambda guest: "<regionName>us-east-1</regionName>" in guest.try_ssh(f"timeout 4 wget -q -O - '{url}'").stdout
+    asked = {"VpcId": about["VpcId"], "VpcEndpointType": "Interface", "SubnetIds": [about["SubnetId"]]}
+    made = ec2.create_vpc_endpoint(ServiceName="com.amazonaws.us-east-1.ec2", **asked)["VpcEndpoint"]
+    for guest in guests:
+        until("the API's answer", 20, lambda: asks(guest), 0.3)
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])
+    for guest in guests:
+        until("no answer", 10, lambda: not asks(guest), 0.3)
+    control.audit()
+
+
 def test_while_the_control_plane_is_away_nothing_changes(control, machines, guests):
     a, b = guests
     rule = a.tenant.rule(8080)
@@ -247,17 +263,29 @@ def test_while_the_control_plane_is_away_nothing_changes(control, machines, gues
     control.audit()
 
 
-def test_a_stop_given_while_its_host_is_away_is_done_when_it_returns(control, guests):
+def test_a_stop_given_while_its_host_is_away_is_done_when_it_returns_and_logs_are_read_of_all_hosts(control, guests):
     a, b = guests
+    abouts = [guest.tenant.about(guest.id) for guest in guests]
+    to = {"LogGroupName": "both", "DeliverLogsPermissionArn": "arn:aws:iam::123456789012:role/flows"}
+    a.tenant.ec2.create_flow_logs(ResourceType="VPC", ResourceIds=[abouts[0]["VpcId"]], TrafficType="ALL", **to)
+    logs = control.client(a.tenant.keys, "logs")
+    assert logs.filter_log_events(logGroupName="both")["events"] == []
+    control.audit()
     a.machine.kill()
     a.tenant.ec2.stop_instances(InstanceIds=[a.id, b.id])
     a.tenant.wait("instance_stopped", b.id)
+    # What the other host knows is not all.
+    with pytest.raises(logs.exceptions.ServiceUnavailableException):
+        logs.filter_log_events(logGroupName="both")
     assert states(a.tenant.ec2, [a.id]) == {a.id: "stopping"}
     assert a.machine.guests() == {a.id: a.pid}
     a.machine.start()
     a.tenant.wait("instance_stopped", a.id)
     assert a.machine.guests() == {} == b.machine.guests()
     control.audit()
+    told = logs.filter_log_events(logGroupName="both")["events"]
+    enis = [about["NetworkInterfaces"][0]["NetworkInterfaceId"] for about in abouts]
+    assert {event["logStreamName"] for event in told} == {f"{eni}-all" for eni in enis}, told
     a.tenant.ec2.start_instances(InstanceIds=[a.id])
     a.tenant.wait("instance_running", a.id)
     a.address = a.tenant.about(a.id)["PublicIpAddress"]

@@ -74,6 +74,14 @@ resource "aws_ec2_instance_metadata_defaults" "here" {
   instance_metadata_tags      = var.stage == 1 ? "no-preference" : "enabled"
 }
 
+# Stop protection protects from being destroyed, too: it has to end before.
+resource "aws_instance" "guarded" {
+  ami               = data.aws_ami.tiny.id
+  instance_type     = "t3.nano"
+  availability_zone = data.aws_availability_zone.first.name
+  disable_api_stop  = var.stage == 1
+}
+
 resource "aws_instance" "main" {
   ami                                  = data.aws_ami.tiny.id
   instance_type                        = var.stage == 1 ? "t3.micro" : "t3.small"
@@ -82,7 +90,6 @@ resource "aws_instance" "main" {
   placement_group                      = aws_placement_group.spread.name
   vpc_security_group_ids               = var.stage == 1 ? [aws_security_group.one[0].id] : aws_security_group.one[*].id
   user_data                            = "#!/bin/sh\necho ${var.stage}\n"
-  disable_api_stop                     = var.stage == 2
   disable_api_termination              = false
   instance_initiated_shutdown_behavior = var.stage == 1 ? "stop" : "terminate"
   monitoring                           = var.stage == 2

@@ -227,6 +227,28 @@ resource "aws_flow_log" "a" {
   tags                 = { stage = "s${var.stage}" }
 }
 
+resource "aws_cloudwatch_log_group" "flows" {
+  name              = "/peers/flows"
+  retention_in_days = var.stage == 1 ? 7 : 30
+  tags              = { stage = "s${var.stage}" }
+}
+
+resource "aws_iam_role" "flows" {
+  name = "peers-flows"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "vpc-flow-logs.amazonaws.com" } }]
+  })
+}
+
+resource "aws_flow_log" "group" {
+  vpc_id                   = aws_vpc.a.id
+  traffic_type             = "REJECT"
+  log_destination          = aws_cloudwatch_log_group.flows.arn
+  iam_role_arn             = aws_iam_role.flows.arn
+  max_aggregation_interval = 60
+}
+
 output "import" {
   value = {
     "aws_vpc.a"                                   = aws_vpc.a.id
@@ -241,6 +263,9 @@ output "import" {
     "aws_ec2_managed_prefix_list_entry.one"       = "${aws_ec2_managed_prefix_list.open.id},2001:db8::/32"
     "aws_egress_only_internet_gateway.a"          = aws_egress_only_internet_gateway.a.id
     "aws_flow_log.a"                              = aws_flow_log.a.id
+    "aws_flow_log.group"                          = aws_flow_log.group.id
+    "aws_cloudwatch_log_group.flows"              = aws_cloudwatch_log_group.flows.name
+    "aws_iam_role.flows"                          = aws_iam_role.flows.name
     "aws_vpc_endpoint.s3"                         = aws_vpc_endpoint.s3.id
     "aws_vpc_endpoint.dynamodb"                   = aws_vpc_endpoint.dynamodb.id
     "aws_vpc_endpoint.ec2"                        = aws_vpc_endpoint.ec2.id

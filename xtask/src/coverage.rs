@@ -14,18 +14,23 @@ use crate::model::{Model, snake};
 const RECORD_ONLY: &str = "//! Record only: ";
 
 /// What a machine does about things of a kind, by the folder of their actions.
-const ON_MACHINES: [(&str, &str); 15] = [
+const ON_MACHINES: [(&str, &str); 20] = [
     ("address", "one-to-one mapping in nftables"),
+    ("dhcp_options", "DHCP"),
+    ("egress_only", "routes and nftables"),
     ("fleet", "scheduler and hypervisor"),
+    ("flow_log", "nftables counts, a host writes it down"),
     ("gateway", "routes and nftables"),
     ("group", "nftables"),
     ("image", "disks of new instances"),
+    ("import", "a host fetches, converts and keeps it"),
     ("instance", "hypervisor"),
     ("interface", "taps, DHCP, nftables"),
     ("key", "metadata service"),
     ("network_acl", "nftables"),
     ("placement", "scheduler"),
     ("route", "routes and nftables"),
+    ("snapshot", "files below the volumes of instances"),
     ("tag", "metadata service, where it is allowed"),
     ("template", "scheduler and hypervisor"),
     ("volume", "disks of instances"),
@@ -81,7 +86,7 @@ fn on_machines(action: &ActionFile, text: &str) -> (&'static str, String) {
     if let Some(why) = text.lines().find_map(|line| line.strip_prefix(RECORD_ONLY)) {
         return ("record only", why.to_owned());
     }
-    let looks = ["Describe", "Get", "List"].iter().any(|verb| action.name.starts_with(verb));
+    let looks = ["Describe", "Filter", "Get", "List"].iter().any(|verb| action.name.starts_with(verb));
     let plane = match ON_MACHINES.iter().find(|(noun, _)| *noun == action.noun) {
         _ if action.live && looks => "asks the host",
         _ if looks => "–",

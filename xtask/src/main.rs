@@ -30,9 +30,10 @@ fn run(words: &[&str]) -> Result<()> {
         ["new-action", service, noun, action] => scaffold::new_action(&root(), service, noun, action),
         ["tidy"] => tidy::check(&root()),
         ["ci", which @ ..] => program(&root().join("test.sh"), which),
+        ["bench", "net", options @ ..] => bench_net(options),
         ["bench", what @ ..] => bench(what),
         _ => bail!(
-            "usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch"
+            "usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch|net"
         ),
     }
 }
@@ -50,6 +51,12 @@ fn bench(what: &[&str]) -> Result<()> {
     let script = root.join("tests/bench/bench.py");
     let status = Command::new(&python).arg(script).args(what).env("AWAN_BINARY", binary).status()?;
     if status.success() { Ok(()) } else { bail!("the benchmark failed; scripts/setup-test.sh prepares what it needs") }
+}
+
+/// Of the host's own code: its network driver, without a server.
+fn bench_net(options: &[&str]) -> Result<()> {
+    let words = ["bench", "--locked", "--quiet", "-p", "awan-host", "--bench", "net", "--"];
+    program(Path::new("cargo"), &[&words, options].concat())
 }
 
 fn program(path: &Path, words: &[&str]) -> Result<()> {

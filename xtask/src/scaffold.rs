@@ -29,7 +29,8 @@ fn file(model: &Model, service: &str, action: &str) -> Result<String> {
     let answer = op.output.as_ref().map_or("()".to_owned(), typed);
     let mut members = String::new();
     if let Some(Shape::Struct(list)) = op.input.as_ref().and_then(|i| model.shapes.get(i)) {
-        for m in list.iter().filter(|m| !matches!(model.shapes.get(&m.shape), Some(Shape::Map))) {
+        let maps = codegen::MAPS.contains(&service);
+        for m in list.iter().filter(|m| maps || !matches!(model.shapes.get(&m.shape), Some(Shape::Map))) {
             let _ = write!(members, "{}, ", field_name(&m.name));
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::error::{Error, invalid};
-use awan_control::{Control, audit, operator, why};
+use awan_control::{Control, audit, operator, traffic, why};
 use awan_model::id::HostId;
 use awan_model::instance_type::InstanceType;
 use axum::Json;
@@ -50,6 +50,8 @@ enum Command {
     InstanceType(Type),
     /// Compares records with what is on the hosts; exit status 1 if they differ
     Audit,
+    /// Bytes and packets of every interface, as its guest sees them
+    Traffic,
     /// Why is it so: everything about one id
     Why { id: String },
 }
@@ -104,6 +106,7 @@ enum Order {
     HostForget { name: String },
     TypePut { name: String, vcpus: u32, memory_mib: u64 },
     Audit,
+    Traffic,
     Why { id: String },
 }
 
@@ -151,6 +154,7 @@ async fn done(control: &Control, order: Order) -> Result<Value, Error> {
             Ok(json!({}))
         }
         Order::Audit => Ok(json!({ "differences": audit::all(control).await? })),
+        Order::Traffic => shown(serde_json::to_value(traffic::all(control).await?)),
         Order::Why { id } => why::why(&control.db, &id),
     }
 }
@@ -204,6 +208,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             (Order::TypePut { name, vcpus, memory_mib }, false)
         }
         Command::Audit => (Order::Audit, false),
+        Command::Traffic => (Order::Traffic, false),
         Command::Why { id } => (Order::Why { id }, false),
     };
     let mut value = order(&data_dir, &what).await?;

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::rootless::Inside;
+
 const OVERCOMMIT: u32 = 32;
 
 macro_rules! options {
@@ -24,13 +26,18 @@ macro_rules! options {
             /// A region to serve; may be given several times [default: us-east-1]
             #[arg(long, env = "AWAN_REGION", value_delimiter = ',')]
             pub region: Vec<String>,
+            /// Disks may be imported from URLs that begin so, wherever they lead: http://ADDR/PATH/; several times. Others
+            /// only from public addresses
+            #[arg(long, env = "AWAN_IMPORT_FROM", value_delimiter = ',')]
+            pub import_from: Vec<String>,
         }
 
         impl Options {
             /// These, and for what they leave open, those.
             fn or(self, file: Self) -> Self {
                 let region = if self.region.is_empty() { file.region } else { self.region };
-                Self { config: self.config, region, $($field: self.$field.or(file.$field),)* }
+                let import_from = if self.import_from.is_empty() { file.import_from } else { self.import_from };
+                Self { config: self.config, region, import_from, $($field: self.$field.or(file.$field),)* }
             }
         }
     };
@@ -65,6 +72,10 @@ options! {
     log_format: String, "AWAN_LOG_FORMAT";
     /// Images of this host [default: DIR/images]
     images_dir: PathBuf, "AWAN_IMAGES_DIR";
+    /// A folder that disks may be imported from as file:///DIR/NAME [default: none]
+    import_dir: PathBuf, "AWAN_IMPORT_DIR";
+    /// The largest file that is imported, in GiB [default: 64]
+    import_gib: u64, "AWAN_IMPORT_GIB";
     /// The control plane that a host joins: http://ADDR:PORT (awan host)
     join: String, "AWAN_JOIN";
     /// The file that holds the token hosts join with [default: DIR/join-token]
@@ -109,12 +120,15 @@ pub struct Config {
     pub ipv6_pool: Option<ipnet::Ipv6Net>,
     pub json_log: bool,
     pub images_dir: PathBuf,
+    pub import: awan_host::import::fetch::Rules,
     pub join: Option<String>,
     pub join_token_file: PathBuf,
     pub host_name: String,
     pub host_zone: String,
     pub cpu_overcommit: u32,
     pub shutdown_grace: Duration,
+    /// Present where this is an ordinary user's server, in namespaces of its own.
+    pub rootless: Option<Inside>,
 }
 
 pub fn default_data_dir() -> PathBuf {
@@ -127,7 +141,7 @@ pub fn default_data_dir() -> PathBuf {
 
 impl Options {
     pub fn resolve(self) -> Result<Config> {
-        let data_dir = self.data_dir.clone().unwrap_or_else(default_data_dir);
+        let data_dir = std::path::absolute(self.data_dir.clone().unwrap_or_else(default_data_dir))?;
         let path = self.config.clone().unwrap_or_else(|| data_dir.join("awan.toml"));
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?,
@@ -167,16 +181,31 @@ impl Options {
             uplink: self.uplink.as_deref().unwrap_or("masquerade").parse().context("--uplink")?,
             ipv6_pool: self.public_ipv6_cidr.as_deref().map(ipv6_pool).transpose()?,
             json_log: self.log_format.as_deref() == Some("json"),
-            images_dir: self.images_dir.unwrap_or_else(|| data_dir.join("images")),
+            images_dir: std::path::absolute(self.images_dir.unwrap_or_else(|| data_dir.join("images")))?,
+            import: import(self.import_from, self.import_dir, self.import_gib)?,
             join: self.join,
             join_token_file: self.join_token_file.unwrap_or_else(|| data_dir.join("join-token")),
             host_name: self.host_name.unwrap_or_else(machine_name),
             host_zone: self.host_zone.unwrap_or_else(|| "*".into()),
             cpu_overcommit: self.cpu_overcommit.unwrap_or(OVERCOMMIT).max(1),
             shutdown_grace: Duration::from_secs(self.shutdown_grace.unwrap_or(30)),
+            rootless: None,
             data_dir,
         })
     }
+}
+
+fn import(
+    permitted: Vec<String>,
+    folder: Option<PathBuf>,
+    gib: Option<u64>,
+) -> Result<awan_host::import::fetch::Rules> {
+    // Without the slash, one address would stand for all that begin so.
+    if let Some(wrong) = permitted.iter().find(|url| !url.starts_with("http://") || !url.ends_with('/')) {
+        bail!("--import-from {wrong}: it is http://ADDR/ or http://ADDR/PATH/");
+    }
+    let folder = folder.map(std::path::absolute).transpose()?;
+    Ok(awan_host::import::fetch::Rules { permitted, folder, bytes_max: gib.unwrap_or(64).saturating_mul(1 << 30) })
 }
 
 /// Each VPC gets a /56 of it; the first one is the routers' own.
@@ -208,7 +237,7 @@ fn store(name: Option<&str>, data_dir: &Path) -> Result<Store> {
     match name.map(|n| n.split_once(':').unwrap_or((n, ""))) {
         None => Ok(Store::Sqlite(data_dir.join("state.db"))),
         Some(("memory", "")) => Ok(Store::Memory),
-        Some(("sqlite", path)) if !path.is_empty() => Ok(Store::Sqlite(path.into())),
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Store::Sqlite(std::path::absolute(path)?)),
         Some(("etcd", _)) => bail!("--store etcd: is not there yet"),
         Some(_) => bail!("--store: it is sqlite:PATH or memory"),
     }
@@ -232,6 +261,13 @@ mod tests {
         let config = line.or(file).with_defaults("/x".into()).expect("resolves");
         assert_eq!((config.listen.port(), config.zones, config.regions), (1, 5, vec!["eu-west-1".to_owned()]));
         assert_eq!(config.store, Store::Sqlite("/x/state.db".into()));
+    }
+
+    #[test]
+    fn what_is_permitted_to_be_imported_ends_where_a_name_ends() {
+        let from = |url: &str| import(vec![url.into()], None, None).is_ok();
+        assert!(from("http://10.0.0.5/") && from("http://10.0.0.5:81/images/"));
+        assert!(!from("http://10.0.0.5") && !from("10.0.0.5/") && !from("file:///images/"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `GET /host/v1/plan?after=N` waits for news and answers a plan and questions; `POST /host/v1/report` and
 //! `POST /host/v1/answer` bring the rest; `GET /host/v1/image` and `/host/v1/image/part` give images. All carry the join
-//! token and say who asks. Traffic is not encrypted: it belongs on a network of the operator's own.
+//! token and say who asks. `GET /host/v1/api` makes its connection one of the API's, for guests behind VPC endpoints.
+//! Traffic is not encrypted: it belongs on a network of the operator's own.
 //!
 //! **Invariants.** A host whose control plane is away keeps what it has and asks again. A name belongs to the machine
 //! that first joined with it: two machines never follow one plan.
@@ -12,6 +13,7 @@ mod host;
 mod images;
 mod seats;
 mod server;
+mod through;
 
 use std::path::Path;
 use std::sync::Arc;

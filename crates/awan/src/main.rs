@@ -3,17 +3,21 @@
 mod admin;
 mod client;
 mod config;
+mod connect;
+mod endpoint;
 mod images;
 mod join;
 mod lock;
 mod memory;
 mod node;
 mod purge;
+mod rootless;
 mod serve;
 mod user;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -55,6 +59,13 @@ enum Command {
     Key(user::Key),
     /// Opens a TCP port in the default security group
     Open(user::Open),
+    /// Connects its input and output to a port of an instance
+    Connect(user::Connect),
+    /// Listens on this machine, and connects who comes to a port of an instance
+    Forward(user::Forward),
+    /// Keeps the namespaces of an ordinary user's server; started by that
+    #[command(hide = true)]
+    Hold(user::Where),
 }
 
 /// Each guest costs descriptors, and may open connections to the metadata service. Where the limit that shells and
@@ -69,35 +80,52 @@ fn open_files() {
 fn main() -> ExitCode {
     memory::settle();
     open_files();
-    let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return fail(&e.into()),
-    };
-    let outcome = runtime.block_on(async {
-        match arguments.command {
-            Command::Serve(options) => serve::run(serve::Roles::Both, options).await,
-            Command::Control(options) => serve::run(serve::Roles::Control, options).await,
-            Command::Host(options) => serve::run(serve::Roles::Host, options).await,
-            Command::Admin(arguments) => return admin::run(arguments).await,
-            Command::Purge(purge) => purge::run(purge).await,
-            Command::Env(place) => user::env(&place),
-            Command::Launch(launch) => user::launch(launch).await,
-            Command::Ssh(ssh) => user::ssh(ssh).await,
-            Command::List(list) => user::list(list).await,
-            Command::Start(these) => user::each("StartInstances", &these).await,
-            Command::Stop(these) => user::each("StopInstances", &these).await,
-            Command::Terminate(these) => user::each("TerminateInstances", &these).await,
-            Command::Console(one) => user::console(&one).await,
-            Command::Key(key) => user::key(key).await,
-            Command::Open(open) => user::open(open).await,
+    run(Arguments::parse().command).unwrap_or_else(|e| fail(&e))
+}
+
+/// An ordinary user's server enters namespaces of its own, which only a program with one thread can: what comes before
+/// is done by one, and what comes then by many.
+fn run(command: Command) -> Result<ExitCode> {
+    use serve::Roles;
+    match command {
+        Command::Hold(_) => rootless::hold()?,
+        Command::Serve(options) => many(serve::run(one(serve::prepare(Roles::Both, options))?.enter()?))?,
+        Command::Control(options) => many(serve::run(one(serve::prepare(Roles::Control, options))?.enter()?))?,
+        Command::Host(options) => many(serve::run(one(serve::prepare(Roles::Host, options))?.enter()?))?,
+        Command::Purge(purge) => {
+            if let Some(ready) = one(purge::prepare(purge))? {
+                many(purge::run(ready.enter()?))?;
+            }
         }
-        .map(|()| ExitCode::SUCCESS)
-    });
+        Command::Admin(arguments) => return many(admin::run(arguments)),
+        Command::Env(place) => user::env(&place)?,
+        Command::Launch(launch) => many(user::launch(launch))?,
+        Command::Ssh(ssh) => many(user::ssh(ssh))?,
+        Command::Connect(connect) => many(user::connect(connect))?,
+        Command::Forward(forward) => many(user::forward(forward))?,
+        Command::List(list) => many(user::list(list))?,
+        Command::Start(these) => many(user::each("StartInstances", &these))?,
+        Command::Stop(these) => many(user::each("StopInstances", &these))?,
+        Command::Terminate(these) => many(user::each("TerminateInstances", &these))?,
+        Command::Console(one) => many(user::console(&one))?,
+        Command::Key(key) => many(user::key(key))?,
+        Command::Open(open) => many(user::open(open))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// In this thread alone; nothing of it goes on afterwards.
+fn one<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn many<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
     // What still runs in the background has nothing left to finish: every answer given is durable. It ends with the
     // process; in a runtime that ends before, what wants to wait would panic.
     std::mem::forget(runtime);
-    outcome.unwrap_or_else(|e| fail(&e))
+    outcome
 }
 
 #[expect(clippy::print_stderr, reason = "a program's last words to who started it")]

@@ -1,19 +1,23 @@
 //! A host in this process: its drivers, its agent, and the way to the control plane.
 
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::Control;
 use awan_host::agent::{About, Agent, Drivers};
-use awan_host::hypervisor::probe;
+use awan_host::hypervisor::probe::{self, Accelerator};
 use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::hypervisor::simulated::SimulatedHypervisor;
+use awan_host::import::Contents;
 use awan_host::link::{self, Peer};
 use awan_host::network::driver::{NetworkConfig, NetworkDriver};
 use awan_host::network::simulated::SimulatedNetwork;
-use awan_host::service::{GuestServices, ServiceConfig};
-use awan_host::volume::qcow2::FileVolumes;
+use awan_host::service::endpoint::Api;
+use awan_host::service::{GuestServices, ServiceConfig, dns};
+use awan_host::volume::qcow2::{CONTENTS, FileVolumes};
 use awan_host::volume::simulated::SimulatedVolumes;
 use awan_model::host::Capacity;
 use awan_model::id::HostId;
@@ -29,8 +33,14 @@ pub struct Started {
     pub peer: Peer,
 }
 
-/// Starts a host. It does nothing until a plan comes. `images_from`: who has the images that it lacks.
-pub async fn start(config: &Config, name: &str, images_from: Option<join::Control>) -> Result<Started> {
+/// Starts a host. It does nothing until a plan comes. `api`: where VPC endpoints lead. `images_from`: who has the
+/// images that it lacks.
+pub async fn start(
+    config: &Config,
+    name: &str,
+    api: Arc<dyn Api>,
+    images_from: Option<join::Control>,
+) -> Result<Started> {
     let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
     let (link, peer) = link::pair();
     let held = match config.hypervisor {
@@ -41,11 +51,12 @@ pub async fn start(config: &Config, name: &str, images_from: Option<join::Contro
         }
     };
     let (about, mut drivers) = match config.hypervisor {
-        Hypervisor::Simulated => simulated(config, &host),
-        Hypervisor::Real(wanted) => real(config, &host, wanted).await?,
+        Hypervisor::Simulated => simulated(config, &host)?,
+        Hypervisor::Real(wanted) => real(config, &host, wanted, api).await?,
     };
     if let (Some(control), Hypervisor::Real(_)) = (images_from, config.hypervisor) {
-        drivers.volumes = FetchingVolumes::new(drivers.volumes, control, config.images_dir.clone())?;
+        drivers.volumes =
+            FetchingVolumes::new(drivers.volumes, control, config.images_dir.clone(), config.data_dir.join(CONTENTS))?;
     }
     let accelerator = about.accelerator.clone();
     let agent = Agent::new(about, drivers, link);
@@ -59,11 +70,15 @@ pub async fn start(config: &Config, name: &str, images_from: Option<join::Contro
 /// Room enough that only tests which want it run out.
 const SIMULATED: Capacity = Capacity { vcpus: 10_000_000, memory_mib: 100_000_000_000, disk_gib: 100_000_000_000 };
 
-fn simulated(config: &Config, host: &HostId) -> (About, Drivers) {
+fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
+    let network = SimulatedNetwork::new();
+    network.record_flows(config.data_dir.join(FLOW_LOGS).join(host.as_str()));
     let drivers = Drivers {
         hypervisor: SimulatedHypervisor::new(config.sim_boot),
         volumes: SimulatedVolumes::new(),
-        network: SimulatedNetwork::new(),
+        network,
+        // Of disks from elsewhere there are bytes even here, so that what is wrong with them is told.
+        contents: Contents::open(config.data_dir.join(CONTENTS).join(host.as_str()), config.import.clone())?,
     };
     let about = About {
         host: host.clone(),
@@ -76,10 +91,10 @@ fn simulated(config: &Config, host: &HostId) -> (About, Drivers) {
         allegiance: None,
         launches: 1_000,
     };
-    (about, drivers)
+    Ok((about, drivers))
 }
 
-async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(About, Drivers)> {
+async fn real(config: &Config, host: &HostId, wanted: probe::Wanted, api: Arc<dyn Api>) -> Result<(About, Drivers)> {
     let accelerator = probe::probe(wanted).await?;
     match accelerator.name {
         "kvm" => tracing::info!(cpu = accelerator.cpu, "guests run under KVM"),
@@ -94,17 +109,20 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(
         run_dir: run_dir(&tag),
         data_dir: config.data_dir.clone(),
         images: images.clone(),
-        uid_base: uid_base(&tag),
+        users: users(config, &tag, &accelerator),
         tag: tag.clone(),
         accelerator: accelerator.clone(),
         grace: config.shutdown_grace,
     })?;
     let services = GuestServices::new(ServiceConfig {
         secret: config.data_dir.join("metadata-secret"),
-        resolvers: awan_host::service::dns::host_resolvers(),
+        resolvers: config.rootless.as_ref().map_or_else(dns::host_resolvers, |inside| inside.resolvers.clone()),
+        api,
         runtime: tokio::runtime::Handle::current(),
     })?;
-    let network = NetworkDriver::new(NetworkConfig { tag, uplink: config.uplink.clone() }, services)?;
+    let outside = config.rootless.as_ref().map(|inside| inside.outside.clone());
+    let network = NetworkDriver::new(NetworkConfig { tag, uplink: config.uplink.clone(), outside }, services)?;
+    network.record_flows(config.data_dir.join(FLOW_LOGS));
     let volumes = FileVolumes::new(config.data_dir.join("volumes"), images)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let about = About {
@@ -118,8 +136,12 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted) -> Result<(
         allegiance: Some(config.data_dir.join("follows")),
         launches: cores * 2,
     };
-    Ok((about, Drivers { hypervisor, volumes, network }))
+    let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone())?;
+    Ok((about, Drivers { hypervisor, volumes, network, contents }))
 }
+
+/// In the data directory: what flow logs tell.
+const FLOW_LOGS: &str = "flow-logs";
 
 /// Six hexadecimal digits that tell this installation from others on the machine. Made only where there are none: with
 /// others it would not know its guests, and start them a second time.
@@ -156,9 +178,23 @@ pub async fn take_guests(run_dir: &Path) -> Result<Vec<Held>> {
     lock::take(run_dir, &[lock::GUESTS]).await
 }
 
+/// How many user ids an installation has for machines.
+pub const USERS: u32 = 10_000;
+
 /// A range of user ids far above those of people and services.
-pub fn uid_base(tag: &str) -> u32 {
-    1_000_000_000 + (u32::from_str_radix(tag, 16).unwrap_or(0) & 0xffff) * 10_000
+pub fn users_of_root(tag: &str) -> Range<u32> {
+    let base = 1_000_000_000 + (u32::from_str_radix(tag, 16).unwrap_or(0) & 0xffff) * USERS;
+    base..base + USERS
+}
+
+fn users(config: &Config, tag: &str, accelerator: &Accelerator) -> Option<Range<u32>> {
+    let Some(inside) = &config.rootless else { return Some(users_of_root(tag)) };
+    let kvm = || std::fs::metadata("/dev/kvm").is_ok_and(|about| about.mode() & 0o006 == 0o006);
+    if accelerator.name == "kvm" && inside.users.is_some() && !kvm() {
+        tracing::warn!("not everybody may open /dev/kvm: guests run as your user, who may");
+        return None;
+    }
+    inside.users.clone()
 }
 
 fn capacity(config: &Config, cores: usize) -> Result<Capacity> {

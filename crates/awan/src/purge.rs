@@ -10,7 +10,8 @@ use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::network::driver::NetworkDriver;
 use clap::Args;
 
-use crate::{config, lock, node, serve};
+use crate::rootless::Inside;
+use crate::{config, lock, node, rootless, serve};
 
 #[derive(Debug, Args)]
 pub struct Purge {
@@ -28,13 +29,40 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Any of these says that a folder is ours.
 const OURS: [&str; 5] = [lock::CONTROL, lock::HOST, "tag", "endpoint", "credentials"];
 
-pub async fn run(purge: Purge) -> Result<()> {
-    let data_dir = purge.data_dir.unwrap_or_else(config::default_data_dir);
+/// A data directory that nobody else uses now.
+pub struct Ready {
+    data_dir: PathBuf,
+    keep_data: bool,
+    _held: Vec<lock::Held>,
+    rootless: Option<Inside>,
+}
+
+/// None: there is nothing.
+pub async fn prepare(purge: Purge) -> Result<Option<Ready>> {
+    let data_dir = std::path::absolute(purge.data_dir.unwrap_or_else(config::default_data_dir))?;
     if !data_dir.exists() {
-        return Ok(());
+        return Ok(None);
     }
     must_be_ours(&data_dir)?;
-    let _held = lock::take(&data_dir, &[lock::CONTROL, lock::HOST]).await?;
+    let held = lock::take(&data_dir, &[lock::CONTROL, lock::HOST]).await?;
+    Ok(Some(Ready { data_dir, keep_data: purge.keep_data, _held: held, rootless: None }))
+}
+
+impl Ready {
+    /// To be called while the program has one thread.
+    pub fn enter(mut self) -> Result<Self> {
+        if !rootless::is_ordinary_user() {
+            rootless::must_not_be_here(&self.data_dir)?;
+        } else if rootless::was_here(&self.data_dir) || self.data_dir.join("tag").exists() {
+            rootless::find_programs();
+            self.rootless = Some(rootless::enter(&self.data_dir, false)?);
+        }
+        Ok(self)
+    }
+}
+
+pub async fn run(ready: Ready) -> Result<()> {
+    let Ready { data_dir, keep_data, _held, rootless } = ready;
     if data_dir.join("tag").exists() {
         serve::must_be_root()?;
         let tag = node::tag(&data_dir)?;
@@ -44,16 +72,19 @@ pub async fn run(purge: Purge) -> Result<()> {
             run_dir: node::run_dir(&tag),
             data_dir: data_dir.clone(),
             images: data_dir.join("images"),
-            uid_base: node::uid_base(&tag),
+            users: rootless.as_ref().map_or_else(|| Some(node::users_of_root(&tag)), |inside| inside.users.clone()),
             tag: tag.clone(),
             accelerator,
             grace: GRACE,
         })?;
-        let how = if purge.keep_data { Stop::Graceful } else { Stop::Force };
+        let how = if keep_data { Stop::Graceful } else { Stop::Force };
         hypervisor.purge(how).await.context("ending guests")?;
         NetworkDriver::purge(&tag).context("removing networks")?;
     }
-    if !purge.keep_data {
+    if rootless.is_some() {
+        rootless::leave(&data_dir)?;
+    }
+    if !keep_data {
         std::fs::remove_dir_all(&data_dir).with_context(|| format!("deleting {}", data_dir.display()))?;
     }
     Ok(())
@@ -71,6 +102,13 @@ fn must_be_ours(data_dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn run(purge: Purge) -> Result<()> {
+        match prepare(purge).await? {
+            Some(ready) => super::run(ready).await,
+            None => Ok(()),
+        }
+    }
 
     #[tokio::test]
     async fn only_what_is_ours_is_deleted() {

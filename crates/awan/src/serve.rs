@@ -1,11 +1,12 @@
 //! Starts the parts and keeps them until the end is asked for.
 
+use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::{Control, Settings, operator, turn};
-use awan_host::network::driver::{NetworkConfig, NetworkDriver};
+use awan_host::network::driver::{NetworkConfig, NetworkDriver, Uplink};
 use awan_model::account::BUILTIN_ALIAS;
 use awan_model::id::HostId;
 use awan_state::{Entropy, MemoryStore, Mode, SqliteStore, WallClock};
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Hypervisor, Options, Store};
-use crate::{admin, images, join, lock, node};
+use crate::{admin, connect, endpoint, images, join, lock, node, rootless};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roles {
@@ -22,7 +23,16 @@ pub enum Roles {
     Host,
 }
 
-pub async fn run(roles: Roles, options: Options) -> Result<()> {
+/// What is done while the program has one thread, and can still enter other namespaces.
+pub struct Ready {
+    roles: Roles,
+    config: Config,
+    _held: Vec<lock::Held>,
+    /// The API's and the metrics'; in this machine's network, wherever the rest goes.
+    doors: Option<(StdListener, StdListener)>,
+}
+
+pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
     let config = options.resolve()?;
     log(config.json_log);
     make_data_dir(&config.data_dir)?;
@@ -31,7 +41,48 @@ pub async fn run(roles: Roles, options: Options) -> Result<()> {
         Roles::Control => &[lock::CONTROL],
         Roles::Host => &[lock::HOST],
     };
-    let _held = lock::take(&config.data_dir, used).await?;
+    let held = lock::take(&config.data_dir, used).await?;
+    let doors = match roles {
+        Roles::Host => None,
+        Roles::Both | Roles::Control => {
+            let api = bind(config.listen, "--listen").await?.into_std()?;
+            Some((api, bind(config.metrics_listen, "--metrics-listen").await?.into_std()?))
+        }
+    };
+    let ready = Ready { roles, config, _held: held, doors };
+    if ready.is_rootless() {
+        let Config { data_dir, images_dir, uplink, .. } = &ready.config;
+        if !matches!(uplink, Uplink::Masquerade | Uplink::Closed) {
+            bail!("--uplink: an ordinary user's server has no other than masquerade and none");
+        }
+        rootless::find_programs();
+        std::fs::create_dir_all(images_dir).with_context(|| format!("making {}", images_dir.display()))?;
+        rootless::must_be_able(&[data_dir, images_dir])?;
+        // With this machine's packages, over its network.
+        images::ensure_tiny(images_dir, &data_dir.join("cache")).await?;
+    } else if ready.config.hypervisor != Hypervisor::Simulated {
+        rootless::must_not_be_here(&ready.config.data_dir)?;
+    }
+    Ok(ready)
+}
+
+impl Ready {
+    fn is_rootless(&self) -> bool {
+        let real = self.config.hypervisor != Hypervisor::Simulated;
+        self.roles == Roles::Both && real && rootless::is_ordinary_user()
+    }
+
+    /// To be called while the program has one thread.
+    pub fn enter(mut self) -> Result<Self> {
+        if self.is_rootless() {
+            self.config.rootless = Some(rootless::enter(&self.config.data_dir, true)?);
+        }
+        Ok(self)
+    }
+}
+
+pub async fn run(ready: Ready) -> Result<()> {
+    let Ready { roles, config, _held, doors } = ready;
     match roles {
         Roles::Host => {
             let url = config.join.clone().context("a host needs --join http://ADDR:PORT")?;
@@ -39,20 +90,21 @@ pub async fn run(roles: Roles, options: Options) -> Result<()> {
             let name = &config.host_name;
             let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
             let control = join::Control::new(&url, token, join::Who::here(host, &config.data_dir)?)?;
-            let started = node::start(&config, name, Some(control.clone())).await?;
+            let started = node::start(&config, name, Arc::new(control.clone()), Some(control.clone())).await?;
             say(&format!("ready {url} host={} hypervisor={}", config.host_name, started.accelerator));
             tokio::select! {
                 done = join::run(control, started.peer) => done,
                 done = until_told() => done,
             }
         }
-        Roles::Both | Roles::Control => serve(roles, &config).await,
+        Roles::Both | Roles::Control => {
+            let (api, metrics) = doors.context("nobody could ask")?;
+            serve(roles, &config, TcpListener::from_std(api)?, TcpListener::from_std(metrics)?).await
+        }
     }
 }
 
-async fn serve(roles: Roles, config: &Config) -> Result<()> {
-    let api = bind(config.listen, "--listen").await?;
-    let metrics = bind(config.metrics_listen, "--metrics-listen").await?;
+async fn serve(roles: Roles, config: &Config, api: TcpListener, metrics: TcpListener) -> Result<()> {
     let control = open(config).await?;
     let accelerator = match roles {
         Roles::Both => start_hosts(config, &control).await?,
@@ -71,6 +123,12 @@ async fn serve(roles: Roles, config: &Config) -> Result<()> {
     };
     tokio::spawn(turn::run(control.clone()));
     let orders = admin::listen(&config.data_dir.join("admin.sock"))?;
+    let dials = connect::socket(&config.data_dir);
+    if config.rootless.is_some() {
+        tokio::spawn(connect::serve(admin::listen(&dials)?, config.public_pool));
+    } else {
+        let _ = std::fs::remove_file(&dials);
+    }
     tokio::spawn(admin::serve(orders, control.clone()));
     tokio::spawn(serve_metrics(metrics, control.clone()));
     let address = api.local_addr()?;
@@ -210,15 +268,18 @@ async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> 
         operator::register_builtin(&control.db, &images::simulated()).await.map_err(told)?;
     } else {
         must_be_root()?;
-        let network = NetworkConfig { tag: node::tag(&config.data_dir)?, uplink: config.uplink.clone() };
+        let network = NetworkConfig { tag: node::tag(&config.data_dir)?, uplink: config.uplink.clone(), outside: None };
         NetworkDriver::must_be_free(config.public_pool, &network)?;
+        if let Some(pool) = config.ipv6_pool {
+            NetworkDriver::ipv6_must_be_free(pool, &network)?;
+        }
         claim(config, control).await?;
         images::ensure_tiny(&config.images_dir, &config.data_dir.join("cache")).await?;
         register_images(config, control).await?;
     }
     let mut accelerator = String::new();
     for name in names {
-        let started = node::start(config, &name, None).await?;
+        let started = node::start(config, &name, Arc::new(endpoint::Here(control.clone())), None).await?;
         accelerator.clone_from(&started.accelerator);
         tokio::spawn(node::attach(control.clone(), started.host, started.peer));
     }
@@ -268,7 +329,7 @@ pub fn must_be_root() -> Result<()> {
     if nix::unistd::Uid::effective().is_root() {
         Ok(())
     } else {
-        bail!("running guests needs root: networks and control groups are the superuser's")
+        bail!("this needs root: networks and control groups are the superuser's. `awan serve` runs guests without it")
     }
 }
 

@@ -1,5 +1,6 @@
 //! For users who have no AWS tools yet: the same API underneath. What can be named twice is the same when asked twice.
 
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ use clap::Args;
 use http_body_util::Full;
 use hyper::Request;
 
-use crate::{client, config};
+use crate::{client, config, connect};
 
 #[derive(Debug, Args)]
 pub struct Where {
@@ -55,6 +56,27 @@ pub struct Ssh {
     /// What to run there
     #[arg(last = true)]
     command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Connect {
+    #[command(flatten)]
+    place: Where,
+    /// The instance: its id, its tag Name, or its public address
+    instance: String,
+    port: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Forward {
+    #[command(flatten)]
+    place: Where,
+    /// The instance: its id, its tag Name, or its public address
+    instance: String,
+    port: u16,
+    /// Where to listen [default: a free port of 127.0.0.1]
+    #[arg(long, default_value = "127.0.0.1:0", hide_default_value = true)]
+    listen: std::net::SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -206,11 +228,46 @@ pub async fn ssh(ssh: Ssh) -> Result<()> {
     command.args(["-o", "StrictHostKeyChecking=accept-new", "-o"]).arg(format!("HostKeyAlias={id}"));
     command.args(["-o", "CheckHostIP=no", "-o", "HashKnownHosts=no", "-o"]);
     command.arg(format!("UserKnownHostsFile={}", ssh.place.folder().join("known_hosts").display()));
+    if connect::socket(&ssh.place.folder()).exists() {
+        command.arg("-o").arg(format!("ProxyCommand={}", proxy_command(&ssh.place.folder())?));
+    }
     if let Some(identity) = ssh.identity.or(kept) {
         command.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(identity);
     }
     command.arg(format!("{}@{address}", ssh.user)).args(ssh.command);
     Err(command.exec()).context("starting ssh")
+}
+
+/// What ssh has its shell run, to speak to a guest through the server. `%` is ssh's.
+fn proxy_command(folder: &Path) -> Result<String> {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''").replace('%', "%%"));
+    let program = std::env::current_exe().context("finding this program")?;
+    let folder = std::path::absolute(folder)?;
+    Ok(format!("{} connect --data-dir {} %h %p", quoted(&program), quoted(&folder)))
+}
+
+/// A guest's end, by an address or by what is looked up.
+async fn end_of(place: &Where, instance: &str, port: u16) -> Result<SocketAddrV4> {
+    if let Ok(address) = instance.parse() {
+        return Ok(SocketAddrV4::new(address, port));
+    }
+    let seen = find(&place.access()?, instance).await?;
+    let address = seen.address.with_context(|| format!("{} is {} and has no public address", seen.id, seen.state))?;
+    Ok(SocketAddrV4::new(address.parse()?, port))
+}
+
+pub async fn connect(connect: Connect) -> Result<()> {
+    let to = end_of(&connect.place, &connect.instance, connect.port).await?;
+    connect::with_stdio(&connect.place.folder(), to).await
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer")]
+pub async fn forward(forward: Forward) -> Result<()> {
+    let to = end_of(&forward.place, &forward.instance, forward.port).await?;
+    let listener = tokio::net::TcpListener::bind(forward.listen).await;
+    let listener = listener.with_context(|| format!("--listen {}", forward.listen))?;
+    println!("{} leads to {to}", listener.local_addr()?);
+    connect::forward(&forward.place.folder(), listener, to).await
 }
 
 #[expect(clippy::print_stdout, reason = "a command's answer")]
@@ -442,6 +499,12 @@ mod tests {
             Seen { id, state, kind, address: None, key: None, name: None }
         };
         assert_eq!(all, [first, other("i-3", "", ""), other("i-2", "stopped", "t3.micro")]);
+    }
+
+    #[test]
+    fn a_folder_may_have_any_name() {
+        let command = proxy_command(Path::new("/it's 100% ours")).expect("a program");
+        assert!(command.ends_with(" connect --data-dir '/it'\\''s 100%% ours' %h %p"), "{command}");
     }
 
     #[test]

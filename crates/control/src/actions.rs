@@ -67,6 +67,7 @@ pub mod ec2 {
     pub mod group {
         pub mod authorize_security_group_egress;
         pub mod authorize_security_group_ingress;
+        pub mod beyond;
         pub mod create_security_group;
         pub mod delete_security_group;
         pub mod describe_security_group_references;
@@ -102,6 +103,14 @@ pub mod ec2 {
         pub mod register_image;
         pub mod reset_image_attribute;
     }
+    pub mod import {
+        pub mod cancel_import_task;
+        pub mod describe_import_image_tasks;
+        pub mod describe_import_snapshot_tasks;
+        pub mod import_image;
+        pub mod import_snapshot;
+        pub mod task;
+    }
     pub mod instance {
         pub mod choices;
         pub mod credits;
@@ -111,8 +120,10 @@ pub mod ec2 {
         pub mod describe_instances;
         pub mod disks;
         pub mod get_console_output;
+        pub mod get_console_screenshot;
         pub mod get_default_credit_specification;
         pub mod get_instance_metadata_defaults;
+        pub mod get_instance_uefi_data;
         pub mod get_password_data;
         pub mod launch;
         pub mod launch_network;
@@ -414,6 +425,26 @@ pub mod iam {
     }
 }
 
+pub mod logs {
+    pub mod event {
+        pub mod filter_log_events;
+        pub mod get_log_events;
+    }
+    pub mod group {
+        pub mod create_log_group;
+        pub mod delete_log_group;
+        pub mod delete_retention_policy;
+        pub mod describe_log_groups;
+        pub mod list_tags_for_resource;
+        pub mod put_retention_policy;
+        pub mod tag_resource;
+        pub mod untag_resource;
+    }
+    pub mod stream {
+        pub mod describe_log_streams;
+    }
+}
+
 pub mod ssm {
     pub mod parameter {
         pub mod add_tags_to_resource;
@@ -456,6 +487,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "CancelCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::cancel_capacity_reservation::cancel_capacity_reservation(tx, q.read()?)?)))) },
+    Action { name: "CancelImportTask", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::cancel_import_task::cancel_import_task(tx, q.read()?)?)))) },
     Action { name: "CopyImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::copy_image::copy_image(tx, q.read()?)?)))) },
     Action { name: "CopySnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::copy_snapshot::copy_snapshot(tx, q.read()?)?)))) },
     Action { name: "CreateCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::create_capacity_reservation::create_capacity_reservation(tx, q.read()?)?)))) },
@@ -526,6 +558,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeIamInstanceProfileAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::profile::describe_iam_instance_profile_associations::describe_iam_instance_profile_associations(tx, q.read()?)?)))) },
     Action { name: "DescribeImageAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_image_attribute::describe_image_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeImages", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_images::describe_images(tx, q.read()?)?)))) },
+    Action { name: "DescribeImportImageTasks", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::describe_import_image_tasks::describe_import_image_tasks(tx, q.read()?)?)))) },
+    Action { name: "DescribeImportSnapshotTasks", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::describe_import_snapshot_tasks::describe_import_snapshot_tasks(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceAttribute", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_attribute::describe_instance_attribute(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceCreditSpecifications", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::describe_instance_credit_specifications::describe_instance_credit_specifications(tx, q.read()?)?)))) },
     Action { name: "DescribeInstanceImageMetadata", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::describe_instance_image_metadata::describe_instance_image_metadata(tx, q.read()?)?)))) },
@@ -590,12 +624,14 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
     Action { name: "GetCapacityReservationUsage", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::get_capacity_reservation_usage::get_capacity_reservation_usage(tx, q.read()?)?)))) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetConsoleScreenshot", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_screenshot::get_console_screenshot(cx, req?).await?) as _)) }) }) },
     Action { name: "GetDefaultCreditSpecification", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_default_credit_specification::get_default_credit_specification(tx, q.read()?)?)))) },
     Action { name: "GetEbsDefaultKmsKeyId", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_default_kms_key_id::get_ebs_default_kms_key_id(tx, q.read()?)?)))) },
     Action { name: "GetEbsEncryptionByDefault", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::get_ebs_encryption_by_default::get_ebs_encryption_by_default(tx, q.read()?)?)))) },
     Action { name: "GetImageBlockPublicAccessState", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::get_image_block_public_access_state::get_image_block_public_access_state(tx, q.read()?)?)))) },
     Action { name: "GetInstanceMetadataDefaults", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_metadata_defaults::get_instance_metadata_defaults(tx, q.read()?)?)))) },
     Action { name: "GetInstanceTypesFromInstanceRequirements", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance_type::get_instance_types_from_instance_requirements::get_instance_types_from_instance_requirements(tx, q.read()?)?)))) },
+    Action { name: "GetInstanceUefiData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::get_instance_uefi_data::get_instance_uefi_data(tx, q.read()?)?)))) },
     Action { name: "GetLaunchTemplateData", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::template::get_launch_template_data::get_launch_template_data(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListAssociations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_associations::get_managed_prefix_list_associations(tx, q.read()?)?)))) },
     Action { name: "GetManagedPrefixListEntries", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::get_managed_prefix_list_entries::get_managed_prefix_list_entries(tx, q.read()?)?)))) },
@@ -603,7 +639,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "GetSecurityGroupsForVpc", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::get_security_groups_for_vpc::get_security_groups_for_vpc(tx, q.read()?)?)))) },
     Action { name: "GetSerialConsoleAccessStatus", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::get_serial_console_access_status::get_serial_console_access_status(tx, q.read()?)?)))) },
     Action { name: "GetSnapshotBlockPublicAccessState", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::get_snapshot_block_public_access_state::get_snapshot_block_public_access_state(tx, q.read()?)?)))) },
+    Action { name: "ImportImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::import_image::import_image(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
+    Action { name: "ImportSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::import_snapshot::import_snapshot(tx, q.read()?)?)))) },
     Action { name: "LockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::lock_snapshot::lock_snapshot(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ModifyCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::modify_capacity_reservation::modify_capacity_reservation(tx, q.read()?)?)))) },
@@ -742,6 +780,17 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "UpdateRole", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::update_role::update_role(tx, q.read()?)?)))) },
     Action { name: "UpdateRoleDescription", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(iam::role::update_role_description::update_role_description(tx, q.read()?)?)))) },
     Action { name: "UpdateUser", service: Service::Iam, writes: true, call: Call::Tx(|tx, q| { iam::user::update_user::update_user(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateLogGroup", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::create_log_group::create_log_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteLogGroup", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::delete_log_group::delete_log_group(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DeleteRetentionPolicy", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::delete_retention_policy::delete_retention_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "DescribeLogGroups", service: Service::Logs, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(logs::group::describe_log_groups::describe_log_groups(tx, q.read()?)?)))) },
+    Action { name: "DescribeLogStreams", service: Service::Logs, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(logs::stream::describe_log_streams::describe_log_streams(cx, req?).await?) as _)) }) }) },
+    Action { name: "FilterLogEvents", service: Service::Logs, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(logs::event::filter_log_events::filter_log_events(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetLogEvents", service: Service::Logs, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(logs::event::get_log_events::get_log_events(cx, req?).await?) as _)) }) }) },
+    Action { name: "ListTagsForResource", service: Service::Logs, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(logs::group::list_tags_for_resource::list_tags_for_resource(tx, q.read()?)?)))) },
+    Action { name: "PutRetentionPolicy", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::put_retention_policy::put_retention_policy(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "TagResource", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::tag_resource::tag_resource(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "UntagResource", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::untag_resource::untag_resource(tx, q.read()?)?; Ok(None) }) },
     Action { name: "AddTagsToResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::add_tags_to_resource::add_tags_to_resource(tx, q.read()?)?)))) },
     Action { name: "DeleteParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameter::delete_parameter(tx, q.read()?)?)))) },
     Action { name: "DeleteParameters", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameters::delete_parameters(tx, q.read()?)?)))) },

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** [`records`] and [`inventory`] are pure; the simulator and every end-to-end test call the same code.
 
+mod imports;
 mod ipv6;
 mod placement;
 
@@ -26,6 +27,7 @@ use awan_model::profile::ProfileAssociation;
 use awan_model::report::{Answer, Ask, Inventory};
 use awan_model::route::{Association, RouteTable};
 use awan_model::subnet::Subnet;
+use awan_model::traffic::TrafficReport;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_model::vpc::Vpc;
 use awan_state::{Db, Home, System, Tx};
@@ -60,6 +62,7 @@ pub async fn all(control: &Control) -> Result<Vec<String>> {
 pub fn records(tx: &mut Tx<System>) -> Vec<String> {
     let mut out = always(tx);
     instances(tx, &mut out);
+    imports::check(tx, &mut out);
     out
 }
 
@@ -216,6 +219,13 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
     for id in found.volumes.iter().filter(|id| !volumes.contains(id)) {
         out.push(format!("host {host}: has volume {id}, which no plan has"));
     }
+    let contents: BTreeSet<_> = plan.contents.iter().map(|content| &content.id).collect();
+    for id in found.contents.iter().filter(|id| !contents.contains(id)) {
+        out.push(format!("host {host}: has the bytes {id}, which no plan has"));
+    }
+    for id in plan.contents.iter().map(|content| &content.id).filter(|id| !found.contents.contains(id)) {
+        out.push(format!("host {host}: has not the bytes {id}, which its plan has"));
+    }
     out.extend(found.missing.iter().map(|what| format!("host {host}: {what} is missing")));
     out.extend(found.unexpected.iter().map(|what| format!("host {host}: {what} should not be there")));
     out
@@ -308,6 +318,8 @@ type Meter = (String, u32, String);
 fn count(open: &mut BTreeSet<Meter>, event: MeterEvent, out: &mut Vec<String>) {
     let MeterEvent { resource, generation, kind, .. } = event;
     let (begins, what) = match kind {
+        // Says how much, not since when.
+        MeterKind::Traffic { .. } => return,
         MeterKind::InstanceBegan { instance_type } => (true, format!("run of {instance_type}")),
         MeterKind::InstanceEnded { instance_type } => (false, format!("run of {instance_type}")),
         MeterKind::VolumeBegan { gib, volume_type } => (true, format!("{gib} GiB of {volume_type}")),
@@ -368,6 +380,11 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
     for report in tx.all::<VmReport>() {
         if tx.find_in::<Instance>(&report.home, &report.id).is_none() {
             out.push(format!("report about {}: there is no such instance", report.id));
+        }
+    }
+    for report in tx.all::<TrafficReport>() {
+        if tx.find_in::<NetworkInterface>(&report.home, &report.id).is_none() {
+            out.push(format!("traffic of {}: there is no such interface", report.id));
         }
     }
     for eni in tx.all::<NetworkInterface>() {

@@ -1,28 +1,78 @@
-//! What disks hold: which of it there is.
+//! What disks hold: which of it there is, and how it comes to be kept.
 
-use awan_model::host::HostRecord;
+use std::sync::Arc;
+
 use awan_model::id::ImageId;
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::image::{Boot, Image};
+use awan_model::import::{Content, Source, Taken};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
+use awan_model::volume::{GENERATION_MAX, Volume, VolumePlacement};
 use awan_state::{Tenant, Tx};
 
 use crate::error::{Code, Result, refuse};
+use crate::{imports, schedule};
 
-/// Whether a machine somewhere would really read what a disk holds. Simulated machines have no bytes at all.
-pub fn are_read(tx: &mut Tx<Tenant>) -> bool {
-    tx.as_system(|tx| tx.all::<HostRecord>().iter().any(|host| host.accelerator != "simulated"))
-}
+/// A disk is read through so many files at most, one for each snapshot that its volumes went on from.
+const LAYERS_MAX: usize = 128;
 
 /// What a volume of a snapshot begins as. Refused where machines would find nothing of it on the volume.
-pub fn of(tx: &mut Tx<Tenant>, snapshot: &Snapshot) -> Result<Option<ImageId>> {
+pub fn of(snapshot: &Snapshot) -> Result<Option<ImageId>> {
+    if snapshot.phase != Phase::Completed {
+        let (id, phase) = (&snapshot.id, snapshot.phase.as_str());
+        return Err(refuse(Code::IncorrectState, format!("The snapshot '{id}' is {phase}, not completed.")));
+    }
     match &snapshot.bytes {
         Bytes::Image(id) => Ok(Some(id.clone())),
-        Bytes::Own if are_read(tx) => {
+        Bytes::Nothing => Ok(None),
+        Bytes::Own => {
             let message = format!(
-                "The snapshot '{}' is a record: what its volume held is not kept, so no volume can be made of it.",
+                "The snapshot '{}' is a record: what its volume held was not kept, so no volume can be made of it.",
                 snapshot.id
             );
             Err(refuse(Code::UnsupportedOperation, message))
         }
-        Bytes::Own => Ok(None),
     }
+}
+
+/// How a machine begins whose root is this.
+pub fn boot(tx: &mut Tx<Tenant>, bytes: &Bytes) -> Boot {
+    let Bytes::Image(id) = bytes else { return Boot::Firmware };
+    // Of what was imported there is no image, and firmware starts it.
+    let image = tx.as_system(|tx| imports::bottom(tx, id).and_then(|id| tx.find_by::<Image>("image", id.as_str())));
+    image.map_or(Boot::Firmware, |image| image.boot.clone())
+}
+
+/// What snapshots of these volumes hold, all of one moment. The host of each keeps it as soon as it hears of it, and the
+/// volume goes on as a child of it; of a volume that lies on no host yet it is what that is to begin as.
+pub fn take(tx: &mut Tx<Tenant>, volumes: &[Arc<Volume>]) -> Result<Vec<(Bytes, Phase)>> {
+    let mut set = None;
+    volumes.iter().map(|volume| take_one(tx, volume, &mut set)).collect()
+}
+
+fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> Result<(Bytes, Phase)> {
+    let Some(place) = tx.find::<VolumePlacement>(&volume.id) else {
+        return Ok((volume.image.clone().map_or(Bytes::Nothing, Bytes::Image), Phase::Completed));
+    };
+    let below = volume.image.clone();
+    let depth = below.as_ref().map_or(0, |id| tx.as_system(|tx| imports::depth(tx, id)));
+    if depth >= LAYERS_MAX || volume.generation >= GENERATION_MAX {
+        let message = format!("The volume '{}' has as many snapshots as can follow one another.", volume.id);
+        return Err(refuse(Code::SnapshotLimitExceeded, message));
+    }
+    if schedule::disk_gib_left(tx, &place.host) < u64::from(volume.size_gib) {
+        let message = "There is not enough room to keep what the volume holds.";
+        return Err(refuse(Code::InsufficientVolumeCapacity, message));
+    }
+    let (home, id) = (tx.home().clone(), ImageId::made(tx.new_id(ImageId::PREFIX)));
+    let taken = Taken {
+        volume: volume.id.clone(),
+        below,
+        generation: volume.generation + 1,
+        set: set.get_or_insert_with(|| id.clone()).clone(),
+        volume_gib: volume.size_gib,
+    };
+    tx.put(Volume { image: Some(id.clone()), generation: taken.generation, ..volume.clone() });
+    let (host, size_gib, source) = (place.host.clone(), volume.size_gib, Source::Taken(taken));
+    tx.as_system(|tx| tx.put(Content { home, id: id.clone(), host, size_gib, bytes: None, source }));
+    Ok((Bytes::Image(id), Phase::Pending))
 }

@@ -43,7 +43,8 @@ impl<'f> Filters<'f> {
                 return Err(invalid(format!("The filter '{name}' has no value")));
             }
             if filter.values.len() > VALUES_MAX {
-                return Err(invalid(format!("The filter '{name}' has more than {VALUES_MAX} values")));
+                let message = format!("The filter '{name}' has more than {VALUES_MAX} values");
+                return Err(refuse(Code::FilterLimitExceeded, message));
             }
             if filter.values.iter().any(|value| value.chars().nth(VALUE_CHARS_MAX).is_some()) {
                 return Err(invalid(format!(
@@ -122,7 +123,12 @@ fn tokens(pattern: &str) -> Vec<Token> {
 pub struct Page {
     limit: usize,
     after: Option<String>,
-    seal: [u8; 32],
+    seal: Seal,
+}
+
+/// Makes tokens that nobody else can make, and that are good for one purpose only.
+pub struct Seal {
+    key: [u8; 32],
     scope: String,
 }
 
@@ -148,12 +154,9 @@ impl Page {
                 )));
             }
         };
-        let seal = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.seal).unwrap_or_default();
-        let mut page = Self { limit, after: None, seal, scope: format!("{action} {}", tx.home()) };
-        if let Some(token) = next_token.filter(|t| !t.is_empty()) {
-            page.after = Some(page.open(token)?);
-        }
-        Ok(page)
+        let seal = Seal::new(tx, action);
+        let after = next_token.filter(|t| !t.is_empty()).map(|token| seal.open(token)).transpose()?;
+        Ok(Self { limit, after, seal })
     }
 
     /// The records that this page is cut from: those after the last one shown, and no more than it needs unless
@@ -163,9 +166,10 @@ impl Page {
         tx.list_after(self.after.as_deref().unwrap_or_default(), most)
     }
 
-    /// The items of this page, and the token of the next.
+    /// The items of this page, and the token of the next. What a request names twice is shown once.
     pub fn cut<T, K: Display + Ord>(&self, mut items: Vec<T>, id: impl Fn(&T) -> K) -> (Vec<T>, Option<String>) {
         items.sort_by_key(|item| id(item));
+        items.dedup_by_key(|item| id(item));
         if let Some(after) = &self.after {
             items.retain(|item| id(item).to_string() > *after);
         }
@@ -173,25 +177,33 @@ impl Page {
             return (items, None);
         }
         items.truncate(self.limit);
-        let next = items.last().map(|last| self.close(&id(last).to_string()));
+        let next = items.last().map(|last| self.seal.close(&id(last).to_string()));
         (items, next)
+    }
+}
+
+impl Seal {
+    /// `purpose`: the action, and what else the tokens belong to.
+    pub fn new(tx: &mut Tx<Tenant>, purpose: &str) -> Self {
+        let key = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.seal).unwrap_or_default();
+        Self { key, scope: format!("{purpose} {}", tx.home()) }
     }
 
     fn mac(&self, text: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.seal).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         mac.update(self.scope.as_bytes());
         mac.update(b"\n");
         mac.update(text.as_bytes());
         mac
     }
 
-    fn close(&self, last: &str) -> String {
+    pub fn close(&self, last: &str) -> String {
         let mut bytes = self.mac(last).finalize().into_bytes()[..16].to_vec();
         bytes.extend(last.as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn open(&self, token: &str) -> Result<String> {
+    pub fn open(&self, token: &str) -> Result<String> {
         let wrong = || refuse(Code::InvalidNextToken, "The token is not valid.");
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
         let (mac, last) = bytes.split_at_checked(16).ok_or_else(wrong)?;

@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Refusal, Result, missing, refuse};
 pub enum Service {
     Ec2,
     Iam,
+    Logs,
     Ssm,
     Sts,
 }
@@ -116,6 +117,7 @@ impl Service {
         match name {
             "ec2" => Some(Self::Ec2),
             "iam" => Some(Self::Iam),
+            "logs" => Some(Self::Logs),
             "ssm" => Some(Self::Ssm),
             "sts" => Some(Self::Sts),
             _ => None,
@@ -126,6 +128,7 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::Iam => "iam",
+            Self::Logs => "logs",
             Self::Ssm => "ssm",
             Self::Sts => "sts",
         }
@@ -138,12 +141,31 @@ impl Service {
 
     /// What its answers are, for HTTP.
     pub fn content_type(self) -> &'static str {
-        if self == Self::Ssm { "application/x-amz-json-1.1" } else { "text/xml;charset=UTF-8" }
+        if self.is_json() { "application/x-amz-json-1.1" } else { "text/xml;charset=UTF-8" }
+    }
+
+    /// It speaks awsJson 1.1.
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Logs | Self::Ssm)
+    }
+
+    /// What stands before the action in the header that names it.
+    fn prefix(self) -> Option<&'static str> {
+        match self {
+            Self::Logs => Some("Logs_20140328."),
+            Self::Ssm => Some("AmazonSSM."),
+            Self::Ec2 | Self::Iam | Self::Sts => None,
+        }
     }
 
     /// The action that a header of this service names.
     pub fn target(self, header: &str) -> Option<&str> {
-        header.strip_prefix("AmazonSSM.").filter(|_| self == Self::Ssm)
+        header.strip_prefix(self.prefix()?)
+    }
+
+    /// The service that a header names.
+    pub fn targeted(header: &str) -> Option<Self> {
+        [Self::Logs, Self::Ssm].into_iter().find(|service| service.target(header).is_some())
     }
 
     fn dialect(self) -> Dialect {
@@ -154,7 +176,7 @@ impl Service {
         match self {
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Self::Ssm => "",
+            Self::Logs | Self::Ssm => "",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }
@@ -163,6 +185,7 @@ impl Service {
         match self {
             Self::Ec2 => &names::EC2,
             Self::Iam => &names::IAM,
+            Self::Logs => &names::LOGS,
             Self::Ssm => &names::SSM,
             Self::Sts => &names::STS,
         }
@@ -175,6 +198,7 @@ impl Service {
 
     pub fn error(self, error: &Error, request_id: &str) -> String {
         match self {
+            Self::Logs => json::answer_error(logs_code(error.code()), &error.message()),
             Self::Ssm => json::answer_error(json_code(error.code()), &error.message()),
             Self::Ec2 => xml::ec2_error(error.code(), &error.message(), request_id),
             Self::Iam | Self::Sts => {
@@ -188,7 +212,7 @@ impl Service {
     pub fn status(self, error: &Error) -> u16 {
         match error.status() {
             ours if ours >= 500 => ours,
-            _ if self == Self::Ssm => 400,
+            _ if self.is_json() => 400,
             theirs => theirs,
         }
     }
@@ -196,7 +220,7 @@ impl Service {
     fn answer(self, action: &str, answer: &mut Answer, request_id: &str, only: Option<&str>) -> String {
         let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
         match self {
-            Self::Ssm => json::answer(shape),
+            Self::Logs | Self::Ssm => json::answer(shape),
             Self::Ec2 => xml::ec2_of(action, request_id, shape, only),
             Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
         }
@@ -252,6 +276,17 @@ pub fn is_dry_run(params: &Params) -> bool {
 
 pub fn dry_run_succeeded() -> Error {
     refuse(Code::DryRunOperation, "Request would have succeeded, but DryRun flag is set.")
+}
+
+/// CloudWatch Logs has words of its own for some of them.
+fn logs_code(code: &'static str) -> &'static str {
+    match code {
+        "InternalError" | "Unavailable" => "ServiceUnavailableException",
+        "InvalidNextToken" | "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => {
+            "InvalidParameterException"
+        }
+        other => json_code(other),
+    }
 }
 
 /// What services that speak JSON call the refusals that all services have.

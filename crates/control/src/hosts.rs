@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::HostId;
+use awan_model::import::{Content, ContentReport};
 use awan_model::instance::{Instance, Phase, Placement, VmReport};
+use awan_model::interface::NetworkInterface;
 use awan_model::plan::{HostPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, Report, VmSeen};
+use awan_model::report::{Answer, Ask, ContentSeen, Report, TrafficSeen, VmSeen};
+use awan_model::traffic::TrafficReport;
 use awan_state::{Db, Home, Host, Record as _, Ref, System, Tx};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -168,16 +171,37 @@ pub async fn claim(db: &Db, host: &HostId, identity: &str) -> Result<bool> {
 
 /// A plan that differs in its revision only is no news.
 fn same(old: &HostPlan, new: &HostPlan) -> bool {
-    old.vms == new.vms && old.volumes == new.volumes && old.network == new.network && old.store == new.store
+    old.vms == new.vms
+        && old.volumes == new.volumes
+        && old.contents == new.contents
+        && old.network == new.network
+        && old.store == new.store
 }
 
 /// The part of a report that changes something; `None`: nothing does.
 fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
     let vms: Vec<_> = report.vms.iter().filter(|seen| changed_vm(tx, &report.host, seen).is_some()).cloned().collect();
-    let quiet = vms.is_empty() && changed_host(tx, report).is_none();
+    let told = |seen: &&ContentSeen| changed_content(tx, &report.host, seen).is_some();
+    let contents: Vec<_> = report.contents.iter().filter(told).cloned().collect();
+    let told = |seen: &&TrafficSeen| changed_traffic(tx, &report.host, seen).is_some();
+    let traffic: Vec<_> = report.traffic.iter().filter(told).cloned().collect();
+    let quiet = vms.is_empty() && contents.is_empty() && traffic.is_empty() && changed_host(tx, report).is_none();
     // Taken apart, because a copy of the whole report is large.
-    let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan, vms: _, volumes: _ } =
-        report;
+    let Report {
+        protocol,
+        host,
+        zone,
+        region,
+        capacity,
+        accelerator,
+        note,
+        address,
+        plan,
+        vms: _,
+        volumes: _,
+        contents: _,
+        traffic: _,
+    } = report;
     (!quiet).then(|| Report {
         protocol: *protocol,
         host: host.clone(),
@@ -190,6 +214,8 @@ fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
         plan: *plan,
         vms,
         volumes: Vec::new(),
+        contents,
+        traffic,
     })
 }
 
@@ -203,6 +229,34 @@ pub fn take_in(tx: &mut Tx<Host>, report: &Report) {
             tx.put(report);
         }
     }
+    for seen in &report.contents {
+        if let Some(report) = changed_content(tx, &report.host, seen) {
+            tx.put(report);
+        }
+    }
+    for seen in &report.traffic {
+        if let Some(report) = changed_traffic(tx, &report.host, seen) {
+            tx.put(report);
+        }
+    }
+}
+
+/// What is new about an interface of an instance on this host.
+pub fn changed_traffic(tx: &mut Tx<Host>, host: &HostId, seen: &TrafficSeen) -> Option<TrafficReport> {
+    let eni = tx.find_in::<NetworkInterface>(&seen.home, &seen.id)?;
+    let instance = &eni.attachment.as_ref()?.instance;
+    tx.find_in::<Placement>(&seen.home, instance).filter(|place| place.host == *host)?;
+    let old = tx.find_in::<TrafficReport>(&seen.home, &seen.id);
+    TrafficReport::after(old.as_deref(), seen, instance, tx.now())
+}
+
+/// What is new about a disk from elsewhere that lies on this host, and on no other.
+fn changed_content(tx: &mut Tx<Host>, host: &HostId, seen: &ContentSeen) -> Option<ContentReport> {
+    let ContentSeen { home, id, phase } = seen.clone();
+    let there = tx.find_in::<Content>(&home, &id).is_some_and(|content| content.host == *host);
+    let old = tx.find_in::<ContentReport>(&home, &id);
+    let new = ContentReport { home, id, host: host.clone(), phase };
+    (there && old.is_none_or(|old| *old != new)).then_some(new)
 }
 
 fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {

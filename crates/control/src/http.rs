@@ -16,6 +16,7 @@ use crate::auth::{self, Caller};
 use crate::control::Control;
 use crate::dispatch::{Input, Service, dispatch};
 use crate::error::{Code, Error, Result, refuse};
+use crate::through::must_lead_to;
 
 const BODY_MAX: usize = 1024 * 1024;
 const QUERY_MAX: usize = 64 * 1024;
@@ -98,7 +99,7 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     let (head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
     // Who cannot even sign reads the answer of the service that the request names.
-    log.service = target.starts_with("AmazonSSM.").then_some(Service::Ssm);
+    log.service = Service::targeted(target);
     if head.method != "GET" && head.method != "POST" {
         return Err(refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource."));
     }
@@ -117,6 +118,9 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     // A refusal too is read by the client of the service that was signed for.
     log.service = Service::signed(&presented.service).or(log.service);
     let caller = auth::verify(control, &presented, &parts)?;
+    if let Some(through) = head.extensions.get() {
+        must_lead_to(control, through, caller.service, &presented.region)?;
+    }
     caller.tenant.home.account().clone_into(&mut log.account);
     log.principal = caller.tenant.principal.to_string();
     if let Err(e) = auth::note(control, &caller).await {
@@ -143,10 +147,26 @@ async fn run(
     task.await.map_err(|e| Error::fault(format!("an action panicked: {e}")))?
 }
 
+/// Versions are dates, each as good as the last one here: an older client asks for what an older version had.
+const EC2_VERSIONS: (&str, &str) = ("2006-06-26", "2016-11-15");
+
+fn is_version(text: &str) -> bool {
+    let date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    date && (EC2_VERSIONS.0..=EC2_VERSIONS.1).contains(&text)
+}
+
 /// What a service that speaks JSON is asked comes in the body, its name in a header.
 fn input(service: Service, target: &str, query: &str, form: &str, body: &[u8]) -> Result<Input> {
-    if service != Service::Ssm {
-        return params(query, form, body).map(Input::Form);
+    if !service.is_json() {
+        let params = params(query, form, body)?;
+        let version = params.value("Version").unwrap_or(EC2_VERSIONS.1);
+        if service == Service::Ec2 && !is_version(version) {
+            let shown: String = version.chars().take(32).collect();
+            let message =
+                format!("The requested version ({}) of service AmazonEC2 does not exist", shown.escape_debug());
+            return Err(refuse(Code::NoSuchVersion, message));
+        }
+        return Ok(Input::Form(params));
     }
     let Some(action) = service.target(target) else {
         return Err(refuse(Code::InvalidAction, "The header X-Amz-Target names no operation of this service."));
@@ -173,6 +193,7 @@ fn plain(headers: &HeaderMap) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::testing::Cloud;
+    use crate::through::Through;
 
     #[test]
     fn a_refusal_has_the_form_of_the_service_that_was_signed_for() {
@@ -180,6 +201,7 @@ mod tests {
         for (service, root, code) in [
             ("ec2", "<Response><Errors>", "<Code>AuthFailure<"),
             ("iam", "<ErrorResponse xmlns=\"https://iam.", "<Code>InvalidClientTokenId<"),
+            ("logs", "{", "\"__type\":\"UnrecognizedClientException\""),
             ("ssm", "{", "\"__type\":\"UnrecognizedClientException\""),
             ("sts", "<ErrorResponse xmlns=\"https://sts.", "<Code>InvalidClientTokenId<"),
             ("x", "<Response>", "<Code>AuthFailure<"),
@@ -190,7 +212,7 @@ mod tests {
             let request = request.header("authorization", line).body(Body::empty()).expect("a request");
             let (status, body) = cloud.http(request);
             let expected = match service {
-                "ssm" => 400,
+                "logs" | "ssm" => 400,
                 "iam" | "sts" => 403,
                 _ => 401,
             };
@@ -198,8 +220,19 @@ mod tests {
             assert!(body.contains(root) && body.contains(code), "{body}");
         }
     }
+
     /// The status and the code of a request signed with these keys and these headers more.
     fn signed(cloud: &Cloud, keys: &crate::operator::Credentials, more: &[(&str, &str)]) -> (u16, String) {
+        sent(cloud, keys, more, None)
+    }
+
+    /// The same by a connection that came through an endpoint.
+    fn sent(
+        cloud: &Cloud,
+        keys: &crate::operator::Credentials,
+        more: &[(&str, &str)],
+        through: Option<Through>,
+    ) -> (u16, String) {
         let now =
             i64::try_from(cloud.control.db.wall_clock()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         let stamp = now.expect("a time").strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -212,6 +245,9 @@ mod tests {
         let mut request = Request::post("/").header("authorization", line);
         for (name, value) in &headers {
             request = request.header(name, value);
+        }
+        if let Some(through) = through {
+            request = request.extension(through);
         }
         let (status, body) = cloud.http(request.body(Body::from(&body[..])).expect("a request"));
         (status, Cloud::ids(&body, "Code").pop().unwrap_or_default())
@@ -226,6 +262,31 @@ mod tests {
         assert_eq!(signed(&cloud, &keys, &[]), (200, String::new()));
         let token = [("x-amz-security-token", "of an old session")];
         assert_eq!(signed(&cloud, &keys, &token), (401, "AuthFailure".to_owned()));
+    }
+
+    #[test]
+    fn an_endpoint_leads_to_its_own_service_of_its_own_region() {
+        let mut cloud = Cloud::new();
+        let create = crate::operator::create_account(&cloud.control.db, "other", None, "test");
+        let keys = cloud.runtime.block_on(create).expect("opens an account");
+        let home = awan_state::Home::new(cloud.tenant("acme").id(), "us-east-1");
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask).expect(action);
+        let vpc = Cloud::ids(&call("DescribeVpcs", &[]), "vpcId").remove(0);
+        let [ec2, sts] = ["ec2", "sts"].map(|service| {
+            let service = format!("com.amazonaws.us-east-1.{service}");
+            let ask = [("VpcId", vpc.as_str()), ("ServiceName", &service), ("VpcEndpointType", "Interface")];
+            Cloud::ids(&call("CreateVpcEndpoint", &ask), "vpcEndpointId").remove(0)
+        });
+        let through = |id: &str| Some(Through { home: home.clone(), endpoint: id.parse().expect("an id") });
+        let refused = (401, "AuthFailure".to_owned());
+        let ask = |cloud: &Cloud, id: &str| sent(cloud, &keys, &[], through(id));
+        assert_eq!(ask(&cloud, &ec2), (200, String::new()), "whoever's keys they are");
+        assert_eq!(ask(&cloud, &sts), refused);
+        let of_region = |region| must_lead_to(&cloud.control, &through(&ec2).expect("one"), Service::Ec2, region);
+        assert!(of_region("us-east-1").is_ok());
+        assert_eq!(of_region("eu-west-1").expect_err("another").code(), "AuthFailure");
+        cloud.tenant("acme").call("DeleteVpcEndpoints", &[("VpcEndpointId.1", &ec2)]).expect("deletes");
+        assert_eq!(ask(&cloud, &ec2), refused);
     }
 
     #[test]

@@ -8,10 +8,12 @@ use std::collections::HashSet;
 use awan_model::address::Address;
 use awan_model::capacity::CapacityHold;
 use awan_model::id::InstanceId;
-use awan_model::instance::{Instance, Placement, State, VmReport, state};
+use awan_model::instance::{Instance, Phase, Placement, State, VmReport, state};
+use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind, Transition};
+use awan_model::traffic::TrafficReport;
 use awan_model::volume::Volume;
-use awan_state::{Home, Record, Ref, System, Tx};
+use awan_state::{Home, Millis, Record, Ref, System, Tx};
 
 use crate::schedule::usage;
 
@@ -24,6 +26,7 @@ pub fn record(tx: &mut Tx<System>) {
     addresses(tx, &mut entries);
     places(tx, &mut entries);
     reservations(tx, &mut entries);
+    traffic(tx, &mut entries);
     entries.append(tx);
 }
 
@@ -138,6 +141,32 @@ fn addresses(tx: &mut Tx<System>, entries: &mut Entries) {
         }
         if after.is_none() {
             push(MeterKind::AddressReleased { public_ip: ip });
+        }
+    }
+}
+
+const HOUR_MS: Millis = 60 * 60 * 1000;
+
+/// Not each time that it is counted: a meter that says how much until now needs few readings.
+fn traffic(tx: &mut Tx<System>, entries: &mut Entries) {
+    let mut reading = |report: &TrafficReport| {
+        let kind = MeterKind::Traffic { instance: report.instance.clone(), total: report.total() };
+        entries.meter.push((report.home.clone(), report.id.to_string(), 0, kind));
+    };
+    for (before, after) in tx.changed::<TrafficReport>() {
+        let Some(report) = after else { continue };
+        let first_of_the_hour = before.is_some_and(|before| before.at / HOUR_MS != report.at / HOUR_MS);
+        let machine = tx.find_at(&Ref::<VmReport>::new(&report.home, &report.instance));
+        if first_of_the_hour || machine.is_some_and(|machine| machine.phase == Phase::Exited) {
+            reading(&report);
+        }
+    }
+    for (before, after) in tx.changed::<NetworkInterface>() {
+        let Some(gone) = before.filter(|_| after.is_none()) else { continue };
+        let at = Ref::<TrafficReport>::new(&gone.home, &gone.id);
+        if let Some(report) = tx.find_at(&at) {
+            reading(&report);
+            tx.forget(&at);
         }
     }
 }

@@ -17,9 +17,11 @@ pub mod error;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+mod imports;
 mod interfaces;
 mod journal;
 pub mod live;
+mod logs;
 pub mod network;
 pub mod operator;
 pub mod parameter;
@@ -30,7 +32,9 @@ pub mod sharing;
 pub mod tagging;
 #[cfg(test)]
 mod testing;
+pub mod through;
 pub mod token;
+pub mod traffic;
 pub mod turn;
 pub mod why;
 

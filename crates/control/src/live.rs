@@ -1,10 +1,14 @@
 //! Questions to hosts on behalf of tenants. Nothing is written because of the answer.
 
+use awan_model::host::HostRecord;
 use awan_model::instance::{Instance, Placement};
+use awan_model::log_group::{Events, LogGroup, StreamSeen, Streams, Wanted, merged};
 use awan_model::report::{Answer, Ask};
+use awan_state::{Home, System};
+use tokio::task::JoinSet;
 
 use crate::dispatch::Live;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result, refuse};
 
 /// The newest part of the serial console; empty where the instance has no place and nothing was kept.
 pub async fn console(cx: &Live, instance: &Instance) -> Result<Vec<u8>> {
@@ -33,11 +37,71 @@ pub async fn interrupt(cx: &Live, instance: &Instance) -> Result<()> {
     }
 }
 
+/// What a running instance shows; `None`: its machine has no display.
+pub async fn screenshot(cx: &Live, instance: &Instance, wake: bool) -> Result<Option<Vec<u8>>> {
+    let place = cx.control.db.read(cx.tenant.clone(), |tx| tx.find::<Placement>(&instance.id));
+    let host = place.map(|p| p.host.clone()).ok_or_else(|| Error::fault("a running instance has no place"))?;
+    match cx.control.hosts.ask(&host, Ask::Screenshot { instance: instance.id.clone(), wake }).await? {
+        Answer::Screenshot { jpeg } => Ok(Some(jpeg)),
+        Answer::NoDisplay => Ok(None),
+        other => Err(another(other)),
+    }
+}
+
+/// The first of the events of a group that are wanted, wherever they lie.
+pub async fn events(cx: &Live, group: &LogGroup, wanted: Wanted) -> Result<Events> {
+    let (newest_first, limit) = (wanted.newest_first, wanted.limit);
+    let ask = Ask::LogEvents { home: group.home.clone(), group: group.events.clone(), wanted };
+    let take = |answer| if let Answer::LogEvents(events) = answer { Ok(events) } else { Err(another(answer)) };
+    Ok(merged(of_all_hosts(cx, ask, take).await?, newest_first, limit))
+}
+
+/// The streams of a group, by their names.
+pub async fn streams(cx: &Live, group: &LogGroup, streams: Streams) -> Result<Vec<StreamSeen>> {
+    let ask = Ask::LogStreams { home: group.home.clone(), group: group.events.clone(), streams };
+    let take = |answer| if let Answer::LogStreams(streams) = answer { Ok(streams) } else { Err(another(answer)) };
+    let mut all: Vec<StreamSeen> = Vec::new();
+    for seen in of_all_hosts(cx, ask, take).await?.into_iter().flatten() {
+        match all.binary_search_by(|known| known.name.cmp(&seen.name)) {
+            Ok(at) => all[at].join(&seen),
+            Err(at) => all.insert(at, seen),
+        }
+    }
+    Ok(all)
+}
+
+/// Any host of the region may have had an interface of the group's. One that is away may know of more than the others,
+/// so that without it there is no answer.
+async fn of_all_hosts<T>(cx: &Live, ask: Ask, take: fn(Answer) -> Result<T>) -> Result<Vec<T>> {
+    let hosts = cx.control.db.read(System, |tx| tx.all_in::<HostRecord>(&Home::installation()));
+    let region = cx.tenant.home.region();
+    let mut asked = JoinSet::new();
+    for host in hosts.into_iter().filter(|host| host.region == "*" || host.region == region) {
+        let (control, ask) = (cx.control.clone(), ask.clone());
+        asked.spawn(async move { (host.id.clone(), control.hosts.ask(&host.id, ask).await) });
+    }
+    let mut all = Vec::new();
+    while let Some(told) = asked.join_next().await {
+        let (host, answer) = told.map_err(Error::fault)?;
+        all.push(answer.and_then(take).map_err(|e| {
+            tracing::warn!(request_id = cx.request_id, host = %host, error = %e, "a host tells nothing of flow logs");
+            let message = "A host that may have some of what was asked for does not answer. Please try again later.";
+            refuse(Code::ServiceUnavailableException, message)
+        })?);
+    }
+    Ok(all)
+}
+
 fn another(answer: Answer) -> Error {
     match answer {
         Answer::Refused { why } => Error::fault(why),
-        Answer::Console { .. } | Answer::Inventory(_) | Answer::Done => {
-            Error::fault("a host answered another question")
-        }
+        Answer::Console { .. }
+        | Answer::Screenshot { .. }
+        | Answer::NoDisplay
+        | Answer::Inventory(_)
+        | Answer::Traffic(_)
+        | Answer::LogEvents(_)
+        | Answer::LogStreams(_)
+        | Answer::Done => Error::fault("a host answered another question"),
     }
 }

@@ -174,17 +174,25 @@ pub fn remove_addresses(tx: &mut Tx<Tenant>, eni: &NetworkInterface, gone: &[Ipv
 }
 
 fn free_elastic(tx: &mut Tx<Tenant>, eni: &NetworkInterface, ip: Ipv4Addr) {
-    let held = tx.lookup(Address::BY_INTERFACE, &Address::on(&eni.id, ip));
-    if let Some(address) = held.and_then(|id| tx.find::<Address>(&id.parse().ok()?)) {
+    if let Some(address) = elastic_of(tx, eni, ip) {
         tx.put(Address { association: None, ..(*address).clone() });
     }
 }
 
-/// Refuses to change an interface that a NAT gateway lives on.
-pub fn must_be_free_of_gateway(eni: &NetworkInterface) -> Result<()> {
-    let Some(gateway) = &eni.gateway else { return Ok(()) };
-    let message =
-        format!("You do not have permission to change '{}': it belongs to the NAT gateway {gateway}.", eni.id);
+/// The elastic address in front of a private one.
+pub fn elastic_of(tx: &mut Tx<Tenant>, eni: &NetworkInterface, ip: Ipv4Addr) -> Option<Arc<Address>> {
+    let id = tx.lookup(Address::BY_INTERFACE, &Address::on(&eni.id, ip))?;
+    tx.find::<Address>(&id.parse().ok()?)
+}
+
+/// Refuses to change an interface that another resource lives on.
+pub fn must_be_ones_own(eni: &NetworkInterface) -> Result<()> {
+    let whose = match &eni.gateway {
+        Some(gateway) => format!("the NAT gateway {gateway}"),
+        None if eni.requester_managed => "a VPC endpoint".to_owned(),
+        None => return Ok(()),
+    };
+    let message = format!("You do not have permission to change '{}': it belongs to {whose}.", eni.id);
     Err(refuse(Code::OperationNotPermitted, message))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
-use awan_model::address::Address;
+use awan_model::address::{Address, ReleasedAddress};
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
@@ -13,8 +13,9 @@ use awan_model::image::{Boot, Details, Image, PublicAccess};
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
+use awan_model::log_group::LogGroup;
 use awan_model::route::RouteTable;
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::subnet::Subnet;
 use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
@@ -219,6 +220,7 @@ fn builtin_snapshot(home: &Home, id: &SnapshotId, image: &Builtin, started: Mill
         size_gib: image.size_gib,
         description: image.description.clone(),
         bytes: Bytes::Image(image.id()),
+        phase: Phase::Completed,
         copy_of: None,
         public: true,
         blocked: false,
@@ -336,6 +338,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             Volume,
             EbsDefaults,
             Address,
+            ReleasedAddress,
             SecurityGroup,
             RouteTable,
             InternetGateway,
@@ -343,6 +346,7 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
             EgressOnlyGateway,
             Endpoint,
             FlowLog,
+            LogGroup,
             Peering,
             PeeringAnswer,
             NetworkAcl,

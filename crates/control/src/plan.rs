@@ -1,6 +1,7 @@
 //! Snapshot to plans: everything that each host must be. Pure, and computed whole each time (constant work).
 
 mod acl;
+mod endpoints;
 mod network;
 mod peers;
 mod ways;
@@ -10,18 +11,22 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::host::HostRecord;
-use awan_model::id::{HostId, VpcId};
+use awan_model::id::{HostId, ImageId, VpcId};
 use awan_model::image::{Boot, Image};
+use awan_model::import::{Content, ContentReport, ImportPhase};
 use awan_model::installation::Installation;
 use awan_model::instance::{Detach, Instance, Placement, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::NetworkInterface;
-use awan_model::plan::{DiskPlan, HostPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan};
+use awan_model::plan::{
+    ContentPlan, DiskPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan,
+};
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Home, Ref, Revision, System, Tx};
 
 use self::network::Network;
+use crate::imports;
 
 /// The plans of all hosts.
 pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan> {
@@ -36,9 +41,15 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
         let Some(instance) = tx.find_in::<Instance>(&place.home, &place.id) else { continue };
         let enis = interfaces(tx, &instance);
         plan.vms.extend(vm(tx, &instance, &place, &enis));
+        let kind = tx.find_in::<InstanceType>(&Home::installation(), &instance.instance_type);
+        let bandwidth_mbps = kind.and_then(|kind| kind.peak_mbps());
         for eni in enis {
             let public_ip = place.public_ip.filter(|_| eni.id == instance.interface);
-            vpcs.entry((place.host.clone(), eni.vpc.clone())).or_default().push(Placed { public_ip, eni });
+            vpcs.entry((place.host.clone(), eni.vpc.clone())).or_default().push(Placed {
+                public_ip,
+                eni,
+                bandwidth_mbps,
+            });
         }
     }
     let mut networks: HashMap<VpcId, Option<Network>> = HashMap::new();
@@ -49,13 +60,28 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
         }
     }
     volumes(tx, &mut plans);
+    for content in tx.all::<Content>() {
+        let Some(plan) = plans.get_mut(&content.host) else { continue };
+        let Content { home, id, host: _, size_gib, bytes: _, source } = (*content).clone();
+        let kept = is_kept(tx, &content);
+        plan.contents.push(ContentPlan { home, id, source, kept, size_gib });
+    }
     plans
+}
+
+/// Whether its host has said that it has these bytes.
+fn is_kept(tx: &mut Tx<System>, content: &Content) -> bool {
+    let report = tx.find_in::<ContentReport>(&content.home, &content.id);
+    let of_it = report.filter(|report| report.host == content.host);
+    // What is lost was there.
+    of_it.is_some_and(|r| matches!(r.phase, ImportPhase::Kept { .. } | ImportPhase::Failed { .. }))
 }
 
 struct Placed {
     /// The automatic one.
     public_ip: Option<Ipv4Addr>,
     eni: Arc<NetworkInterface>,
+    bandwidth_mbps: Option<u32>,
 }
 
 /// The interfaces of an instance in the order of their device index. One that is to go keeps its network until it has gone.
@@ -74,7 +100,12 @@ fn empty(installation: &Installation, host: &HostId, revision: Revision) -> Host
         vms: Vec::new(),
         volumes: Vec::new(),
         consoles: Vec::new(),
-        network: NetworkPlan { vpcs: Vec::new(), public_pool: Some(installation.public_pool) },
+        contents: Vec::new(),
+        network: NetworkPlan {
+            vpcs: Vec::new(),
+            public_pool: Some(installation.public_pool),
+            ipv6_pool: installation.ipv6_pool,
+        },
     }
 }
 
@@ -86,13 +117,28 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
         if let Some(instance) = instance.filter(|i| i.root_volume == volume.id && i.wish != Wish::Gone) {
             plan.consoles.push(instance.id.clone());
         }
+        let (image, layers) = layers(tx, &volume);
         plan.volumes.push(VolumePlan {
             home: volume.home.clone(),
             id: volume.id.clone(),
             size_gib: volume.size_gib,
-            image: volume.image.clone(),
+            image,
+            layers,
         });
     }
+}
+
+/// What a volume began as, and what was kept of it since.
+fn layers(tx: &mut Tx<System>, volume: &Volume) -> (Option<ImageId>, Vec<LayerPlan>) {
+    let (mut below, mut layers) = (volume.image.clone(), Vec::new());
+    while let Some(content) = below.as_ref().and_then(|id| tx.find_by::<Content>(Content::INDEX, id.as_str())) {
+        let Some(taken) = content.taken().filter(|taken| taken.volume == volume.id) else { break };
+        let kept = is_kept(tx, &content);
+        layers.push(LayerPlan { id: content.id.clone(), generation: taken.generation, kept });
+        below.clone_from(&taken.below);
+    }
+    layers.reverse();
+    (below, layers)
 }
 
 fn vm(
@@ -103,7 +149,7 @@ fn vm(
 ) -> Option<VmPlan> {
     // What it was launched from may be deregistered; what its root began as is not.
     let root = tx.find_in::<Volume>(&instance.home, &instance.root_volume);
-    let image = root.and_then(|root| root.image.clone());
+    let image = root.and_then(|root| imports::bottom(tx, root.image.as_ref()?));
     let began_as = image.as_ref().and_then(|image| tx.find_by::<Image>("image", image.as_str()));
     let boot = began_as.map_or(Boot::Firmware, |image| image.boot.clone());
     let volumes = attached(tx, instance);

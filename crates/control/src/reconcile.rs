@@ -6,6 +6,7 @@
 mod disks;
 mod expire;
 mod gateway;
+mod imports;
 mod interfaces;
 mod lapse;
 mod release;
@@ -17,6 +18,7 @@ use awan_state::{Millis, Ref, System, Tx};
 
 pub use expire::VISIBLE_MS;
 pub use gateway::gateways;
+pub use imports::imports;
 pub use lapse::{is_due, lapse};
 pub use settle::ended;
 

@@ -12,15 +12,16 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use awan_model::address::BY_PUBLIC_IP;
+use awan_model::address::{BY_PUBLIC_IP, ReleasedAddress};
 use awan_model::host::{Capacity, HostLiveness, HostRecord, HostUsage};
 use awan_model::id::{CapacityReservationId, HostId, VolumeId};
+use awan_model::import::Content;
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
 use awan_model::instance_type::InstanceType;
 use awan_model::options::Options;
 use awan_model::volume::{Volume, VolumePlacement};
-use awan_state::{Home, Record as _, System, Tenant, Tx};
+use awan_state::{Home, Missing, Record as _, System, Tenant, Tx};
 use ipnet::Ipv4Net;
 
 use self::holds::Holds;
@@ -52,7 +53,7 @@ fn left(of: Capacity, used: &HostUsage) -> Capacity {
     Capacity {
         vcpus: of.vcpus.saturating_sub(u32::try_from(used.vcpus).unwrap_or(u32::MAX)),
         memory_mib: of.memory_mib.saturating_sub(used.memory_mib),
-        disk_gib: of.disk_gib.saturating_sub(used.disk_gib),
+        disk_gib: of.disk_gib.saturating_sub(used.disk_gib + used.contents_mib.div_ceil(1024)),
     }
 }
 
@@ -91,15 +92,16 @@ impl Room {
     /// wants one.
     pub fn place(&mut self, tx: &mut Tx<Tenant>, instance: &Instance, kind: &InstanceType) -> Result<()> {
         let volumes = disks::attached(tx, instance);
-        let bound = volumes.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id));
+        let bound = volumes.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id)).map(|place| place.host.clone());
+        let begin_on = beginnings(tx, volumes.iter().map(|v| &**v))?;
         let unplaced: Vec<_> =
             volumes.iter().filter(|v| tx.find::<VolumePlacement>(&v.id).is_none()).cloned().collect();
         let disk_gib: u64 = unplaced.iter().map(|v| u64::from(v.size_gib)).sum();
         if let Some(old) = tx.find::<Placement>(&instance.id) {
             self.give_back(&old);
         }
-        let (host, partition, reservation) =
-            self.take(tx, instance, kind, disk_gib, bound.as_ref().map(|b| &b.host))?;
+        let bound = Bound { disks: bound.as_ref(), beginnings: begin_on.as_ref() };
+        let (host, partition, reservation) = self.take(tx, instance, kind, disk_gib, &bound)?;
         let public_ip = if instance.wants_public_ip { Some(self.public_address(tx)?) } else { None };
         let (home, id) = (instance.home.clone(), instance.id.clone());
         let (vcpus, memory_mib, run) = (kind.vcpus, kind.memory_mib, instance.run);
@@ -143,7 +145,7 @@ impl Room {
         instance: &Instance,
         kind: &InstanceType,
         disk_gib: u64,
-        bound: Option<&HostId>,
+        bound: &Bound,
     ) -> Result<(HostId, Option<u8>, Option<CapacityReservationId>)> {
         let mut rule = Rule::of(tx, instance);
         let zone = &*instance.zone;
@@ -151,7 +153,8 @@ impl Room {
         for partition in candidates {
             rule.partition = partition;
             let may = |room: &HostRoom| {
-                bound.map_or_else(|| room.is_in(&instance.home, Some(zone)), |b| *b == room.host.id)
+                bound.disks.map_or_else(|| room.is_in(&instance.home, Some(zone)), |b| *b == room.host.id)
+                    && bound.beginnings.is_none_or(|b| *b == room.host.id)
                     && rule.allows(&room.guests)
                     && room.left.disk_gib >= disk_gib
             };
@@ -185,6 +188,39 @@ impl Room {
     }
 }
 
+/// Where an instance has to be: where its disks are, and where those that there are not yet begin.
+struct Bound<'b> {
+    disks: Option<&'b HostId>,
+    beginnings: Option<&'b HostId>,
+}
+
+/// The host of what these volumes begin as, where that came from elsewhere: it lies on one host only.
+fn beginnings<'v>(tx: &mut Tx<Tenant>, volumes: impl Iterator<Item = &'v Volume>) -> Result<Option<HostId>> {
+    let mut host = None;
+    for volume in volumes {
+        let Some(image) = volume.image.as_ref() else { continue };
+        let Some(content) = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, image.as_str())) else { continue };
+        if host.get_or_insert_with(|| content.host.clone()) != &content.host {
+            let message = "What its disks begin as was imported to different hosts, and no host has all of it.";
+            return Err(refuse(Code::UnsupportedOperation, message));
+        }
+    }
+    Ok(host)
+}
+
+/// The host with the most room for disks, and then for machines, of those that serve a home.
+pub fn roomiest(tx: &mut Tx<Tenant>) -> Option<HostId> {
+    let (home, room) = (tx.home().clone(), Room::count(tx));
+    let here = room.hosts.iter().filter(|room| room.is_in(&home, None));
+    let order = |left: &Capacity| (left.disk_gib, left.memory_mib, left.vcpus);
+    here.max_by_key(|room| (order(&room.left), room.host.id.clone())).map(|room| room.host.id.clone())
+}
+
+/// The room for disks that a host has left.
+pub fn disk_gib_left(tx: &mut Tx<Tenant>, host: &HostId) -> u64 {
+    Room::count(tx).hosts.iter().find(|room| room.host.id == *host).map_or(0, |room| room.left.disk_gib)
+}
+
 /// A volume that is deleted gives back the room that its bytes had; its host sees it in no plan and removes them.
 pub fn give_up_bytes(tx: &mut Tx<Tenant>, volume: &VolumeId) {
     if let Some(place) = tx.find::<VolumePlacement>(volume) {
@@ -212,11 +248,15 @@ impl Pool {
     }
 
     fn take(&mut self, tx: &mut Tx<System>) -> Result<Ipv4Addr> {
-        let mut free = self.round.by_ref().filter(|ip| tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_none());
+        let mut free = self.round.by_ref().filter(|ip| is_free(tx, *ip));
         free.next().ok_or_else(|| {
             refuse(Code::InsufficientAddressCapacity, "Not enough available addresses to satisfy your request.")
         })
     }
+}
+
+fn is_free(tx: &mut Tx<System>, ip: Ipv4Addr) -> bool {
+    tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_none()
 }
 
 /// Addresses from anywhere in a range and once around: each is asked for by itself, so most requests look at few, and
@@ -239,17 +279,14 @@ impl Iterator for Round {
     }
 }
 
-/// One public address for a tenant to keep.
+/// One public address for a tenant to keep. `wanted`: one that it had before.
 pub fn public_address(tx: &mut Tx<Tenant>, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
     tx.as_system(|tx| {
         let mut pool = Pool::open(tx)?;
         match wanted {
             None => pool.take(tx),
-            Some(ip) if tx.lookup_everywhere(BY_PUBLIC_IP, &ip.to_string()).is_some() => {
-                Err(refuse(Code::AddressInUse, format!("The address {ip} is in use")))
-            }
-            Some(ip) if pool.all.contains(&u32::from(ip)) => Ok(ip),
-            Some(ip) => Err(refuse(Code::InvalidAddressNotFound, format!("Address '{ip}' not found."))),
+            Some(ip) if pool.all.contains(&u32::from(ip)) && is_free(tx, ip) => Ok(ip),
+            Some(ip) => Err(Missing::of::<ReleasedAddress>(&ip.to_string()).into()),
         }
     })
 }
@@ -261,6 +298,10 @@ pub fn lay(tx: &mut Tx<Tenant>, volume: &Volume, instance: &Instance) -> Result<
     let host = others.iter().find_map(|v| tx.find::<VolumePlacement>(&v.id)).map(|place| place.host.clone());
     let host = host.or_else(|| tx.find::<Placement>(&instance.id).map(|place| place.host.clone()));
     let (Some(host), id) = (host, &volume.id) else { return Ok(()) };
+    if beginnings(tx, std::iter::once(volume))?.is_some_and(|of| of != host) {
+        let message = format!("What '{id}' begins as was imported to another host than that of '{}'.", instance.id);
+        return Err(refuse(Code::UnsupportedOperation, message));
+    }
     match tx.find::<VolumePlacement>(id) {
         Some(place) if place.host == host => Ok(()),
         Some(_) => Err(refuse(
@@ -355,23 +396,6 @@ mod tests {
         assert_eq!(none, 0);
     }
 
-    #[test]
-    fn any_free_address_of_the_pool_can_be_asked_for() {
-        let mut cloud = Cloud::new();
-        let mut ask = |ip: &str| cloud.tenant("acme").call("AllocateAddress", &[("Address", ip)]);
-        for ip in ["198.18.0.3", "198.18.255.254", "198.18.128.1"] {
-            assert_eq!(Cloud::ids(&ask(ip).expect("is free"), "publicIp"), [ip]);
-        }
-        for (ip, code) in [
-            ("198.18.0.3", "InvalidIPAddress.InUse"),
-            ("198.18.0.2", "InvalidAddress.NotFound"),
-            ("198.18.255.255", "InvalidAddress.NotFound"),
-            ("203.0.113.1", "InvalidAddress.NotFound"),
-        ] {
-            let refusal = ask(ip).expect_err(ip);
-            assert!(refusal.starts_with(code), "{ip}: {refusal}");
-        }
-    }
     #[test]
     fn what_has_just_stopped_starts_again_on_a_full_host() {
         let mut cloud = Cloud::with_capacity(2, 65_536);

@@ -12,6 +12,7 @@ use awan_model::flow_log::FlowLog;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::image::Image;
+use awan_model::import::ImportTask;
 use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::key_pair::KeyPair;
@@ -30,7 +31,7 @@ use awan_state::{Record, Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::actions::ec2::peering::peerings as peering;
-use crate::error::{Code, Error, Result, invalid, refuse, unsupported};
+use crate::error::{Code, Error, Result, invalid, refuse};
 
 /// EC2's limits, from "Tag restrictions".
 const TAGS_MAX: usize = 50;
@@ -45,6 +46,8 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("snap-", "snapshot"),
         ("eni-", "network-interface"),
         ("ami-", "image"),
+        ("import-snap-", "import-snapshot-task"),
+        ("import-ami-", "import-image-task"),
         ("sg-", "security-group"),
         ("sgr-", "security-group-rule"),
         ("subnet-", "subnet"),
@@ -81,9 +84,10 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
     match kind_of(id) {
         Some("instance") => there::<Instance>(tx, id),
         Some("volume") => there::<Volume>(tx, id),
-        Some("snapshot") => there::<Snapshot>(tx, id),
+        // Who may use another's can tag it, for itself alone. Source: "Tag your Amazon EC2 resources".
+        Some("snapshot") => tx.shared::<Snapshot>(&id.parse()?).map(drop).map_err(Into::into),
         Some("network-interface") => there::<NetworkInterface>(tx, id),
-        Some("image") => there::<Image>(tx, id),
+        Some("image") => tx.shared::<Image>(&id.parse()?).map(drop).map_err(Into::into),
         Some("security-group") => there::<SecurityGroup>(tx, id),
         Some("security-group-rule") => rule(tx, id),
         Some("subnet") => there::<Subnet>(tx, id),
@@ -100,6 +104,10 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("capacity-reservation") => there::<CapacityReservation>(tx, id),
         Some("fleet") => {
             tx.get::<Fleet>(&id.to_owned())?;
+            Ok(())
+        }
+        Some("import-snapshot-task" | "import-image-task") => {
+            tx.get::<ImportTask>(&id.to_owned())?;
             Ok(())
         }
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
@@ -190,53 +198,21 @@ pub fn specified(specs: &[ec2::TagSpecification], kind: &str, kinds: &[&str]) ->
     for spec in specs {
         let resource =
             spec.resource_type.as_deref().ok_or_else(|| invalid("A tag specification needs a ResourceType"))?;
-        if kind_known(resource).is_none() {
-            return Err(invalid(format!("'{}' is not a valid taggable resource type", resource.escape_debug())));
-        }
         if !kinds.contains(&resource) {
-            return Err(unsupported(&format!("TagSpecification for {resource}")));
+            let shown: String = resource.chars().take(64).collect();
+            let shown = shown.escape_debug();
+            return Err(invalid(format!("'{shown}' is not a valid taggable resource type for this operation.")));
         }
         if !seen.insert(resource) {
             return Err(invalid(format!("Tag specification resource type {resource} is given twice")));
         }
         if resource == kind {
-            tags.extend(spec.tags.iter().cloned());
+            let said = |tag: &ec2::Tag| ec2::Tag { value: Some(tag.value.clone().unwrap_or_default()), ..tag.clone() };
+            tags.extend(spec.tags.iter().map(said));
         }
     }
     checked_all(&tags)?;
     Ok(tags)
-}
-
-fn kind_known(kind: &str) -> Option<()> {
-    let kinds = [
-        "instance",
-        "volume",
-        "network-interface",
-        "image",
-        "security-group",
-        "security-group-rule",
-        "subnet",
-        "vpc",
-        "internet-gateway",
-        "route-table",
-        "key-pair",
-        "elastic-ip",
-        "network-acl",
-        "dhcp-options",
-        "natgateway",
-        "prefix-list",
-        "launch-template",
-        "placement-group",
-        "fleet",
-        "vpc-peering-connection",
-        "vpc-endpoint",
-        "egress-only-internet-gateway",
-        "vpc-flow-log",
-        "capacity-reservation",
-        "spot-instances-request",
-        "snapshot",
-    ];
-    kinds.contains(&kind).then_some(())
 }
 
 pub fn of(tx: &mut Tx<Tenant>, id: &str) -> BTreeMap<String, String> {

@@ -8,10 +8,12 @@ use awan_model::account::root_arn;
 use awan_model::host::{Capacity, HostRecord};
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::image::Boot;
+use awan_model::import::ImportPhase;
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Placement, VmReport, state};
 use awan_model::interface::Mac;
-use awan_model::plan::{HostPlan, PROTOCOL, VmPlan};
-use awan_model::report::{Report, VmSeen};
+use awan_model::log_group::{Gathered, LogEvent, StreamSeen};
+use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL, VmPlan};
+use awan_model::report::{Answer, Ask, ContentSeen, Report, TrafficSeen, VmSeen};
 use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
 use awan_wire::query::Params;
@@ -42,6 +44,8 @@ pub struct Cloud {
     capacity: Capacity,
     image: String,
     accelerator: &'static str,
+    /// What the next report says of taps.
+    pub traffic: Vec<TrafficSeen>,
 }
 
 pub struct Account<'c> {
@@ -58,6 +62,15 @@ pub fn check(text: &str, expected: Expect) {
 fn macs<'p>(plans: impl Iterator<Item = &'p HostPlan>) -> HashMap<InterfaceId, Mac> {
     let all = plans.flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
     all.map(|interface| (interface.id.clone(), interface.mac)).collect()
+}
+
+/// Each disk from elsewhere has one GiB, and comes as soon as there is room for it.
+fn content(plan: &ContentPlan) -> ContentSeen {
+    let phase = match plan.size_gib {
+        0 => ImportPhase::Waiting { size_gib: 1 },
+        size_gib => ImportPhase::Kept { size_gib, bytes: 1_000 },
+    };
+    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
 }
 
 impl Cloud {
@@ -93,7 +106,15 @@ impl Cloud {
             operator::register_builtin(&control.db, &image).await.expect("registers")
         });
         let capacity = Capacity { vcpus, memory_mib, disk_gib: 1_000_000 };
-        let mut cloud = Self { control, clock, runtime, capacity, image: id.to_string(), accelerator: "simulated" };
+        let mut cloud = Self {
+            control,
+            clock,
+            runtime,
+            capacity,
+            image: id.to_string(),
+            accelerator: "simulated",
+            traffic: Vec::new(),
+        };
         cloud.report(Vec::new());
         cloud
     }
@@ -108,7 +129,7 @@ impl Cloud {
         Account { cloud: self, id }
     }
 
-    fn report(&mut self, vms: Vec<VmSeen>) {
+    pub fn report(&mut self, vms: Vec<VmSeen>) {
         self.report_of("host", "*", self.capacity, vms);
     }
 
@@ -118,6 +139,17 @@ impl Cloud {
     }
 
     fn report_of(&mut self, name: &str, zone: &str, capacity: Capacity, vms: Vec<VmSeen>) {
+        self.report_with(name, zone, capacity, vms, Vec::new());
+    }
+
+    fn report_with(
+        &mut self,
+        name: &str,
+        zone: &str,
+        capacity: Capacity,
+        vms: Vec<VmSeen>,
+        contents: Vec<ContentSeen>,
+    ) {
         let report = Report {
             protocol: PROTOCOL,
             host: HostId::new(name).expect("a name"),
@@ -130,6 +162,8 @@ impl Cloud {
             plan: 0,
             vms,
             volumes: Vec::new(),
+            contents,
+            traffic: std::mem::take(&mut self.traffic),
         };
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
     }
@@ -159,11 +193,45 @@ impl Cloud {
         })
     }
 
-    /// A host that boots real guests joins.
-    pub fn report_real_host(&mut self) {
-        self.accelerator = "tcg";
-        self.report_of("real", "*", CAPACITY, Vec::new());
-        self.accelerator = "simulated";
+    /// The host that all is placed on answers questions so, until what this returns is aborted.
+    pub fn answering(&mut self, answer: impl Fn(Ask) -> Answer + Send + 'static) -> tokio::task::JoinHandle<()> {
+        let mut asks = self.control.hosts.connect(&HostId::new("host").expect("a name")).asks;
+        self.runtime.spawn(async move {
+            while let Some((ask, told)) = asks.recv().await {
+                let _ = told.send(answer(ask));
+            }
+        })
+    }
+
+    /// The same, with events of these streams and times in every log group.
+    pub fn with_events(&mut self, events: &'static [(&str, u64)]) -> tokio::task::JoinHandle<()> {
+        let event = |(stream, at): &(&str, u64)| LogEvent {
+            at: *at,
+            ingested: at + 1,
+            id: format!("{stream}{at}"),
+            stream: (*stream).to_owned(),
+            message: format!("at {at}"),
+        };
+        self.answering(move |ask| match ask {
+            Ask::LogEvents { wanted, .. } => {
+                let mut found = Gathered::new(wanted.newest_first, wanted.limit);
+                let fits = |event: &LogEvent| (&wanted.from..&wanted.until).contains(&&event.position());
+                let all = events.iter().map(event).filter(|event| fits(event) && wanted.streams.has(&event.stream));
+                all.filter(|event| wanted.pattern.matches(&event.message)).for_each(|event| found.add(event));
+                Answer::LogEvents(found.done())
+            }
+            Ask::LogStreams { streams, .. } => {
+                let seen = |(stream, at): &(&str, u64)| StreamSeen {
+                    name: (*stream).to_owned(),
+                    created: *at,
+                    first: *at,
+                    last: *at,
+                    ingested: *at,
+                };
+                Answer::LogStreams(events.iter().filter(|(name, _)| streams.has(name)).map(seen).collect())
+            }
+            _ => Answer::Done,
+        })
     }
 
     pub fn claim(&self, host: &str, identity: &str) -> bool {
@@ -211,7 +279,9 @@ impl Cloud {
             let hosts = self.control.db.read(System, awan_state::Tx::all::<HostRecord>);
             for (id, plan) in plans {
                 let Some(host) = hosts.iter().find(|host| host.id == id) else { continue };
-                self.report_of(id.as_str(), &host.zone, host.capacity, plan.vms.into_iter().map(seen).collect());
+                let contents = plan.contents.iter().map(content).collect();
+                let vms = plan.vms.into_iter().map(seen).collect();
+                self.report_with(id.as_str(), &host.zone, host.capacity, vms, contents);
             }
             turn::turn(&self.control, None).expect("a turn");
         }
@@ -236,6 +306,36 @@ impl Cloud {
             free_ports: report.free_ports,
             free_interface_ports: free,
         }]);
+    }
+
+    pub fn turn(&mut self) {
+        turn::turn(&self.control, None).expect("a turn");
+    }
+
+    /// The host says this of each disk that it is to have from elsewhere, and what follows, follows.
+    pub fn report_content(&mut self, phase: &ImportPhase) {
+        self.turn();
+        let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+        let planned = plans.values().flat_map(|plan| &plan.contents);
+        let seen = planned.map(|content| ContentSeen {
+            home: content.home.clone(),
+            id: content.id.clone(),
+            phase: phase.clone(),
+        });
+        let seen = seen.collect();
+        self.report_with("host", "*", self.capacity, Vec::new(), seen);
+        self.turn();
+    }
+
+    /// How many disks from elsewhere lie on hosts.
+    pub fn contents(&self) -> usize {
+        self.control.db.read(System, |tx| tx.all::<awan_model::import::Content>().len())
+    }
+
+    /// An account's own snapshots.
+    pub fn snapshots(&mut self, account: &str) -> Vec<String> {
+        let shown = self.tenant(account).call("DescribeSnapshots", &[("Owner.1", "self")]).expect("answers");
+        Self::ids(&shown, "snapshotId")
     }
 
     /// A run ends by itself.
@@ -379,10 +479,18 @@ impl Account<'_> {
 
     /// A request with its parameters as JSON.
     pub fn ssm(&mut self, action: &str, body: &str) -> Result<String, String> {
-        let tenant = self.principal(Service::Ssm);
+        self.json(Service::Ssm, action, body)
+    }
+
+    pub fn logs(&mut self, action: &str, body: &str) -> Result<String, String> {
+        self.json(Service::Logs, action, body)
+    }
+
+    fn json(&mut self, service: Service, action: &str, body: &str) -> Result<String, String> {
+        let tenant = self.principal(service);
         let control = self.cloud.control.clone();
         let input = Input::Json { action: action.into(), body: body.into() };
-        let told = dispatch(&control, tenant, Service::Ssm, &input, "req");
+        let told = dispatch(&control, tenant, service, &input, "req");
         self.cloud.runtime.block_on(told).map_err(|e| e.to_string())
     }
 

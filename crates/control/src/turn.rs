@@ -16,8 +16,8 @@ use crate::{hosts, identity, plan, reconcile};
 /// Everything is looked at again so often, whatever the subscriptions say.
 const SLOW_ROUND: Duration = Duration::from_secs(30);
 const LIVENESS_ROUND: Duration = Duration::from_secs(5);
-/// A turn over a large cloud is followed by a pause of so many times its length, so that planning takes a part of a core
-/// and what changes meanwhile is planned once.
+/// A turn is followed by a pause of so many times its length, so that planning takes a part of a core and what changes
+/// meanwhile is planned once.
 const PAUSE_TIMES: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The timer's grain.
@@ -28,8 +28,12 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 /// Kinds from which it follows what an instance may do.
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
+/// Kinds from which it follows what becomes of disks from elsewhere.
+const IMPORT_KINDS: [&str; 8] =
+    ["import-task/", "content/", "content-report/", "host/", "host-liveness/", "snapshot/", "image/", "volume/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 17] = [
+const UNPLANNED_KINDS: [&str; 18] = [
+    "import-task/",
     "capacity-hold/",
     "capacity-reservation/",
     "fleet/",
@@ -76,10 +80,8 @@ pub async fn run(control: Arc<Control>) {
         // What a failed turn left undone is looked for in everything, at the next one.
         done = turned.is_ok().then_some(at);
         log("turn", turned);
-        let pause = began.elapsed().saturating_mul(PAUSE_TIMES).min(PAUSE_MAX);
-        if pause > PAUSE_MIN {
-            tokio::time::sleep(pause).await;
-        }
+        let pause = began.elapsed().saturating_mul(PAUSE_TIMES);
+        tokio::time::sleep(pause.clamp(PAUSE_MIN, PAUSE_MAX)).await;
     }
 }
 
@@ -107,16 +109,31 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
         };
         log("lapse", control.db.transact_blocking(System, "lapse", lapse));
     }
+    let of_imports = |key: &Arc<str>| IMPORT_KINDS.iter().any(|kind| key.starts_with(kind));
+    if keys.as_ref().is_none_or(|keys| keys.iter().any(of_imports)) {
+        log("imports", reconcile::imports(&control.db));
+    }
     let of_profiles = |key: &Arc<str>| PROFILE_KINDS.iter().any(|kind| key.starts_with(kind));
     let profiled = match &keys {
         Some(keys) if !keys.iter().any(of_profiles) => Ok(()),
         _ => profiles(&control.db),
     };
-    let planned = |key: &Arc<str>| !UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) && !key.starts_with("by-");
-    if keys.is_none_or(|keys| keys.iter().any(planned)) {
+    if keys.is_none_or(|keys| keys.iter().any(|key| is_planned(&control.db, key))) {
         push(control);
     }
     reconciled.map(drop).and(profiled)
+}
+
+/// Whether what a key is about can be in a plan. Tags are where the guest sees them.
+fn is_planned(db: &Db, key: &str) -> bool {
+    if key.starts_with("by-") || UNPLANNED_KINDS.iter().any(|kind| key.starts_with(kind)) {
+        return false;
+    }
+    let Some(tagged) = key.strip_prefix("tags/") else { return true };
+    let instance = tagged.rsplit_once('/').and_then(|(home, id)| Some((home.split_once('/')?, id.parse().ok()?)));
+    let Some(((account, region), id)) = instance else { return false };
+    let at = Ref::<Instance>::new(&Home::new(account, region), &id);
+    db.read(System, |tx| tx.find_at(&at).is_some_and(|instance| instance.metadata.tags))
 }
 
 /// The sessions of instances that have a profile.
@@ -192,6 +209,24 @@ mod tests {
             let refused = self.0.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let some = batch.iter().take_while(|txn| *txn.cause != *refused).count();
             self.0.0.commit(&batch[..some])
+        }
+    }
+
+    #[test]
+    fn tags_are_planned_where_the_guest_sees_them() {
+        let mut cloud = Cloud::new();
+        let hidden = cloud.tenant("acme").run();
+        let shown = cloud.tenant("acme").run_with(&[("MetadataOptions.InstanceMetadataTags", "enabled")]);
+        let shown = shown.expect("launches").remove(0);
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        for (id, expected) in [(&hidden, false), (&shown, true), (&volume, false)] {
+            let before = cloud.control.db.snapshot().revision();
+            let ask = [("ResourceId.1", id.as_str()), ("Tag.1.Key", "a"), ("Tag.1.Value", "b")];
+            cloud.tenant("acme").call("CreateTags", &ask).expect("tags");
+            let keys = cloud.control.db.changes_since(before).expect("are known");
+            assert!(keys.iter().any(|key| key.starts_with("tags/")), "{keys:?}");
+            assert_eq!(keys.iter().any(|key| is_planned(&cloud.control.db, key)), expected, "{id}: {keys:?}");
         }
     }
 

@@ -8,19 +8,22 @@ mod grammar;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use awan_control::actions::ACTIONS;
 use awan_control::operator::{self, Builtin, Credentials};
 use awan_control::{Control, Settings, audit, http, plan, turn};
+use awan_model::capacity::Preference;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InterfaceId};
 use awan_model::image::Boot;
-use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase, Wish};
-use awan_model::plan::{DiskPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, Report, VmSeen};
-use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System};
+use awan_model::import::ImportPhase;
+use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Wish};
+use awan_model::log_group::{Events, StreamSeen, Streams};
+use awan_model::plan::{ContentPlan, DiskPlan, PROTOCOL};
+use awan_model::report::{Answer, Ask, ContentSeen, Report, VmSeen};
+use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System, Tx};
 use awan_wire::sigv4;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -34,12 +37,16 @@ use grammar::{Call, Grammar, STORIES, Teller, text};
 const ROUND: u64 = 50;
 /// Between two stories.
 const STORY: u64 = 1_000;
-/// EC2 answers this with 500, too: who may run in capacity reservations only, and has none. Source: "Error codes".
+/// EC2 answers this with 500, too. The host has room without end: who may run in capacity reservations only, and finds none,
+/// is alone to hear it. Source: "Error codes".
 const NO_ROOM: &str = "InsufficientInstanceCapacity";
+/// The requests of one world. What they leave behind makes it larger and slower, as no one world of a user's would be.
+const WORLD: u64 = 100_000;
 /// No request may take more of a processor.
 const WORK_MAX: Duration = Duration::from_millis(50);
-/// Works only once all that is in the default VPC is gone, and that chance rarely brings about.
-const SELDOM: &str = "CreateDefaultVpc";
+/// The first works only once all that is in the default VPC is gone, and that chance rarely brings about. The second has
+/// an answer for instances that boot by UEFI, and none does.
+const SELDOM: [&str; 2] = ["CreateDefaultVpc", "GetInstanceUefiData"];
 /// When there are more instances, some are terminated.
 const INSTANCES_MAX: usize = 60;
 
@@ -90,7 +97,16 @@ impl Cloud {
             while let Some((ask, answer)) = asks.recv().await {
                 let _ = answer.send(match ask {
                     Ask::Interrupt { .. } => Answer::Done,
-                    Ask::Console { .. } | Ask::Inventory => Answer::Console { output: b"booted\r\n".to_vec() },
+                    Ask::Screenshot { .. } => Answer::Screenshot { jpeg: vec![0xff, 0xd8] },
+                    Ask::LogEvents { .. } => Answer::LogEvents(Events::default()),
+                    Ask::LogStreams { streams: Streams::Named(names), .. } => {
+                        let seen = |name| StreamSeen { name, created: 1, first: 1, last: 1, ingested: 1 };
+                        Answer::LogStreams(names.into_iter().map(seen).collect())
+                    }
+                    Ask::LogStreams { .. } => Answer::LogStreams(Vec::new()),
+                    Ask::Console { .. } | Ask::Inventory | Ask::Traffic => {
+                        Answer::Console { output: b"booted\r\n".to_vec() }
+                    }
                 });
             }
         });
@@ -101,6 +117,14 @@ impl Cloud {
     /// The host does all that its plan says, and the control plane all that follows.
     fn round(&self) {
         let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+        let content = |plan: &ContentPlan| {
+            let phase = match plan.size_gib {
+                0 => ImportPhase::Waiting { size_gib: 1 },
+                size_gib => ImportPhase::Kept { size_gib, bytes: 1 },
+            };
+            ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
+        };
+        let contents = plans.values().flat_map(|plan| &plan.contents).map(content).collect();
         let all = plans.values().flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
         let macs: HashMap<_, _> = all.map(|interface| (interface.id.clone(), interface.mac)).collect();
         let vms = plans.into_values().flat_map(|plan| plan.vms).map(|vm| {
@@ -141,6 +165,8 @@ impl Cloud {
             plan: 0,
             vms: vms.collect(),
             volumes: Vec::new(),
+            contents,
+            traffic: Vec::new(),
         };
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
         turn::turn(&self.control, None).expect("a turn");
@@ -163,7 +189,7 @@ impl Cloud {
 
     /// Terminates some instances when there are many, and lets what is terminated be forgotten.
     fn tidy(&self, grammar: &mut Grammar) {
-        let instances = || self.control.db.read(System, awan_state::Tx::all::<awan_model::instance::Instance>);
+        let instances = || self.control.db.read(System, Tx::all::<Instance>);
         if instances().len() <= INSTANCES_MAX {
             return;
         }
@@ -179,6 +205,15 @@ impl Cloud {
         self.clock.0.fetch_add(awan_control::reconcile::VISIBLE_MS + 1, Ordering::Relaxed);
         self.round();
         grammar.forget("i-");
+    }
+
+    /// Does this ask for, or of, an instance that runs in capacity reservations only?
+    fn reserved_only(&self, body: &str) -> bool {
+        let instances = self.control.db.read(System, Tx::all::<Instance>);
+        let bound = |instance: &Instance| matches!(instance.options.capacity, Preference::Only | Preference::Target(_));
+        let body = percent_encoding::percent_decode_str(body).decode_utf8_lossy();
+        body.contains("capacity-reservations-only")
+            || instances.iter().any(|instance| bound(instance) && body.contains(instance.id.as_str()))
     }
 
     fn signed(&self, grammar: &mut Grammar, call: &Call, signed: Signed) -> Request<Body> {
@@ -251,13 +286,14 @@ struct Narrator<'a> {
     cloud: &'a Cloud,
     grammar: &'a mut Grammar,
     counts: &'a mut Counts,
+    seed: u64,
 }
 
 impl Teller for Narrator<'_> {
     fn ask(&mut self, action: &str, parameters: &str) -> String {
         let call = Call::of(action, parameters);
         let told = self.cloud.send(self.cloud.signed(self.grammar, &call, Signed::Right));
-        assert!(told.0 < 500, "{}: {} {}", call.body, told.0, told.1);
+        assert!(told.0 < 500, "a story of seed {}: {}: {} {}", self.seed, call.body, told.0, told.1);
         if told.0 == 200 {
             *self.counts.good.entry(action.to_owned()).or_default() += 1;
         }
@@ -336,7 +372,7 @@ fn fuzz(seed: u64, count: u64) -> Counts {
             cloud.tidy(&mut grammar);
         }
         if n % STORY == 0 {
-            let mut narrator = Narrator { cloud: &cloud, grammar: &mut grammar, counts: &mut counts };
+            let mut narrator = Narrator { cloud: &cloud, grammar: &mut grammar, counts: &mut counts, seed };
             story(&mut narrator);
             STORIES.iter().for_each(|tell| tell(&mut narrator));
         }
@@ -349,8 +385,8 @@ fn fuzz(seed: u64, count: u64) -> Counts {
         });
         let told = cloud.send(cloud.signed(&mut grammar, &call, signed));
         let place = || format!("request {n} of seed {seed}: {}: {} {}", call.body, told.0, told.1);
-        assert!(told.0 < 500 || code(&told) == NO_ROOM, "{}", place());
-        assert!(told.1.starts_with(if call.service == "ssm" { "{" } else { "<?xml" }), "{}", place());
+        assert!(told.0 < 500 || code(&told) == NO_ROOM && cloud.reserved_only(&call.body), "{}", place());
+        assert!(told.1.starts_with(if call.target.is_some() { "{" } else { "<?xml" }), "{}", place());
         if let Some(dry) = dry {
             assert_eq!(code(&dry), code(&told), "a dry run differs: {}", place());
         }
@@ -366,7 +402,8 @@ fn fuzz(seed: u64, count: u64) -> Counts {
     }
     let wrong = cloud.control.db.read(System, audit::always);
     assert!(wrong.is_empty(), "after seed {seed}: {wrong:?}");
-    counts.slowest = cloud.slowest.take();
+    let (work, answer) = cloud.slowest.take();
+    counts.slowest = (work, format!("seed {seed}: {answer}"));
     counts
 }
 
@@ -374,27 +411,33 @@ fn fuzz(seed: u64, count: u64) -> Counts {
 fn no_request_is_answered_with_an_error_of_ours() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let count = number("AWAN_FUZZ_COUNT").unwrap_or(100_000);
+    let each = WORLD.min(count.div_ceil(2));
     let seeds = match number("AWAN_FUZZ_SEED") {
-        Some(seed) => vec![seed],
-        None => vec![rand::random(), rand::random()],
+        Some(seed) => vec![(seed, count)],
+        None => (0..count.div_ceil(each)).map(|_| (rand::random(), each)).collect(),
     };
     let mut all = Counts::default();
+    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let each = count.div_ceil(seeds.len() as u64);
-        let runs: Vec<_> = seeds.iter().map(|seed| scope.spawn(move || fuzz(*seed, each))).collect();
-        for run in runs {
-            let counts = run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            counts.good.into_iter().for_each(|(action, n)| *all.good.entry(action).or_default() += n);
-            all.refused += counts.refused;
-            all.unsigned += counts.unsigned;
-            all.slowest = std::mem::take(&mut all.slowest).max(counts.slowest);
+        let work = || {
+            let mine = std::iter::from_fn(|| seeds.get(next.fetch_add(1, Ordering::Relaxed)));
+            mine.map(|(seed, count)| fuzz(*seed, *count)).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            for counts in thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                counts.good.into_iter().for_each(|(action, n)| *all.good.entry(action).or_default() += n);
+                all.refused += counts.refused;
+                all.unsigned += counts.unsigned;
+                all.slowest = std::mem::take(&mut all.slowest).max(counts.slowest);
+            }
         }
     });
     let Counts { good, refused, unsigned, slowest } = all;
-    assert!(slowest.0 < WORK_MAX, "seeds {seeds:?}: {slowest:?}");
+    assert!(slowest.0 < WORK_MAX, "{slowest:?}");
     if count >= 100_000 {
         let never: Vec<_> =
-            ACTIONS.iter().map(|a| a.name).filter(|name| !good.contains_key(*name) && *name != SELDOM).collect();
+            ACTIONS.iter().map(grammar::name).filter(|n| !good.contains_key(n) && !SELDOM.contains(&&**n)).collect();
         assert!(never.is_empty(), "seeds {seeds:?}: never succeeded: {never:?}; {good:?}");
     }
     let good: u64 = good.values().sum();

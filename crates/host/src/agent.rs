@@ -10,6 +10,7 @@ mod health;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::cell::LazyCell;
 use std::collections::HashMap;
@@ -19,26 +20,28 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use awan_model::host::Capacity;
-use awan_model::id::HostId;
+use awan_model::id::{HostId, ImageId};
+use awan_model::import::{ImportPhase, Taken};
 use awan_model::instance::{DiskSeen, InterfaceSeen, Phase};
-use awan_model::plan::{HostPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, Inventory, Report, VmSeen, VolumeSeen};
+use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
+use awan_model::report::{Answer, Ask, ContentSeen, Inventory, Report, TrafficSeen, VmSeen, VolumeSeen};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::allegiance::Allegiance;
 use self::health::HealthWatch;
 use self::steps::{Needs, Parts, Steps, UnderWay};
-use crate::driver::{Hypervisor, Network, SeenVm, Volumes};
-use crate::effect::{Effect, effects, unwanted_volumes};
+use self::traffic::Traffic;
+use crate::driver::{Hypervisor, Layer, Network, SeenVm, Volumes};
+use crate::effect::{Effect, Keeping, effects, keeping, unwanted_volumes};
+use crate::import::Contents;
 use crate::link::Link;
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often networks are compared with the plan although nothing changed.
 const SCRUB: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Looking at many machines is followed by a pause of so many times its length, so that what happens meanwhile is seen at
-/// once.
+/// Looking at machines is followed by a pause of so many times its length, so that what happens meanwhile is seen at once.
 const PAUSE_TIMES: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// The timer's grain.
@@ -65,6 +68,7 @@ pub struct Drivers {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub volumes: Arc<dyn Volumes>,
     pub network: Arc<dyn Network>,
+    pub contents: Arc<Contents>,
 }
 
 pub struct Agent {
@@ -80,6 +84,7 @@ pub struct Agent {
     /// When what failed is tried again.
     retry: Option<Instant>,
     pause: Duration,
+    traffic: Traffic,
     sent: Option<Arc<Report>>,
     /// The newest plan could not be remembered, and must be: it is asked for again.
     owed: bool,
@@ -100,6 +105,7 @@ impl Agent {
             network_done: None,
             retry: None,
             pause: Duration::ZERO,
+            traffic: Traffic::default(),
             sent: None,
             owed: false,
         }
@@ -110,7 +116,7 @@ impl Agent {
         if let Some(plan) = self.allegiance.last() {
             self.follow(Arc::new(plan));
         }
-        let changed = self.drivers.hypervisor.changed();
+        let (changed, further) = (self.drivers.hypervisor.changed(), self.drivers.contents.changed());
         let wake = self.wake.clone();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut scrub = tokio::time::interval(SCRUB);
@@ -119,9 +125,7 @@ impl Agent {
                 tracing::error!(error = format!("{e:#}"), "a turn of the host failed; it is tried again");
                 self.retry = Some(Instant::now() + RETRY_AFTER);
             }
-            if self.pause > PAUSE_MIN {
-                tokio::time::sleep(std::mem::take(&mut self.pause)).await;
-            }
+            tokio::time::sleep(std::mem::take(&mut self.pause).max(PAUSE_MIN)).await;
             let retry = self.retry;
             tokio::select! {
                 got = self.link.plans.changed() => match got {
@@ -130,6 +134,7 @@ impl Agent {
                 },
                 Some((ask, answer)) = self.link.asks.recv() => { self.answer(ask, answer); }
                 () = changed.notified() => {}
+                () = further.notified() => {}
                 () = wake.notified() => {}
                 _ = heartbeat.tick() => {
                     self.sent = None;
@@ -173,25 +178,30 @@ impl Agent {
         let Some(plan) = self.plan.clone() else {
             // Before the first plan nothing is known about whose guests these are; the host itself is reported.
             let volumes = self.drivers.volumes.observe().await?;
-            self.send(Vec::new(), volumes, 0);
+            self.send(Vec::new(), volumes, Vec::new(), Vec::new(), 0);
             return Ok(());
         };
         let networks = self.networks(&plan).await;
         let began = Instant::now();
         let under_way = self.steps.under_way();
         let seen = self.drivers.hypervisor.observe().await?;
-        self.take_steps(&plan, networks, &under_way, &seen);
+        let pending = pending(&plan, &self.drivers);
+        let Keeping { forks, keep } = keeping(&pending, &seen);
+        self.take_steps(&plan, networks, &under_way, &seen, forks);
+        self.keep(&plan, &under_way, &keep).await;
         self.drivers.hypervisor.keep_consoles(&plan.consoles).await?;
+        self.follow_contents(&plan);
         self.health.follow(&self.drivers.network, &plan, &seen);
-        let volumes = self.delete_volumes(&plan, &seen).await?;
-        self.report(&plan, &under_way, &seen, volumes);
+        let volumes = self.delete_volumes(&plan, &seen, &pending).await?;
+        let traffic = self.traffic.follow(&self.drivers.network, &plan, &seen).await;
+        self.report(&plan, &under_way, &seen, (volumes, traffic));
         self.pause = began.elapsed().saturating_mul(PAUSE_TIMES).min(PAUSE_MAX);
         Ok(())
     }
 
-    fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm]) {
+    fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm], forks: Vec<Effect>) {
         let parts = LazyCell::new(|| Parts::of(plan));
-        for effect in effects(plan, seen).into_iter().filter(|e| under_way.allows(e)) {
+        for effect in effects(plan, seen).into_iter().chain(forks).filter(|e| under_way.allows(e)) {
             let needs = match &effect {
                 // A guest must never run without its rules.
                 Effect::Start(_) | Effect::Plug(..) if !networks => continue,
@@ -220,10 +230,38 @@ impl Agent {
         self.network_done.is_some()
     }
 
+    /// A disk from elsewhere that cannot come or go keeps nobody else waiting.
+    fn follow_contents(&mut self, plan: &HostPlan) {
+        if let Err(e) = self.drivers.contents.follow(&plan.contents) {
+            tracing::error!(error = format!("{e:#}"), "disks from elsewhere are not what they should be");
+            self.retry = Some(Instant::now() + RETRY_AFTER);
+        }
+    }
+
+    /// Keeps what volumes hold that no machine has open, nor is about to open.
+    async fn keep(&mut self, plan: &HostPlan, under_way: &UnderWay, all: &[(ImageId, Taken)]) {
+        for (id, taken) in all {
+            let mut of = plan.vms.iter().filter(|vm| vm.disks.iter().any(|disk| disk.volume == taken.volume));
+            if under_way.brings(&taken.volume) || of.any(|vm| under_way.is_busy(&vm.id)) {
+                continue;
+            }
+            if let Err(e) = self.drivers.volumes.keep(id, taken).await {
+                tracing::error!(volume = %taken.volume, error = format!("{e:#}"), "its snapshot is tried again");
+                self.retry = Some(Instant::now() + RETRY_AFTER);
+            }
+        }
+    }
+
     /// Returns what is left. A volume that cannot be deleted keeps nobody else waiting.
-    async fn delete_volumes(&mut self, plan: &HostPlan, seen: &[SeenVm]) -> Result<Vec<VolumeSeen>> {
+    async fn delete_volumes(
+        &mut self,
+        plan: &HostPlan,
+        seen: &[SeenVm],
+        pending: &[(ImageId, Taken)],
+    ) -> Result<Vec<VolumeSeen>> {
         let mut present = self.drivers.volumes.observe().await?;
-        let ids: Vec<_> = present.iter().map(|v| v.id.clone()).collect();
+        let waits = |volume: &VolumeSeen| pending.iter().any(|(_, taken)| taken.volume == volume.id);
+        let ids: Vec<_> = present.iter().filter(|v| !waits(v)).map(|v| v.id.clone()).collect();
         for id in unwanted_volumes(plan, &ids, seen) {
             match self.drivers.volumes.release(&id).await {
                 Ok(()) => present.retain(|v| v.id != id),
@@ -236,7 +274,13 @@ impl Agent {
         Ok(present)
     }
 
-    fn report(&mut self, plan: &HostPlan, under_way: &UnderWay, seen: &[SeenVm], volumes: Vec<VolumeSeen>) {
+    fn report(
+        &mut self,
+        plan: &HostPlan,
+        under_way: &UnderWay,
+        seen: &[SeenVm],
+        (volumes, traffic): (Vec<VolumeSeen>, Vec<TrafficSeen>),
+    ) {
         let planned: HashMap<_, _> = plan.vms.iter().map(|vm| (&vm.id, vm)).collect();
         let served = self.network_done.as_ref().map(|done| &done.vms);
         let served: HashMap<_, _> =
@@ -261,13 +305,35 @@ impl Agent {
             })
         });
         let vms = vms.collect();
-        self.send(vms, volumes, plan.revision);
+        let mut contents = self.drivers.contents.seen(&plan.contents);
+        contents.extend(plan.contents.iter().filter_map(|content| kept(content, &self.drivers)));
+        self.send(vms, volumes, contents, traffic, plan.revision);
     }
 
-    fn send(&mut self, vms: Vec<VmSeen>, volumes: Vec<VolumeSeen>, plan: u64) {
+    fn send(
+        &mut self,
+        vms: Vec<VmSeen>,
+        volumes: Vec<VolumeSeen>,
+        contents: Vec<ContentSeen>,
+        traffic: Vec<TrafficSeen>,
+        plan: u64,
+    ) {
         let About { host, zone, region, capacity, accelerator, note, address, .. } = self.about.clone();
-        let report =
-            Report { protocol: PROTOCOL, host, zone, region, capacity, accelerator, note, address, plan, vms, volumes };
+        let report = Report {
+            protocol: PROTOCOL,
+            host,
+            zone,
+            region,
+            capacity,
+            accelerator,
+            note,
+            address,
+            plan,
+            vms,
+            volumes,
+            contents,
+            traffic,
+        };
         if self.sent.as_ref().is_none_or(|sent| !says_the_same(sent, &report)) {
             let report = Arc::new(report);
             self.sent = Some(report.clone());
@@ -282,6 +348,25 @@ impl Agent {
             let _ = answer.send(given.unwrap_or_else(|e| Answer::Refused { why: format!("{e:#}") }));
         });
     }
+}
+
+/// What volumes held, and is to be kept and is not yet.
+fn pending(plan: &HostPlan, drivers: &Drivers) -> Vec<(ImageId, Taken)> {
+    let missing = |content: &&ContentPlan| !content.kept && drivers.volumes.kept(content).is_none();
+    let taken = plan.contents.iter().filter(|content| content.source.taken().is_some()).filter(missing);
+    taken.filter_map(|content| Some((content.id.clone(), content.source.taken()?.clone()))).collect()
+}
+
+/// How it is with what a volume held.
+fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
+    content.source.taken()?;
+    let (home, id) = (content.home.clone(), content.id.clone());
+    let phase = match drivers.volumes.kept(content) {
+        Some(Layer { size_gib, bytes }) => ImportPhase::Kept { size_gib, bytes },
+        None if content.kept => ImportPhase::Failed { why: "the host has lost it".into() },
+        None => return None,
+    };
+    Some(ContentSeen { home, id, phase })
 }
 
 /// What a machine has, and what a step that began earlier may be giving to it just now.
@@ -311,18 +396,35 @@ fn same_guests(a: &HostPlan, b: &HostPlan) -> bool {
 
 fn says_the_same(a: &Report, b: &Report) -> bool {
     // Taken apart, because a copy of a report is large.
-    let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan: _, vms, volumes } = a;
+    let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan: _, .. } = a;
+    let Report { vms, volumes, contents, traffic, .. } = a;
     (protocol, host, zone, region, capacity) == (&b.protocol, &b.host, &b.zone, &b.region, &b.capacity)
         && (accelerator, note, address) == (&b.accelerator, &b.note, &b.address)
-        && (vms, volumes) == (&b.vms, &b.volumes)
+        && (vms, volumes, contents, traffic) == (&b.vms, &b.volumes, &b.contents, &b.traffic)
 }
 
 async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<Answer> {
     match ask {
         Ask::Console { instance } => Ok(Answer::Console { output: drivers.hypervisor.console(&instance).await? }),
+        Ask::Screenshot { instance, wake } => {
+            let shown = drivers.hypervisor.screenshot(&instance, wake).await?;
+            Ok(shown.map_or(Answer::NoDisplay, |jpeg| Answer::Screenshot { jpeg }))
+        }
         Ask::Interrupt { instance } => {
             drivers.hypervisor.interrupt(&instance).await?;
             Ok(Answer::Done)
+        }
+        Ask::Traffic => {
+            let plan = plan.context("this host has no plan yet")?;
+            Ok(Answer::Traffic(drivers.network.traffic(plan).await?))
+        }
+        Ask::LogEvents { home, group, wanted } => {
+            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
+            Ok(Answer::LogEvents(logs.events(home, group, wanted).await?))
+        }
+        Ask::LogStreams { home, group, streams } => {
+            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
+            Ok(Answer::LogStreams(logs.streams(home, group, streams).await?))
         }
         Ask::Inventory => {
             let plan = plan.context("this host has no plan yet")?;
@@ -334,10 +436,24 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             let interfaces = alive.flat_map(|vm| vm.interfaces.iter().flatten().map(|seen| (vm.id.clone(), seen.mac)));
             let interfaces = interfaces.collect();
             let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
+            let mut contents = drivers.contents.present()?;
+            let kept = |c: &&ContentPlan| c.source.taken().is_some() && drivers.volumes.kept(c).is_some();
+            contents.extend(plan.contents.iter().filter(kept).map(|content| content.id.clone()));
+            contents.sort();
+            contents.dedup();
             let network = drivers.network.compare(plan).await?;
             let (missing, unexpected) = (network.missing, network.unexpected);
             let plan = plan.revision;
-            Ok(Answer::Inventory(Inventory { plan, processes, disks, interfaces, missing, unexpected, volumes }))
+            Ok(Answer::Inventory(Inventory {
+                plan,
+                processes,
+                disks,
+                interfaces,
+                missing,
+                unexpected,
+                volumes,
+                contents,
+            }))
         }
     }
 }

@@ -8,11 +8,14 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
+use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId, VpcId};
+use awan_model::import::Taken;
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
-use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
-use awan_model::report::VolumeSeen;
+use awan_model::plan::{ContentPlan, HostPlan, VmPlan, VolumePlan};
+use awan_model::report::{TrafficSeen, VolumeSeen};
+
+use crate::network::flow::FlowLogs;
 
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -49,10 +52,28 @@ pub struct BlockDevice {
     pub path: PathBuf,
     /// `qcow2`; formats are given, never guessed.
     pub format: &'static str,
-    /// Images below it that the hypervisor must be able to read.
+    /// What is below it, the nearest first, which the hypervisor must be able to read.
     pub backing: Vec<PathBuf>,
     /// As it is now: what is larger than it is meant to be stays so.
     pub size_gib: u32,
+}
+
+/// A disk that a machine has open and that is to go on in a new file, a child of the old one, which never changes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fork {
+    pub volume: VolumeId,
+    /// Of the new file.
+    pub generation: u32,
+    pub old: PathBuf,
+    pub new: PathBuf,
+}
+
+/// Bytes that never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    pub size_gib: u32,
+    /// What they take of the host's disk.
+    pub bytes: u64,
 }
 
 /// A guest's end of a network.
@@ -77,6 +98,8 @@ pub trait Hypervisor: Send + Sync {
     fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, anyhow::Result<()>>;
     /// Makes a disk of a running machine so large, if it is smaller.
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Has disks of a running machine go on in new files, all at one moment.
+    fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, anyhow::Result<()>>;
     /// Gives a running machine one more interface. Returns when its guest can see it.
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, anyhow::Result<()>>;
     /// Takes an interface away from a running machine, as [`Self::detach`] does a disk.
@@ -89,6 +112,8 @@ pub trait Hypervisor: Send + Sync {
     fn console<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<Vec<u8>>>;
     /// Of machines that were forgotten, what these said last is kept, and no other's.
     fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, anyhow::Result<()>>;
+    /// What the guest shows, as a JPEG; `None`: the machine has no display. `wake`: a key is pressed before.
+    fn screenshot<'a>(&'a self, id: &'a InstanceId, wake: bool) -> Fut<'a, anyhow::Result<Option<Vec<u8>>>>;
     /// A non-maskable interrupt.
     fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, anyhow::Result<()>>;
     /// Wakes the agent when something ended or began by itself.
@@ -99,6 +124,12 @@ pub trait Volumes: Send + Sync {
     fn observe(&self) -> Fut<'_, anyhow::Result<Vec<VolumeSeen>>>;
     fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, anyhow::Result<BlockDevice>>;
     fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, anyhow::Result<()>>;
+    /// Keeps what a volume holds that no machine has open, or that its machine has gone on from.
+    fn keep<'a>(&'a self, id: &'a ImageId, taken: &'a Taken) -> Fut<'a, anyhow::Result<()>>;
+    /// A new file for a volume that a machine has open, so that what it holds can be kept.
+    fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, anyhow::Result<Fork>>;
+    /// What has been kept; `None`: not yet.
+    fn kept(&self, content: &ContentPlan) -> Option<Layer>;
 }
 
 /// What is there that should not be, and the other way round.
@@ -117,5 +148,9 @@ pub trait Network: Send + Sync {
     fn retire(&self, vpc: &VpcId, interface: &InterfaceId) -> anyhow::Result<()>;
     /// Whether the guest behind an interface answers.
     fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health>;
+    /// What the taps of the plan's interfaces have counted; those that are not there are left out.
+    fn traffic<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<Vec<TrafficSeen>>>;
+    /// What was written down of flows; `None`: nothing is.
+    fn flow_logs(&self) -> Option<Arc<FlowLogs>>;
     fn compare<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, anyhow::Result<NetworkDifference>>;
 }

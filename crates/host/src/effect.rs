@@ -1,8 +1,9 @@
 //! What differs between a plan and a machine, and the one step that each difference needs. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use awan_model::id::{InstanceId, InterfaceId, VolumeId};
+use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId};
+use awan_model::import::Taken;
 use awan_model::instance::{Phase, Wish};
 use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, VmPlan};
@@ -20,6 +21,8 @@ pub enum Effect {
     Detach(InstanceId, VolumeId, bool),
     /// Make one so many GiB large.
     Grow(InstanceId, VolumeId, u32),
+    /// Have disks go on in new files at one moment, and keep what the old ones hold under these names.
+    Fork(InstanceId, Vec<(ImageId, Taken)>),
     /// Give a running machine one more interface.
     Plug(InstanceId, InterfaceId, Mac),
     /// Take one away; with patience, or, where the interface is named, without waiting for the guest.
@@ -33,7 +36,8 @@ impl Effect {
     pub fn instance(&self) -> &InstanceId {
         match self {
             Self::Start(vm) | Self::Declare(vm) | Self::Attach(vm, _) => &vm.id,
-            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) | Self::Grow(id, ..) => id,
+            Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) => id,
+            Self::Grow(id, ..) | Self::Fork(id, ..) => id,
             Self::Plug(id, ..) | Self::Unplug(id, ..) | Self::Forget(id) => id,
         }
     }
@@ -113,6 +117,42 @@ fn interface_effects(want: &VmPlan, have: &SeenVm, macs: &HashMap<&InterfaceId, 
     gone.chain(lacks.map(|(id, mac)| Effect::Plug(want.id.clone(), id.clone(), *mac))).collect()
 }
 
+/// What is to be kept of volumes next, in the order of their generations.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// By the machines that have the volumes open.
+    pub forks: Vec<Effect>,
+    /// Of volumes that no machine has open.
+    pub keep: Vec<(ImageId, Taken)>,
+}
+
+/// Of all that is still to be kept.
+pub fn keeping(pending: &[(ImageId, Taken)], seen: &[SeenVm]) -> Keeping {
+    let mut first: BTreeMap<&VolumeId, &(ImageId, Taken)> = BTreeMap::new();
+    for one in pending {
+        let known = first.entry(&one.1.volume).or_insert(one);
+        if one.1.generation < known.1.generation {
+            *known = one;
+        }
+    }
+    let is_first = |one: &(ImageId, Taken)| first.get(&one.1.volume).is_some_and(|known| known.0 == one.0);
+    let has = |vm: &SeenVm, volume: &VolumeId| vm.disks.iter().any(|disk| disk.volume == *volume);
+    let alive: Vec<&SeenVm> = seen.iter().filter(|vm| vm.phase != Phase::Exited).collect();
+    let mut keeping = Keeping::default();
+    for vm in alive.iter().filter(|vm| vm.phase == Phase::Running) {
+        let here = || pending.iter().filter(|one| has(vm, &one.1.volume));
+        // Those of a set wait for each other.
+        let waits = |set: &ImageId| here().any(|one| one.1.set == *set && !is_first(one));
+        let ready: Vec<_> = here().filter(|one| is_first(one) && !waits(&one.1.set)).cloned().collect();
+        if !ready.is_empty() {
+            keeping.forks.push(Effect::Fork(vm.id.clone(), ready));
+        }
+    }
+    let open = |volume: &VolumeId| alive.iter().any(|vm| has(vm, volume));
+    keeping.keep = first.into_iter().filter(|(volume, _)| !open(volume)).map(|(_, one)| one.clone()).collect();
+    keeping
+}
+
 /// Volumes that no plan has, no machine of a plan names, and no machine has open.
 pub fn unwanted_volumes(plan: &HostPlan, present: &[VolumeId], seen: &[SeenVm]) -> Vec<VolumeId> {
     // Whose disks are open is not asked: while a machine lives that the plan does not have, nothing is deleted.
@@ -173,6 +213,7 @@ mod tests {
             Effect::Detach(_, _, false) => "detach",
             Effect::Detach(_, _, true) => "yank",
             Effect::Grow(..) => "grow",
+            Effect::Fork(..) => "fork",
             Effect::Plug(..) => "plug",
             Effect::Unplug(_, _, None) => "unplug",
             Effect::Unplug(_, _, Some(_)) => "pull",
@@ -190,7 +231,8 @@ mod tests {
         let mut want = vm("i-00000000000000001", Wish::On, 2);
         want.disks = vec![DiskPlan { volume: root.clone(), device: "/dev/xvda".into() }, disk(1)];
         want.yank = vec![id(3)];
-        let size = |n, size_gib| VolumePlan { home: want.home.clone(), id: id(n), size_gib, image: None };
+        let size =
+            |n, size_gib| VolumePlan { home: want.home.clone(), id: id(n), size_gib, image: None, layers: Vec::new() };
         let plan = HostPlan { volumes: vec![size(1, 4)], ..plan(vec![want.clone()]) };
         let root = DiskSeen { volume: root, size_gib: 1, attached: true };
         let first = |disks: Vec<DiskSeen>, phase| {
@@ -208,6 +250,43 @@ mod tests {
         assert_eq!(first(vec![], Phase::Starting), "-");
         let open = SeenVm { disks: vec![has(9, 1, true)], ..seen("i-00000000000000001", 2, Phase::Running) };
         assert_eq!(unwanted_volumes(&plan, &[id(9)], &[open]), Vec::<VolumeId>::new());
+    }
+
+    #[test]
+    fn what_a_machine_has_open_is_kept_by_it_in_order_and_sets_at_one_moment() {
+        let id = |n: u32| VolumeId::made(format!("vol-{n:017x}"));
+        let name = |n: u32| ImageId::made(format!("ami-{n:017x}"));
+        let taken = |n: u32, volume, generation, set| {
+            (name(n), Taken { volume: id(volume), below: None, generation, set: name(set), volume_gib: 1 })
+        };
+        let disks = |all: &[u32]| {
+            all.iter().map(|n| DiskSeen { volume: id(*n), size_gib: 1, attached: true }).collect::<Vec<_>>()
+        };
+        let on = SeenVm { disks: disks(&[1, 2]), ..seen("i-00000000000000001", 2, Phase::Running) };
+        let begins = SeenVm { disks: disks(&[3]), ..seen("i-00000000000000002", 1, Phase::Starting) };
+        let off = SeenVm { disks: disks(&[4]), ..seen("i-00000000000000003", 1, Phase::Exited) };
+        // Volume 1: a snapshot of its own, then a set with volume 2; volumes 3 to 5: one each.
+        let pending = [
+            taken(11, 1, 8, 11),
+            taken(10, 1, 7, 10),
+            taken(12, 2, 1, 11),
+            taken(13, 3, 1, 13),
+            taken(14, 4, 1, 14),
+            taken(15, 5, 1, 15),
+        ];
+        let all = [on, begins, off];
+        let steps = |pending: &[(ImageId, Taken)]| {
+            let Keeping { forks, keep } = keeping(pending, &all);
+            let forks = forks.into_iter().map(|fork| match fork {
+                Effect::Fork(id, of) => (id.to_string(), of.into_iter().map(|(id, _)| id).collect::<Vec<_>>()),
+                other => panic!("{other:?}"),
+            });
+            (forks.collect::<Vec<_>>(), keep.into_iter().map(|(id, _)| id).collect::<Vec<_>>())
+        };
+        let vm = "i-00000000000000001".to_owned();
+        assert_eq!(steps(&pending), (vec![(vm.clone(), vec![name(10)])], vec![name(14), name(15)]));
+        let later: Vec<_> = pending.iter().filter(|one| one.0 != name(10)).cloned().collect();
+        assert_eq!(steps(&later).0, [(vm, vec![name(11), name(12)])]);
     }
 
     #[test]

@@ -61,3 +61,25 @@ impl Address {
         format!("{interface}:{private_ip}")
     }
 }
+
+/// An elastic address that was released: who had it may have it again as long as it is free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedAddress {
+    pub home: Home,
+    /// The address itself.
+    pub id: String,
+    pub released: Millis,
+}
+record!(
+    ReleasedAddress,
+    "released-address",
+    String,
+    Tenant,
+    "InvalidAddress.NotFound",
+    "The Elastic IP address '{}' does not exist or is not available."
+);
+
+impl ReleasedAddress {
+    /// Of each home the latest so many.
+    pub const KEPT: usize = 100;
+}

@@ -1,12 +1,12 @@
 //! Sets of DHCP options: what guests of a VPC are told beside their address.
 
-use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use awan_state::{Home, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::id::DhcpOptionsId;
-use crate::plan::DhcpPlan;
+use crate::plan::{DhcpIpv6Plan, DhcpPlan};
 use crate::record;
 
 /// Among name servers: the VPC's own resolver.
@@ -36,19 +36,30 @@ impl DhcpOptions {
         self.options.iter().find(|(key, _)| key == name).map_or(&[], |(_, values)| values)
     }
 
-    /// What IPv4 guests are told.
+    /// Those of one family.
+    fn addresses<T: FromStr>(&self, name: &str) -> Vec<T> {
+        self.values(name).iter().flat_map(|value| value.split(',')).filter_map(|v| v.trim().parse().ok()).collect()
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.values(name).first().and_then(|value| value.parse().ok())
+    }
+
+    /// What guests are told.
     pub fn plan(&self) -> DhcpPlan {
-        let addresses = |name: &str| -> Vec<Ipv4Addr> {
-            self.values(name).iter().flat_map(|value| value.split(',')).filter_map(|v| v.trim().parse().ok()).collect()
-        };
         let resolver = self.values("domain-name-servers").iter().any(|value| value.contains(AMAZON_DNS));
         DhcpPlan {
             domain_name: self.values("domain-name").first().cloned(),
             resolver,
-            name_servers: addresses("domain-name-servers"),
-            ntp_servers: addresses("ntp-servers"),
-            netbios_name_servers: addresses("netbios-name-servers"),
-            netbios_node_type: self.values("netbios-node-type").first().and_then(|v| v.parse().ok()),
+            name_servers: self.addresses("domain-name-servers"),
+            ntp_servers: self.addresses("ntp-servers"),
+            netbios_name_servers: self.addresses("netbios-name-servers"),
+            netbios_node_type: self.number("netbios-node-type"),
+            ipv6: DhcpIpv6Plan {
+                name_servers: self.addresses("domain-name-servers"),
+                ntp_servers: self.addresses("ntp-servers"),
+                preferred_s: self.number("ipv6-address-preferred-lease-time"),
+            },
         }
     }
 }

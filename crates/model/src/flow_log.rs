@@ -35,3 +35,10 @@ pub enum Destination {
     S3 { arn: String, parquet: bool, hive: bool, per_hour: bool },
     Firehose { arn: String, role: Option<String> },
 }
+
+impl FlowLog {
+    /// `${version} ${account-id}` names `version` and `account-id`.
+    pub fn fields(&self) -> Vec<String> {
+        self.format.split("${").skip(1).filter_map(|part| Some(part.split_once('}')?.0.to_owned())).collect()
+    }
+}

@@ -4,7 +4,7 @@ use awan_state::{Home, Index, Millis};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{GroupId, PrefixListId, RuleId, VpcId};
+use crate::id::{GroupId, PeeringId, PrefixListId, RuleId, VpcId};
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +39,9 @@ impl SecurityGroup {
     /// The group that every VPC has and nobody can delete.
     pub const DEFAULT: &'static str = "default";
 
-    /// The value of [`Self::BY_NAME`]: names are unique in their VPC.
+    /// The value of [`Self::BY_NAME`]: names are unique in their VPC, however they are written.
     pub fn name_in(vpc: &VpcId, name: &str) -> String {
-        format!("{vpc}:{name}")
+        format!("{vpc}:{}", name.to_ascii_lowercase())
     }
 }
 
@@ -91,8 +91,20 @@ pub enum Traffic {
 pub enum Peer {
     Ipv4(Ipv4Net),
     Ipv6(Ipv6Net),
-    /// Whatever interface is in that group.
+    /// Whatever interface is in that group, of the same VPC.
     Group(GroupId),
+    /// In that group of a VPC that is a peer; a plan has a group in its place.
+    Beyond(Box<Beyond>),
     /// The ranges that the list has now; a plan has them in its place.
     PrefixList(PrefixListId),
+}
+
+/// A group on the other side of a peering connection. Nothing keeps it or the connection there: without them, the rule is
+/// stale and lets nobody in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Beyond {
+    pub group: GroupId,
+    pub account: String,
+    pub vpc: VpcId,
+    pub peering: PeeringId,
 }

@@ -57,7 +57,11 @@ pub struct HostUsage {
     pub id: HostId,
     pub vcpus: u64,
     pub memory_mib: u64,
+    /// Of volumes.
     pub disk_gib: u64,
+    /// Of bytes that never change.
+    #[serde(default)]
+    pub contents_mib: u64,
     /// Instances by account.
     pub accounts: BTreeMap<String, u32>,
     /// Dedicated instances by account.
@@ -77,6 +81,7 @@ impl HostUsage {
             vcpus: 0,
             memory_mib: 0,
             disk_gib: 0,
+            contents_mib: 0,
             accounts: BTreeMap::new(),
             dedicated: BTreeMap::new(),
             groups: BTreeMap::new(),

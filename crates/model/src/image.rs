@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountId;
 use crate::id::{ImageId, InstanceId, SnapshotId};
 use crate::record;
-use crate::snapshot::Bytes;
+use crate::snapshot::{Bytes, Phase};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
@@ -51,6 +51,8 @@ pub struct Details {
     pub protection: Protection,
     pub copy_of: Option<Origin>,
     pub source_instance: Option<InstanceId>,
+    /// Of its snapshots, as far as it waits for them.
+    pub phase: Phase,
 }
 
 /// The image that another is a copy of, and where that is.
@@ -148,12 +150,12 @@ impl Image {
         self.home.account() == crate::account::BUILTIN_ACCOUNT
     }
 
-    /// The image whose bytes the root volume begins as; `None`: bytes that no host keeps.
+    /// The image whose bytes the root volume begins as; `None`: nothing.
     pub fn bytes(&self) -> Option<ImageId> {
         match &self.details.bytes {
             None => Some(self.id.clone()),
             Some(Bytes::Image(id)) => Some(id.clone()),
-            Some(Bytes::Own) => None,
+            Some(Bytes::Nothing | Bytes::Own) => None,
         }
     }
 

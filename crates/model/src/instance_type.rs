@@ -38,6 +38,17 @@ impl InstanceType {
     pub fn family(&self) -> &str {
         self.id.split_once('.').map_or(&*self.id, |(family, _)| family)
     }
+
+    /// The most that it sends, and the most that it receives: what the words say. EC2's words for T2 give no figure; it is
+    /// the one of `PeakBandwidthInGbps` ("Find an Amazon EC2 instance type", EC2 documentation). Other words limit nothing.
+    pub fn peak_mbps(&self) -> Option<u32> {
+        let words: Vec<_> = self.network_performance.split(' ').collect();
+        match words.as_slice() {
+            [.., number, "Gigabit"] => number.parse::<u32>().ok()?.checked_mul(1_000),
+            ["Low", "to", "Moderate"] => Some(1_024),
+            _ => None,
+        }
+    }
 }
 
 /// `family`, threads per core, clock in MHz, burstable; then size, vCPU, MiB, interfaces, addresses, network, Mbit/s.
@@ -125,6 +136,16 @@ pub fn builtin() -> Vec<InstanceType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_say_how_much_goes_at_most() {
+        let peak = |id: &str| builtin().into_iter().find(|t| t.id == id).expect("a type").peak_mbps();
+        let all = ["t2.nano", "t3.micro", "m5.large", "c5.9xlarge", "r5.24xlarge"].map(peak);
+        assert_eq!(all, [1_024, 5_000, 10_000, 12_000, 25_000].map(Some));
+        for kind in builtin() {
+            assert!(kind.peak_mbps().is_some_and(|peak| peak >= kind.baseline_mbps), "{}", kind.id);
+        }
+    }
 
     #[test]
     fn the_families_that_everybody_uses_are_there_once_each() {

@@ -30,7 +30,7 @@ pub struct NetworkInterface {
     pub description: String,
     pub source_dest_check: bool,
     pub attachment: Option<Attachment>,
-    /// Made by a launch, not by its own action.
+    /// Another resource lives on it: a NAT gateway or a VPC endpoint.
     pub requester_managed: bool,
     /// The NAT gateway that it is a part of.
     #[serde(default)]

@@ -4,6 +4,9 @@
 use awan_state::Millis;
 use serde::{Deserialize, Serialize};
 
+use crate::id::InstanceId;
+use crate::traffic::Counters;
+
 /// A resource changed its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
@@ -69,5 +72,11 @@ pub enum MeterKind {
     },
     PublicIpEnded {
         public_ip: String,
+    },
+    /// All that an interface has sent and received until now: once in each hour in which it did, when its instance ends,
+    /// and when it goes itself.
+    Traffic {
+        instance: InstanceId,
+        total: Counters,
     },
 }

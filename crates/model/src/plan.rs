@@ -4,24 +4,25 @@
 //! than the last. What is not in a plan is to go away; an empty plan of a foreign store can therefore destroy nothing.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use awan_state::{Home, Millis, Revision};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Traffic;
 use crate::id::{
-    GroupId, HostId, ImageId, InstanceId, InterfaceId, NatGatewayId, NetworkAclId, PeeringId, ReservationId, SubnetId,
-    VolumeId, VpcId,
+    EndpointId, FlowLogId, GroupId, HostId, ImageId, InstanceId, InterfaceId, LogGroupId, NatGatewayId, NetworkAclId,
+    PeeringId, ReservationId, SubnetId, VolumeId, VpcId,
 };
 use crate::image::Boot;
+use crate::import::Source;
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
 use crate::network_acl;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 7;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
@@ -32,6 +33,8 @@ pub struct HostPlan {
     pub host: HostId,
     pub vms: Vec<VmPlan>,
     pub volumes: Vec<VolumePlan>,
+    #[serde(default)]
+    pub contents: Vec<ContentPlan>,
     /// Instances that are there and whose root volume lies here: what they said last is kept, though they are off.
     #[serde(default)]
     pub consoles: Vec<InstanceId>,
@@ -85,8 +88,32 @@ pub struct VolumePlan {
     pub home: Home,
     pub id: VolumeId,
     pub size_gib: u32,
-    /// A copy-on-write child of this image; `None`: empty.
+    /// It began as a copy-on-write child of this image; `None`: empty.
     pub image: Option<ImageId>,
+    /// What it held at moments since, the oldest first: each is a child of the one before, and the volume of the last.
+    #[serde(default)]
+    pub layers: Vec<LayerPlan>,
+}
+
+/// What a volume held at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerPlan {
+    pub id: ImageId,
+    pub generation: u32,
+    /// As [`ContentPlan::kept`].
+    pub kept: bool,
+}
+
+/// Bytes that never change, which are to come to this host or lie on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentPlan {
+    pub home: Home,
+    pub id: ImageId,
+    pub source: Source,
+    /// The host has said that it has them: it never makes them again.
+    pub kept: bool,
+    /// For how large a disk there is room; zero: that is not decided.
+    pub size_gib: u32,
 }
 
 /// What the metadata service says about an instance, beyond what its interfaces say.
@@ -140,6 +167,9 @@ pub struct NetworkPlan {
     pub vpcs: Vec<VpcPlan>,
     /// The pool of public addresses, so that the host can route it and filter by it.
     pub public_pool: Option<Ipv4Net>,
+    /// The pool of the IPv6 ranges of VPCs.
+    #[serde(default)]
+    pub ipv6_pool: Option<Ipv6Net>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +179,9 @@ pub struct VpcPlan {
     /// The primary range.
     pub cidr: Ipv4Net,
     pub more_cidrs: Vec<Ipv4Net>,
+    /// Without a range there is no IPv6.
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Net>,
     pub region: String,
     pub dns_support: bool,
     pub dns_hostnames: bool,
@@ -162,11 +195,24 @@ pub struct VpcPlan {
     pub interfaces: Vec<InterfacePlan>,
     /// Private addresses of all interfaces of the VPC, here and elsewhere, with their groups.
     pub members: Vec<Member>,
+    /// The same for their IPv6 addresses.
+    #[serde(default)]
+    pub members_ipv6: Vec<MemberIpv6>,
     pub nats: Vec<NatPlan>,
     pub peers: Vec<PeerPlan>,
+    /// Those that are about interfaces above.
+    #[serde(default)]
+    pub flow_logs: Vec<FlowLogPlan>,
+    #[serde(default)]
+    pub endpoints: Vec<EndpointPlan>,
 }
 
 impl VpcPlan {
+    /// Of all its endpoints.
+    pub fn endpoint_interfaces(&self) -> impl Iterator<Item = &EndpointInterfacePlan> + '_ {
+        self.endpoints.iter().flat_map(|endpoint| &endpoint.interfaces)
+    }
+
     /// All ranges, the primary first.
     pub fn cidrs(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
         std::iter::once(self.cidr).chain(self.more_cidrs.iter().copied())
@@ -183,12 +229,25 @@ pub struct DhcpPlan {
     pub ntp_servers: Vec<Ipv4Addr>,
     pub netbios_name_servers: Vec<Ipv4Addr>,
     pub netbios_node_type: Option<u8>,
+    #[serde(default)]
+    pub ipv6: DhcpIpv6Plan,
+}
+
+/// What DHCP for IPv6 tells besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpIpv6Plan {
+    pub name_servers: Vec<Ipv6Addr>,
+    pub ntp_servers: Vec<Ipv6Addr>,
+    /// How long an address is preferred after each renewal.
+    pub preferred_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetPlan {
     pub id: SubnetId,
     pub cidr: Ipv4Net,
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
     /// Judges what enters and what leaves. Without one, nothing does either.
     pub acl: Option<NetworkAclId>,
     /// What its route table says of all addresses outside of the VPC's ranges: networks without a common address. What is
@@ -215,19 +274,42 @@ pub enum Way {
     Internet,
     /// An instance that forwards, behind this interface.
     Interface(InterfaceId),
-    /// To the internet, from the address of a NAT gateway of the VPC.
+    /// To the internet, from the public address of a NAT gateway of the VPC.
     Nat(NatGatewayId),
+    /// To the other VPC, from the private address of a NAT gateway.
+    NatPeering(NatGatewayId, PeeringId),
     /// To the other VPC.
     Peering(PeeringId),
+    /// An egress-only internet gateway: who is out there answers, and begins nothing. IPv6 only.
+    EgressOnly,
 }
 
-/// A NAT gateway with a public address.
+/// A NAT gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatPlan {
     pub id: NatGatewayId,
     /// Whose network ACL judges what enters and leaves the gateway.
     pub subnet: SubnetId,
-    pub public_ip: Ipv4Addr,
+    pub private_ip: Ipv4Addr,
+    /// A private one has none, and no way to the internet.
+    pub public_ip: Option<Ipv4Addr>,
+}
+
+/// A service of this cloud's own behind addresses of the VPC, which every host of the VPC answers at by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPlan {
+    pub id: EndpointId,
+    pub interfaces: Vec<EndpointInterfacePlan>,
+    /// In small letters, without the last dot, with the addresses that each means.
+    pub names: BTreeMap<String, Vec<Ipv4Addr>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointInterfacePlan {
+    pub id: InterfaceId,
+    pub subnet: SubnetId,
+    pub private_ip: Ipv4Addr,
+    pub groups: Vec<GroupId>,
 }
 
 /// An active peering connection.
@@ -238,8 +320,32 @@ pub struct PeerPlan {
     pub vpc: VpcId,
     /// All of its ranges.
     pub ranges: Vec<Ipv4Net>,
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Net>,
     /// This one asked: of the link between them it has the first end.
     pub asked: bool,
+    /// Of the other VPC's interfaces what counts here: their places in groups that rules of this VPC name, and their public
+    /// addresses, if names of them mean the private ones here too.
+    #[serde(default)]
+    pub members: Vec<Member>,
+    #[serde(default)]
+    pub members_ipv6: Vec<MemberIpv6>,
+}
+
+/// What is to be told of what interfaces send and receive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLogPlan {
+    pub id: FlowLogId,
+    /// Those of the VPC's interfaces on this host that it is about.
+    pub interfaces: Vec<InterfaceId>,
+    pub accepted: bool,
+    pub rejected: bool,
+    pub interval_s: u16,
+    /// The fields of a line, by EC2's names.
+    pub fields: Vec<String>,
+    /// The log group that it writes into; `None`: files for the operator.
+    #[serde(default)]
+    pub group: Option<LogGroupId>,
 }
 
 /// The first entry that matches a packet decides; what none matches is denied.
@@ -287,8 +393,13 @@ pub struct InterfacePlan {
     /// More private addresses of its subnet, each perhaps with a public one of its own.
     #[serde(default)]
     pub secondary: Vec<SecondaryPlan>,
+    #[serde(default)]
+    pub ipv6: Vec<Ipv6Addr>,
     pub groups: Vec<GroupId>,
     pub source_dest_check: bool,
+    /// What it sends at most, and what it receives at most; absent: nothing limits it.
+    #[serde(default)]
+    pub bandwidth_mbps: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -304,8 +415,11 @@ impl InterfacePlan {
         std::iter::once((self.private_ip, self.public_ip)).chain(more)
     }
 
-    pub fn has(&self, ip: Ipv4Addr) -> bool {
-        self.addresses().any(|(own, _)| own == ip)
+    pub fn has(&self, ip: impl Into<IpAddr>) -> bool {
+        match ip.into() {
+            IpAddr::V4(ip) => self.addresses().any(|(own, _)| own == ip),
+            IpAddr::V6(ip) => self.ipv6.contains(&ip),
+        }
     }
 }
 
@@ -315,4 +429,10 @@ pub struct Member {
     pub groups: Vec<GroupId>,
     /// For the resolver: public name to private address.
     pub public_ip: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberIpv6 {
+    pub ip: Ipv6Addr,
+    pub groups: Vec<GroupId>,
 }

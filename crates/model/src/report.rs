@@ -4,9 +4,12 @@ use awan_state::{Home, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::host::Capacity;
-use crate::id::{HostId, InstanceId, VolumeId};
+use crate::id::{HostId, ImageId, InstanceId, InterfaceId, LogGroupId, VolumeId};
+use crate::import::ImportPhase;
 use crate::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use crate::interface::Mac;
+use crate::log_group::{Events, StreamSeen, Streams, Wanted};
+use crate::traffic::Counters;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -24,6 +27,11 @@ pub struct Report {
     pub plan: Revision,
     pub vms: Vec<VmSeen>,
     pub volumes: Vec<VolumeSeen>,
+    #[serde(default)]
+    pub contents: Vec<ContentSeen>,
+    /// Counted every few minutes, and when a machine lets go of an interface: not as new as the rest.
+    #[serde(default)]
+    pub traffic: Vec<TrafficSeen>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +65,23 @@ pub struct VolumeSeen {
     pub size_gib: u32,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentSeen {
+    pub home: Home,
+    pub id: ImageId,
+    pub phase: ImportPhase,
+}
+
+/// What an interface's tap has counted since it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficSeen {
+    pub home: Home,
+    pub id: InterfaceId,
+    /// Tells the taps apart that an interface has had.
+    pub tap: String,
+    pub counters: Counters,
+}
+
 /// A question to one host. Nothing is written because of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
@@ -64,16 +89,36 @@ pub enum Ask {
     Console { instance: InstanceId },
     /// A non-maskable interrupt for a guest.
     Interrupt { instance: InstanceId },
+    /// What the guest shows on its display; `wake`: a key is pressed before.
+    Screenshot { instance: InstanceId, wake: bool },
     /// Everything on the machine that carries Awan's names.
     Inventory,
+    /// What the taps have counted until now.
+    Traffic,
+    /// Lines of flow logs that lie on the host.
+    LogEvents { home: Home, group: LogGroupId, wanted: Wanted },
+    /// The streams that it has of a log group.
+    LogStreams { home: Home, group: LogGroupId, streams: Streams },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    Console { output: Vec<u8> },
+    Console {
+        output: Vec<u8>,
+    },
+    Screenshot {
+        jpeg: Vec<u8>,
+    },
+    /// There is nothing that could be shown: the machine was started without a display.
+    NoDisplay,
     Inventory(Inventory),
+    Traffic(Vec<TrafficSeen>),
+    LogEvents(Events),
+    LogStreams(Vec<StreamSeen>),
     Done,
-    Refused { why: String },
+    Refused {
+        why: String,
+    },
 }
 
 /// What exists on a host, by name. Each name belongs to exactly one live record.
@@ -94,4 +139,7 @@ pub struct Inventory {
     pub missing: Vec<String>,
     pub unexpected: Vec<String>,
     pub volumes: Vec<VolumeId>,
+    /// Disks from elsewhere, whole or not.
+    #[serde(default)]
+    pub contents: Vec<ImageId>,
 }

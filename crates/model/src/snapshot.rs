@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub size_gib: u32,
     pub description: String,
     pub bytes: Bytes,
+    #[serde(default)]
+    pub phase: Phase,
     /// The one that it is a copy of.
     pub copy_of: Option<SnapshotId>,
     pub public: bool,
@@ -40,10 +42,32 @@ record!(
 /// What a volume of the snapshot begins as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bytes {
-    /// The same as an image that came with Awan.
+    /// What hosts have under this name: an image that came with Awan, what was imported, or what a volume held.
     Image(ImageId),
-    /// What its volume held. No host keeps that yet.
+    /// Its volume was never written to, and began as nothing.
+    Nothing,
+    /// It was made before hosts kept what volumes held.
     Own,
+}
+
+/// How far the host is that keeps its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    Pending,
+    #[default]
+    Completed,
+    /// The host had them, and has lost them.
+    Error,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Protection against deletion for a time.

@@ -21,8 +21,11 @@ pub struct Volume {
     /// In MiB/s.
     #[serde(default)]
     pub throughput: Option<u32>,
-    /// What it begins as.
+    /// What it begins as, or what it held when a snapshot was last made of it.
     pub image: Option<ImageId>,
+    /// How often that was.
+    #[serde(default)]
+    pub generation: u32,
     pub snapshot: Option<SnapshotId>,
     pub attachment: Option<VolumeAttachment>,
     /// The last one.
@@ -71,6 +74,9 @@ pub struct Shape {
     pub iops: Option<u32>,
     pub throughput: Option<u32>,
 }
+
+/// As many snapshots can be made of one volume: QEMU's names of what is open have room for this number.
+pub const GENERATION_MAX: u32 = 999_999;
 
 impl Volume {
     pub const BY_DEVICE: &'static str = "device";

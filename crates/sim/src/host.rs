@@ -6,10 +6,11 @@ use awan_host::driver::SeenVm;
 use awan_host::effect::{Effect, effects, unwanted_volumes};
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
+use awan_model::import::ImportPhase;
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
-use awan_model::plan::{HostPlan, PROTOCOL};
-use awan_model::report::{Inventory, Report, VmSeen};
+use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
+use awan_model::report::{ContentSeen, Inventory, Report, VmSeen};
 
 use crate::faults::Plant;
 
@@ -19,6 +20,15 @@ const PORTS: u32 = 4;
 fn has(plan: &HostPlan, volume: &VolumeId) -> DiskSeen {
     let size = plan.volumes.iter().find(|v| v.id == *volume).map_or(0, |v| v.size_gib);
     DiskSeen { volume: volume.clone(), size_gib: size, attached: true }
+}
+
+/// Each disk from elsewhere is small, and comes as soon as there is room for it; what volumes held is kept at once.
+fn content(plan: &ContentPlan) -> ContentSeen {
+    let phase = match plan.size_gib {
+        0 => ImportPhase::Waiting { size_gib: 1 },
+        size_gib => ImportPhase::Kept { size_gib, bytes: 1 },
+    };
+    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
 }
 
 fn card(plan: &HostPlan, id: &InterfaceId) -> Option<InterfaceSeen> {
@@ -113,6 +123,8 @@ impl SimHost {
                 let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
                 disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.size_gib = *size_gib);
             }
+            // What volumes held is kept as soon as a plan says so: see `content`.
+            Effect::Fork(..) => {}
             Effect::Plug(id, interface, _) => self.plug(id, card(plan, interface)),
             Effect::Unplug(id, mac, _) => self.unplug(id, *mac),
             Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
@@ -210,6 +222,8 @@ impl SimHost {
             plan: plan.map_or(0, |p| p.revision),
             vms: vms.collect(),
             volumes: Vec::new(),
+            contents: plan.into_iter().flat_map(|p| &p.contents).map(content).collect(),
+            traffic: Vec::new(),
         }
     }
 
@@ -225,6 +239,7 @@ impl SimHost {
             missing: Vec::new(),
             unexpected: Vec::new(),
             volumes: self.volumes.iter().cloned().collect(),
+            contents: self.plan.iter().flat_map(|p| &p.contents).map(|content| content.id.clone()).collect(),
         }
     }
 }

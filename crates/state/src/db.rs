@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -27,6 +28,8 @@ const ATTEMPTS_MAX: usize = 64;
 /// How many changes are remembered for [`Db::changes_since`].
 const CHANGES_MAX: usize = 200_000;
 const LOAD_PAGE: usize = 10_000;
+/// Waking the committer and being woken by it takes about as long.
+const SHORT: Duration = Duration::from_micros(300);
 
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Millis;
@@ -65,7 +68,8 @@ impl Entropy {
 pub enum Mode {
     /// Each transaction commits by itself before it returns: tests and the simulator.
     Inline,
-    /// A thread commits whatever waits, with one flush.
+    /// Whatever waits is committed with one flush: by who decided, if nobody else is at it and the last was short, or by a
+    /// thread.
     Group,
 }
 
@@ -102,6 +106,10 @@ struct Head {
     /// The last transaction that asked for room found none.
     full: bool,
     closed: bool,
+    /// Somebody has taken what waited, and commits it.
+    committing: bool,
+    /// How long the last flush took.
+    took: Duration,
 }
 
 struct Queued {
@@ -138,7 +146,15 @@ impl Db {
     ) -> Result<Self, StoreError> {
         let snapshot = load(&*store)?;
         let (revision, _) = watch::channel(snapshot.revision);
-        let head = Head { snapshot: snapshot.clone(), queue: Vec::new(), failed: None, full: false, closed: false };
+        let head = Head {
+            snapshot: snapshot.clone(),
+            queue: Vec::new(),
+            failed: None,
+            full: false,
+            closed: false,
+            committing: false,
+            took: Duration::MAX,
+        };
         let shared = Arc::new(Shared {
             store,
             mode,
@@ -329,6 +345,8 @@ impl Shared {
         head.snapshot = queued.after.clone();
         head.queue.push(queued);
         match self.mode {
+            Mode::Group if head.committing => {}
+            Mode::Group if head.took < SHORT => self.commit(head),
             Mode::Group => self.work.notify_one(),
             Mode::Inline => {
                 let batch = std::mem::take(&mut head.queue);
@@ -342,15 +360,27 @@ impl Shared {
     fn run(&self) {
         loop {
             let mut head = self.head();
-            while head.queue.is_empty() {
-                if head.closed {
+            while head.queue.is_empty() || head.committing {
+                if head.closed && head.queue.is_empty() {
                     return;
                 }
                 head = self.work.wait(head).unwrap_or_else(PoisonError::into_inner);
             }
-            let batch = std::mem::take(&mut head.queue);
-            drop(head);
-            self.flush(batch, None);
+            self.commit(head);
+        }
+    }
+
+    /// One at a time. What comes to wait meanwhile is the committer's.
+    fn commit(&self, mut head: MutexGuard<'_, Head>) {
+        head.committing = true;
+        let batch = std::mem::take(&mut head.queue);
+        drop(head);
+        let began = Instant::now();
+        self.flush(batch, None);
+        let mut head = self.head();
+        (head.committing, head.took) = (false, began.elapsed());
+        if !head.queue.is_empty() {
+            self.work.notify_one();
         }
     }
 

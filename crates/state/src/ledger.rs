@@ -1,7 +1,8 @@
 //! Which key and which folder changed at which revision: all that checking a transaction needs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::store::{Check, Revision, Txn};
 

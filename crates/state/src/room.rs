@@ -3,9 +3,12 @@
 //! **Invariant:** what may not use the reserve is written only while all of it is there: blocks behind the end of the
 //! log that are the log's already. Guests' disks grow on the same file system, so a file that is removed when room is
 //! needed would be theirs at once.
+//!
+//! A part of the log is written before it is used. A flush of what overwrites it is one write; where the log grows, the
+//! file system also writes down how long it is now, which takes several times as long.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -15,7 +18,7 @@ use crate::store::StoreError;
 
 /// Some hundreds of transactions that terminate or delete something, even if nothing can be moved out of the log.
 const RESERVE: u64 = 16 << 20;
-/// Blocks are taken so many at once.
+/// Bytes that are taken, or written ahead, at once.
 const STEP: u64 = 1 << 20;
 
 pub(crate) struct Room {
@@ -28,29 +31,36 @@ impl Room {
     pub fn open(log: &Path) -> std::io::Result<Self> {
         let log = File::options().write(true).create(true).truncate(false).mode(0o600).open(log)?;
         let mut room = Self { log, kept: 0 };
-        if let Err(e) = room.keep() {
+        if let Err(e) = room.keep(0) {
             tracing::warn!(error = %e, "only what gives room back is accepted until there is more of it");
         }
         Ok(room)
     }
 
-    /// Makes sure of the reserve.
-    pub fn keep(&mut self) -> Result<(), StoreError> {
+    /// Makes sure of the reserve, and that the log is written a little further than it is used.
+    pub fn keep(&mut self, used: u64) -> Result<(), StoreError> {
         let length = self.log.metadata().map_err(|e| StoreError::Failed(e.to_string()))?.len();
-        let wanted = length + RESERVE;
-        if self.kept >= wanted {
-            return Ok(());
-        }
-        let (all, more) = (RESERVE, RESERVE + STEP);
-        match self.allocate(length, more).or_else(|_| self.allocate(length, all)) {
-            Ok(kept) => self.kept = kept,
-            Err(e @ (Errno::ENOSPC | Errno::EDQUOT)) => {
-                let told = format!("{} MiB are kept for what gives room back ({e})", RESERVE >> 20);
-                return Err(StoreError::Full(told));
+        let ahead = if used + STEP > length { STEP } else { 0 };
+        if self.kept < length + ahead + RESERVE {
+            let reserve = self.kept.saturating_sub(length);
+            match self.allocate(length, RESERVE + STEP).or_else(|_| self.allocate(length, RESERVE)) {
+                Ok(kept) => self.kept = self.kept.max(kept),
+                Err(Errno::ENOSPC | Errno::EDQUOT) if reserve >= RESERVE => {}
+                Err(e @ (Errno::ENOSPC | Errno::EDQUOT)) => {
+                    let told = format!("{} MiB are kept for what gives room back ({e})", RESERVE >> 20);
+                    return Err(StoreError::Full(told));
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "nothing can be kept back for when the disk is full");
+                    self.kept = u64::MAX;
+                }
             }
-            Err(e) => {
-                tracing::warn!(error = %e, "nothing can be kept back for when the disk is full");
-                self.kept = u64::MAX;
+        }
+        if ahead > 0 && self.kept >= length + ahead + RESERVE {
+            // SQLite reads a log as far as its frames go, and these are none.
+            let zeros = vec![0; usize::try_from(ahead).unwrap_or_default()];
+            if let Err(e) = self.log.write_all_at(&zeros, length) {
+                tracing::warn!(error = %e, "the log cannot be written ahead");
             }
         }
         Ok(())

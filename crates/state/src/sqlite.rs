@@ -9,10 +9,12 @@
 //! that could not be written may look as if they were. Nothing is accepted after one.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use nix::errno::Errno;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, ffi, params};
 
 use crate::ledger::Ledger;
@@ -24,6 +26,8 @@ pub struct SqliteStore(Mutex<Inner>);
 struct Inner {
     db: Connection,
     ledger: Ledger,
+    /// Of the log, in use after the last commit.
+    frames: Arc<AtomicU64>,
     room: Room,
     /// A flush failed: what is on disk is unknown until the file is opened again, so nothing more is accepted.
     failed: Option<StoreError>,
@@ -50,16 +54,27 @@ const SCHEMA: &str = "
 /// Negative: in KiB. Room for the pages of a large transaction, so that none is written twice.
 const CACHE: i64 = -8192;
 /// So many pages of the log are moved to the file at once. A page that changes often is moved once.
-const CHECKPOINT: i64 = 8_000;
+const CHECKPOINT: i32 = 8_000;
+/// Bytes of a page in the log, with its header (SQLite's "WAL-mode File Format").
+const FRAME: u64 = 4096 + 24;
 
 impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let db = Connection::open(path)?;
+        let mut db = Connection::open(path)?;
         db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "cache_size", CACHE)?;
-        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+        let frames = Arc::new(AtomicU64::new(0));
+        let seen = frames.clone();
+        db.wal_hook(Some(move |log: &mut Wal, count: i32| {
+            seen.store(u64::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+            if count >= CHECKPOINT {
+                // What could not be moved stays in the log, and is moved another time.
+                let _ = log.checkpoint();
+            }
+            Ok(())
+        }))?;
         db.execute_batch(SCHEMA)?;
         let format: i64 = db.query_row("SELECT value FROM meta WHERE name = 'format'", [], |r| r.get(0))?;
         if format != 1 {
@@ -70,7 +85,7 @@ impl SqliteStore {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let room = Room::open(log.as_ref()).map_err(|e| StoreError::Failed(e.to_string()))?;
-        Ok(Self(Mutex::new(Inner { db, ledger, room, failed: None })))
+        Ok(Self(Mutex::new(Inner { db, ledger, frames, room, failed: None })))
     }
 }
 
@@ -125,7 +140,8 @@ impl Store for SqliteStore {
             return Err(failed.clone());
         }
         // What may use the reserve leaves as much of it to the next as there is.
-        let kept = inner.room.keep();
+        let used = inner.frames.load(Ordering::Relaxed) * FRAME;
+        let kept = inner.room.keep(used);
         if batch.is_empty() || !batch.iter().all(|txn| txn.reserve) {
             kept?;
         }

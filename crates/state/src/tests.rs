@@ -108,6 +108,24 @@ fn a_second_process_is_kept_out() {
     assert!(SqliteStore::open(&path).is_err());
 }
 
+#[test]
+fn the_log_is_longer_than_what_is_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("s.db")).expect("opens");
+    let length = || std::fs::metadata(folder.path().join("s.db-wal")).expect("is there").len();
+    let write = |n: u32, size: usize| {
+        let write = Write { key: format!("a/{n}").into(), value: Some(vec![1; size].into()) };
+        store.commit(&[Txn { writes: vec![write], ..Txn::default() }]).expect("commits");
+    };
+    (0..2).for_each(|n| write(n, 100));
+    let before = length();
+    (0..20).for_each(|n| write(n, 100));
+    assert_eq!(length(), before, "they overwrite");
+    (0..4).for_each(|n| write(n, 1 << 20));
+    (0..20).for_each(|n| write(n, 100));
+    assert!(length() >= before + (4 << 20), "it is written further: {}", length());
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Thing {
     home: Home,

@@ -62,11 +62,12 @@
 //! fn all_of<R: Record>(tx: &mut Tx<System>) { tx.all_in::<R>(&Home::new("another", "r")); }
 //! ```
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::{HashSet, HashSetExt as _};
 use serde::Serialize;
 
 use crate::db::Entropy;

@@ -1166,6 +1166,44 @@ impl s::Shape for CancelCapacityReservationResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelImportTaskRequest {
+    pub cancel_reason: Option<String>,
+    pub dry_run: Option<bool>,
+    pub import_task_id: Option<String>,
+}
+impl s::Shape for CancelImportTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("CancelReason", "CancelReason", "CancelReason"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "ImportTaskId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.cancel_reason);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.import_task_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelImportTaskResult {
+    pub import_task_id: Option<String>,
+    pub previous_state: Option<String>,
+    pub state: Option<String>,
+}
+impl s::Shape for CancelImportTaskResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("PreviousState", "PreviousState", "previousState"),
+            s::Field::new("State", "State", "state"),
+        ];
+        v.leaf(&NAMES[0], &mut self.import_task_id);
+        v.leaf(&NAMES[1], &mut self.previous_state);
+        v.leaf(&NAMES[2], &mut self.state);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CapacityAllocation {
     pub allocation_type: Option<String>,
     pub count: Option<i32>,
@@ -1477,6 +1515,28 @@ impl s::Shape for CidrBlock {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("CidrBlock", "CidrBlock", "cidrBlock")];
         v.leaf(&NAMES[0], &mut self.cidr_block);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientData {
+    pub comment: Option<String>,
+    pub upload_end: Option<s::Timestamp>,
+    pub upload_size: Option<f64>,
+    pub upload_start: Option<s::Timestamp>,
+}
+impl s::Shape for ClientData {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Comment", "Comment", "Comment"),
+            s::Field::new("UploadEnd", "UploadEnd", "UploadEnd"),
+            s::Field::new("UploadSize", "UploadSize", "UploadSize"),
+            s::Field::new("UploadStart", "UploadStart", "UploadStart"),
+        ];
+        v.leaf(&NAMES[0], &mut self.comment);
+        v.leaf(&NAMES[1], &mut self.upload_end);
+        v.leaf(&NAMES[2], &mut self.upload_size);
+        v.leaf(&NAMES[3], &mut self.upload_start);
     }
 }
 
@@ -4643,6 +4703,88 @@ impl s::Shape for DescribeImagesResult {
         ];
         v.leaf(&NAMES[0], &mut self.next_token);
         v.list(&NAMES[1], &mut s::Shapes(&mut self.images));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportImageTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub import_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportImageTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filters", "Filters").list("Filter"),
+            s::Field::new("ImportTaskIds", "ImportTaskId", "ImportTaskId").list("ImportTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.import_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportImageTasksResult {
+    pub import_image_tasks: Vec<ImportImageTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportImageTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImportImageTasks", "ImportImageTaskSet", "importImageTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.import_image_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportSnapshotTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub import_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportSnapshotTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filters", "Filters").list("Filter"),
+            s::Field::new("ImportTaskIds", "ImportTaskId", "ImportTaskId").list("ImportTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.import_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImportSnapshotTasksResult {
+    pub import_snapshot_tasks: Vec<ImportSnapshotTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeImportSnapshotTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImportSnapshotTasks", "ImportSnapshotTaskSet", "importSnapshotTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.import_snapshot_tasks));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -8118,6 +8260,41 @@ impl s::Shape for GetConsoleOutputResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetConsoleScreenshotRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+    pub wake_up: Option<bool>,
+}
+impl s::Shape for GetConsoleScreenshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 3] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("WakeUp", "WakeUp", "WakeUp"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+        v.leaf(&NAMES[2], &mut self.wake_up);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetConsoleScreenshotResult {
+    pub image_data: Option<String>,
+    pub instance_id: Option<String>,
+}
+impl s::Shape for GetConsoleScreenshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ImageData", "ImageData", "imageData"),
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_data);
+        v.leaf(&NAMES[1], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GetDefaultCreditSpecificationRequest {
     pub dry_run: Option<bool>,
     pub instance_family: Option<String>,
@@ -8290,6 +8467,38 @@ impl s::Shape for GetInstanceTypesFromInstanceRequirementsResult {
         ];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.instance_types));
         v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataRequest {
+    pub instance_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for GetInstanceUefiDataRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "InstanceId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataResult {
+    pub instance_id: Option<String>,
+    pub uefi_data: Option<String>,
+}
+impl s::Shape for GetInstanceUefiDataResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("InstanceId", "InstanceId", "instanceId"),
+            s::Field::new("UefiData", "UefiData", "uefiData"),
+        ];
+        v.leaf(&NAMES[0], &mut self.instance_id);
+        v.leaf(&NAMES[1], &mut self.uefi_data);
     }
 }
 
@@ -8905,6 +9114,34 @@ impl s::Shape for ImageAttribute {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageDiskContainer {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub format: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucket>,
+}
+impl s::Shape for ImageDiskContainer {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 6] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DeviceName", "DeviceName", "DeviceName"),
+            s::Field::new("Format", "Format", "Format"),
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId"),
+            s::Field::new("Url", "Url", "Url"),
+            s::Field::new("UserBucket", "UserBucket", "UserBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.device_name);
+        v.leaf(&NAMES[2], &mut self.format);
+        v.leaf(&NAMES[3], &mut self.snapshot_id);
+        v.leaf(&NAMES[4], &mut self.url);
+        v.shape(&NAMES[5], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageMetadata {
     pub image_id: Option<String>,
     pub name: Option<String>,
@@ -8970,6 +9207,207 @@ impl s::Shape for ImageWatermark {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationRequest {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for ImportImageLicenseConfigurationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "LicenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationResponse {
+    pub license_configuration_arn: Option<String>,
+}
+impl s::Shape for ImportImageLicenseConfigurationResponse {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] =
+            [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "licenseConfigurationArn")];
+        v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageRequest {
+    pub architecture: Option<String>,
+    pub client_data: Option<ClientData>,
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_containers: Vec<ImageDiskContainer>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub role_name: Option<String>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationRequest>,
+    pub tag_specifications: Vec<TagSpecification>,
+    pub usage_operation: Option<String>,
+    pub boot_mode: Option<String>,
+}
+impl s::Shape for ImportImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("Architecture", "Architecture", "Architecture"),
+            s::Field::new("ClientData", "ClientData", "ClientData"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskContainers", "DiskContainer", "DiskContainer").list("item"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "Hypervisor"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "LicenseType"),
+            s::Field::new("Platform", "Platform", "Platform"),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "LicenseSpecifications").list("item"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "UsageOperation"),
+            s::Field::new("BootMode", "BootMode", "BootMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.shape(&NAMES[1], &mut self.client_data);
+        v.leaf(&NAMES[2], &mut self.client_token);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.list(&NAMES[4], &mut s::Shapes(&mut self.disk_containers));
+        v.leaf(&NAMES[5], &mut self.dry_run);
+        v.leaf(&NAMES[6], &mut self.encrypted);
+        v.leaf(&NAMES[7], &mut self.hypervisor);
+        v.leaf(&NAMES[8], &mut self.kms_key_id);
+        v.leaf(&NAMES[9], &mut self.license_type);
+        v.leaf(&NAMES[10], &mut self.platform);
+        v.leaf(&NAMES[11], &mut self.role_name);
+        v.list(&NAMES[12], &mut s::Shapes(&mut self.license_specifications));
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tag_specifications));
+        v.leaf(&NAMES[14], &mut self.usage_operation);
+        v.leaf(&NAMES[15], &mut self.boot_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageResult {
+    pub architecture: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub image_id: Option<String>,
+    pub import_task_id: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_details: Vec<SnapshotDetail>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationResponse>,
+    pub tags: Vec<Tag>,
+    pub usage_operation: Option<String>,
+}
+impl s::Shape for ImportImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 16] = [
+            s::Field::new("Architecture", "Architecture", "architecture"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "hypervisor"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "licenseType"),
+            s::Field::new("Platform", "Platform", "platform"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotDetails", "SnapshotDetailSet", "snapshotDetailSet").list("item"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "licenseSpecifications").list("item"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "usageOperation"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.hypervisor);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.leaf(&NAMES[5], &mut self.import_task_id);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.license_type);
+        v.leaf(&NAMES[8], &mut self.platform);
+        v.leaf(&NAMES[9], &mut self.progress);
+        v.list(&NAMES[10], &mut s::Shapes(&mut self.snapshot_details));
+        v.leaf(&NAMES[11], &mut self.status);
+        v.leaf(&NAMES[12], &mut self.status_message);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.license_specifications));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.tags));
+        v.leaf(&NAMES[15], &mut self.usage_operation);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageTask {
+    pub architecture: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub image_id: Option<String>,
+    pub import_task_id: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_details: Vec<SnapshotDetail>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationResponse>,
+    pub usage_operation: Option<String>,
+    pub boot_mode: Option<String>,
+}
+impl s::Shape for ImportImageTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 17] = [
+            s::Field::new("Architecture", "Architecture", "architecture"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Hypervisor", "Hypervisor", "hypervisor"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("LicenseType", "LicenseType", "licenseType"),
+            s::Field::new("Platform", "Platform", "platform"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotDetails", "SnapshotDetailSet", "snapshotDetailSet").list("item"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+            s::Field::new("LicenseSpecifications", "LicenseSpecifications", "licenseSpecifications").list("item"),
+            s::Field::new("UsageOperation", "UsageOperation", "usageOperation"),
+            s::Field::new("BootMode", "BootMode", "bootMode"),
+        ];
+        v.leaf(&NAMES[0], &mut self.architecture);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.hypervisor);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.leaf(&NAMES[5], &mut self.import_task_id);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.license_type);
+        v.leaf(&NAMES[8], &mut self.platform);
+        v.leaf(&NAMES[9], &mut self.progress);
+        v.list(&NAMES[10], &mut s::Shapes(&mut self.snapshot_details));
+        v.leaf(&NAMES[11], &mut self.status);
+        v.leaf(&NAMES[12], &mut self.status_message);
+        v.list(&NAMES[13], &mut s::Shapes(&mut self.tags));
+        v.list(&NAMES[14], &mut s::Shapes(&mut self.license_specifications));
+        v.leaf(&NAMES[15], &mut self.usage_operation);
+        v.leaf(&NAMES[16], &mut self.boot_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImportKeyPairRequest {
     pub tag_specifications: Vec<TagSpecification>,
     pub dry_run: Option<bool>,
@@ -9009,6 +9447,87 @@ impl s::Shape for ImportKeyPairResult {
         v.leaf(&NAMES[0], &mut self.key_fingerprint);
         v.leaf(&NAMES[1], &mut self.key_name);
         v.leaf(&NAMES[2], &mut self.key_pair_id);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotRequest {
+    pub client_data: Option<ClientData>,
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_container: Option<SnapshotDiskContainer>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub role_name: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for ImportSnapshotRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 9] = [
+            s::Field::new("ClientData", "ClientData", "ClientData"),
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskContainer", "DiskContainer", "DiskContainer"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Encrypted", "Encrypted", "Encrypted"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "KmsKeyId"),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.shape(&NAMES[0], &mut self.client_data);
+        v.leaf(&NAMES[1], &mut self.client_token);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.shape(&NAMES[3], &mut self.disk_container);
+        v.leaf(&NAMES[4], &mut self.dry_run);
+        v.leaf(&NAMES[5], &mut self.encrypted);
+        v.leaf(&NAMES[6], &mut self.kms_key_id);
+        v.leaf(&NAMES[7], &mut self.role_name);
+        v.list(&NAMES[8], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotResult {
+    pub description: Option<String>,
+    pub import_task_id: Option<String>,
+    pub snapshot_task_detail: Option<SnapshotTaskDetail>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ImportSnapshotResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("SnapshotTaskDetail", "SnapshotTaskDetail", "snapshotTaskDetail"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.import_task_id);
+        v.shape(&NAMES[2], &mut self.snapshot_task_detail);
+        v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportSnapshotTask {
+    pub description: Option<String>,
+    pub import_task_id: Option<String>,
+    pub snapshot_task_detail: Option<SnapshotTaskDetail>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ImportSnapshotTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ImportTaskId", "ImportTaskId", "importTaskId"),
+            s::Field::new("SnapshotTaskDetail", "SnapshotTaskDetail", "snapshotTaskDetail"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.import_task_id);
+        v.shape(&NAMES[2], &mut self.snapshot_task_detail);
         v.list(&NAMES[3], &mut s::Shapes(&mut self.tags));
     }
 }
@@ -16664,6 +17183,68 @@ impl s::Shape for Snapshot {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotDetail {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub format: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+impl s::Shape for SnapshotDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DeviceName", "DeviceName", "deviceName"),
+            s::Field::new("DiskImageSize", "DiskImageSize", "diskImageSize"),
+            s::Field::new("Format", "Format", "format"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Url", "Url", "url"),
+            s::Field::new("UserBucket", "UserBucket", "userBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.device_name);
+        v.leaf(&NAMES[2], &mut self.disk_image_size);
+        v.leaf(&NAMES[3], &mut self.format);
+        v.leaf(&NAMES[4], &mut self.progress);
+        v.leaf(&NAMES[5], &mut self.snapshot_id);
+        v.leaf(&NAMES[6], &mut self.status);
+        v.leaf(&NAMES[7], &mut self.status_message);
+        v.leaf(&NAMES[8], &mut self.url);
+        v.shape(&NAMES[9], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotDiskContainer {
+    pub description: Option<String>,
+    pub format: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucket>,
+}
+impl s::Shape for SnapshotDiskContainer {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("Format", "Format", "Format"),
+            s::Field::new("Url", "Url", "Url"),
+            s::Field::new("UserBucket", "UserBucket", "UserBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.format);
+        v.leaf(&NAMES[2], &mut self.url);
+        v.shape(&NAMES[3], &mut self.user_bucket);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SnapshotInfo {
     pub description: Option<String>,
     pub tags: Vec<Tag>,
@@ -16709,6 +17290,49 @@ impl s::Shape for SnapshotInfo {
         v.leaf(&NAMES[10], &mut self.outpost_arn);
         v.leaf(&NAMES[11], &mut self.sse_type);
         v.leaf(&NAMES[12], &mut self.availability_zone);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotTaskDetail {
+    pub description: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub encrypted: Option<bool>,
+    pub format: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+impl s::Shape for SnapshotTaskDetail {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DiskImageSize", "DiskImageSize", "diskImageSize"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("Format", "Format", "format"),
+            s::Field::new("KmsKeyId", "KmsKeyId", "kmsKeyId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Url", "Url", "url"),
+            s::Field::new("UserBucket", "UserBucket", "userBucket"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.disk_image_size);
+        v.leaf(&NAMES[2], &mut self.encrypted);
+        v.leaf(&NAMES[3], &mut self.format);
+        v.leaf(&NAMES[4], &mut self.kms_key_id);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.leaf(&NAMES[6], &mut self.snapshot_id);
+        v.leaf(&NAMES[7], &mut self.status);
+        v.leaf(&NAMES[8], &mut self.status_message);
+        v.leaf(&NAMES[9], &mut self.url);
+        v.shape(&NAMES[10], &mut self.user_bucket);
     }
 }
 
@@ -17603,6 +18227,34 @@ impl s::Shape for UpdateSecurityGroupRuleDescriptionsIngressResult {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
         v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucket {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+impl s::Shape for UserBucket {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "S3Bucket"), s::Field::new("S3Key", "S3Key", "S3Key")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucketDetails {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+impl s::Shape for UserBucketDetails {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"), s::Field::new("S3Key", "S3Key", "s3Key")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_key);
     }
 }
 

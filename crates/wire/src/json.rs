@@ -177,8 +177,8 @@ impl Reader {
     fn text(&mut self, value: &Value, name: &str, leaf: &mut dyn Leaf) {
         let good = match value {
             Value::String(text) => !leaf.bare() && leaf.read(text),
-            Value::Number(_) | Value::Bool(_) => leaf.bare() && leaf.read(&value.to_string()),
-            Value::Null | Value::Array(_) | Value::Object(_) => false,
+            Value::Number(_) | Value::Bool(_) | Value::Object(_) => leaf.bare() && leaf.read(&value.to_string()),
+            Value::Null | Value::Array(_) => false,
         };
         if !good {
             let message = format!("Invalid value '{}' for {name}: expected {}", shown(&value.to_string()), leaf.kind());

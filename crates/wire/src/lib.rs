@@ -5,6 +5,7 @@
 pub mod ec2;
 pub mod iam;
 pub mod json;
+pub mod logs;
 pub mod names;
 pub mod query;
 pub mod shape;

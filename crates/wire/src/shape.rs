@@ -1,6 +1,7 @@
 //! What a generated type offers: one visit over its members. Reading a query, writing XML and both ways of JSON are
 //! visitors, written once.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -95,6 +96,10 @@ pub struct Timestamp(pub i64);
 /// Bytes; base64 on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blob(pub Vec<u8>);
+
+/// Texts by texts. Only JSON has a form for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Map(pub BTreeMap<String, String>);
 
 macro_rules! parsed {
     ($($type:ty, $kind:literal;)*) => { $(
@@ -202,6 +207,21 @@ impl Leaf for Blob {
     }
     fn kind(&self) -> &'static str {
         "base64 text"
+    }
+}
+
+impl Leaf for Map {
+    fn read(&mut self, text: &str) -> bool {
+        serde_json::from_str(text).map(|map| self.0 = map).is_ok()
+    }
+    fn write(&self, out: &mut String) -> bool {
+        serde_json::to_string(&self.0).map(|text| out.push_str(&text)).is_ok()
+    }
+    fn kind(&self) -> &'static str {
+        "an object of texts"
+    }
+    fn bare(&self) -> bool {
+        true
     }
 }
 

@@ -11,7 +11,10 @@ SHARED = "210987654321"
 
 
 def new_snapshot(h):
-    return h.ec2.create_snapshot(VolumeId=h.volume, Description="canary-text", TagSpecifications=named("snapshot"))["SnapshotId"]
+    made = h.ec2.create_snapshot(VolumeId=h.volume, Description="canary-text", TagSpecifications=named("snapshot"))["SnapshotId"]
+    # Of one that is pending nothing can be made.
+    h.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[made], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    return made
 
 
 def new_locked(h):

@@ -40,6 +40,7 @@ CALLS = {
     "ModifyInstanceMaintenanceOptions": lambda h: {"InstanceId": h.instance, "AutoRecovery": "disabled"},
     "GetPasswordData": lambda h: {"InstanceId": h.instance},
     "SendDiagnosticInterrupt": lambda h: {"InstanceId": h.instance},
+    "GetConsoleScreenshot": lambda h: {"InstanceId": h.instance, "WakeUp": True},
     "GetSerialConsoleAccessStatus": lambda h: {},
     "EnableSerialConsoleAccess": lambda h: {},
     "DisableSerialConsoleAccess": lambda h: {},
@@ -62,6 +63,7 @@ READS = {
     "ModifyInstanceMaintenanceOptions": "InstanceId AutoRecovery RebootMigration",
     "GetPasswordData": "InstanceId Timestamp PasswordData",
     "SendDiagnosticInterrupt": "",
+    "GetConsoleScreenshot": "InstanceId ImageData",
     "GetSerialConsoleAccessStatus": "SerialConsoleAccessEnabled ManagedBy",
     "EnableSerialConsoleAccess": "SerialConsoleAccessEnabled",
     "DisableSerialConsoleAccess": "SerialConsoleAccessEnabled",
@@ -80,6 +82,8 @@ NESTED = [
 ]
 TAGGED = ["placement_group"]
 ALWAYS_WET = {"ModifyInstancePlacement"}
+# No instance boots by UEFI, so this has an answer for none.
+ELSEWHERE = {"GetInstanceUefiData"}
 
 
 def FILTERS(h):

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use awan_host::driver::{BlockDevice, Fut, Volumes};
+use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
 use awan_model::id::{ImageId, VolumeId};
-use awan_model::plan::VolumePlan;
+use awan_model::import::Taken;
+use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::time::Instant;
 
@@ -31,25 +32,27 @@ pub struct FetchingVolumes {
     volumes: Arc<dyn Volumes>,
     control: Control,
     images: PathBuf,
+    /// What this host has from elsewhere, and its control plane has not.
+    contents: PathBuf,
     /// One image at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl FetchingVolumes {
-    pub fn new(volumes: Arc<dyn Volumes>, control: Control, images: PathBuf) -> Result<Arc<Self>> {
+    pub fn new(volumes: Arc<dyn Volumes>, control: Control, images: PathBuf, contents: PathBuf) -> Result<Arc<Self>> {
         for entry in std::fs::read_dir(&images).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
                 std::fs::remove_dir_all(entry.path())
                     .with_context(|| format!("removing {}", entry.path().display()))?;
             }
         }
-        Ok(Arc::new(Self { volumes, control, images, turn: tokio::sync::Mutex::default() }))
+        Ok(Arc::new(Self { volumes, control, images, contents, turn: tokio::sync::Mutex::default() }))
     }
 
     async fn have(&self, image: &ImageId) -> Result<()> {
         let _turn = self.turn.lock().await;
         let place = self.images.join(image.as_str());
-        if place.exists() {
+        if place.exists() || self.contents.join(image.as_str()).exists() {
             return Ok(());
         }
         let (folder, end) = (self.images.join(format!("{UNFINISHED}{image}")), Instant::now() + WITHIN);
@@ -130,6 +133,18 @@ impl Volumes for FetchingVolumes {
     fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, Result<()>> {
         self.volumes.release(id)
     }
+
+    fn keep<'a>(&'a self, id: &'a ImageId, taken: &'a Taken) -> Fut<'a, Result<()>> {
+        self.volumes.keep(id, taken)
+    }
+
+    fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, Result<Fork>> {
+        self.volumes.fork(taken)
+    }
+
+    fn kept(&self, content: &ContentPlan) -> Option<Layer> {
+        self.volumes.kept(content)
+    }
 }
 
 #[cfg(test)]
@@ -182,12 +197,19 @@ mod tests {
             let who = Who { host, identity: "i".into(), boot: "b".into() };
             let control = Control::new(&self.url, token.into(), who).expect("an address");
             let volumes = SimulatedVolumes::new();
-            FetchingVolumes::new(volumes, control, self.folder.path().join("host")).expect("opens")
+            FetchingVolumes::new(volumes, control, self.folder.path().join("host"), self.folder.path().join("contents"))
+                .expect("opens")
         }
 
         async fn ensure(&self, host: &FetchingVolumes, image: &ImageId) -> Result<()> {
             let id = "vol-00000000000000001".parse().expect("an id");
-            let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 1, image: Some(image.clone()) };
+            let plan = VolumePlan {
+                home: Home::new("1", "r"),
+                id,
+                size_gib: 1,
+                image: Some(image.clone()),
+                layers: Vec::new(),
+            };
             host.ensure(&plan).await.map(drop)
         }
 

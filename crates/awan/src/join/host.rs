@@ -9,6 +9,7 @@ use awan_model::report::{Answer, Ask, Report};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use hyper::http::request::Builder;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The control plane, as a host reaches it.
 #[derive(Debug, Clone)]
 pub struct Control {
-    url: String,
+    pub(super) url: String,
     token: String,
     who: Who,
 }
@@ -59,15 +60,18 @@ impl Control {
     }
 
     /// `path` with its query, to which who asks is added.
-    pub async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Bytes> {
+    pub(super) fn request(&self, method: &str, path: &str) -> Result<Builder> {
         let joint = if path.contains('?') { '&' } else { '?' };
-        let request = Request::builder()
+        Ok(Request::builder()
             .method(method)
             .uri(format!("{path}{joint}{}", self.who.query()))
             .header("host", client::authority(&self.url)?)
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
+            .header("authorization", format!("Bearer {}", self.token)))
+    }
+
+    pub async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Bytes> {
+        let request = self.request(method, path)?;
+        let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)))?;
         let reply = async { client::send(client::tcp(&self.url).await?, request).await };
         let (status, body) = tokio::time::timeout(WAIT * 2, reply).await.context("no answer")??;
         if status != 200 {

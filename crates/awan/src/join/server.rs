@@ -17,12 +17,15 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::seats::Seats;
+use super::through::{Wanted, switch};
 use super::{News, Part, WAIT, Who, images};
+use crate::endpoint;
 
 const BODY_MAX: usize = 64 << 20;
 
@@ -48,6 +51,7 @@ pub async fn serve(listener: TcpListener, control: Arc<Control>, token: String, 
         .route("/host/v1/answer", post(answer))
         .route("/host/v1/image", get(image))
         .route("/host/v1/image/part", get(part))
+        .route("/host/v1/api", get(api))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         // Outermost: what a stranger sends is not even read.
         .layer(from_fn_with_state(server.clone(), doorkeeper))
@@ -167,6 +171,24 @@ async fn part(State(server): State<Arc<Server>>, Query(wanted): Query<images::Wa
     let folder = server.images.clone();
     let read = tokio::task::spawn_blocking(move || images::read(&folder, &wanted)).await;
     read.context("reading an image").flatten().map(Bytes::from).map_err(absent)
+}
+
+/// The connection goes on as the API's.
+async fn api(
+    State(server): State<Arc<Server>>,
+    Query(who): Query<Who>,
+    Query(wanted): Query<Wanted>,
+    request: Request,
+) -> Reply<Response> {
+    server.admit(&who, false).await?;
+    let control = server.control.clone();
+    tokio::spawn(async move {
+        match hyper::upgrade::on(request).await {
+            Ok(connection) => endpoint::serve(control, wanted.through(), TokioIo::new(connection)).await,
+            Err(e) => tracing::debug!(host = %who.host, error = %e, "a guest's connection did not come to be"),
+        }
+    });
+    Ok(switch())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

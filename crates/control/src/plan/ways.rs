@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::gateway::InternetGateway;
-use awan_model::id::{InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, SubnetId, VpcId};
+use awan_model::id::{EgressOnlyGatewayId, InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, SubnetId, VpcId};
 use awan_model::interface::NetworkInterface;
 use awan_model::nat::NatGateway;
 use awan_model::network_acl::NetworkAcl;
@@ -25,9 +26,10 @@ struct Ends {
     gateways: HashSet<InternetGatewayId>,
     /// That an instance has.
     interfaces: HashSet<InterfaceId>,
-    /// The subnets of NAT gateways.
-    nats: HashMap<NatGatewayId, SubnetId>,
+    /// The subnets of NAT gateways, and whether they have a public address.
+    nats: HashMap<NatGatewayId, (SubnetId, bool)>,
     peerings: HashSet<PeeringId>,
+    egress_only: HashSet<EgressOnlyGatewayId>,
 }
 
 impl Ends {
@@ -37,11 +39,13 @@ impl Ends {
         let interfaces = tx.all_in::<NetworkInterface>(home);
         let used = interfaces.iter().filter(|eni| eni.vpc == *vpc && eni.attachment.is_some());
         let nats = own_nats(tx, home, vpc);
+        let egress_only = tx.all_in::<EgressOnlyGateway>(home);
         Self {
             gateways: attached.map(|gateway| gateway.id.clone()).collect(),
             interfaces: used.map(|eni| eni.id.clone()).collect(),
-            nats: nats.iter().map(|nat| (nat.id.clone(), nat.subnet.clone())).collect(),
+            nats: nats.iter().map(|nat| (nat.id.clone(), (nat.subnet.clone(), nat.address.is_some()))).collect(),
             peerings: peers.iter().map(|peer| peer.id.clone()).collect(),
+            egress_only: egress_only.iter().filter(|g| g.vpc == *vpc).map(|g| g.id.clone()).collect(),
         }
     }
 
@@ -52,24 +56,27 @@ impl Ends {
             Target::NetworkInterface(id) => self.interfaces.contains(id).then(|| Way::Interface(id.clone())),
             Target::NatGateway(id) => self.nats.contains_key(id).then(|| Way::Nat(id.clone())),
             Target::VpcPeering(id) => self.peerings.contains(id).then(|| Way::Peering(id.clone())),
-            Target::EgressOnly(_) | Target::Endpoint(_) | Target::Blackhole => None,
+            Target::EgressOnly(id) => self.egress_only.contains(id).then_some(Way::EgressOnly),
+            Target::Endpoint(_) | Target::Blackhole => None,
         }
     }
 }
 
-/// The NAT gateways of a VPC that have a public address. The private ones translate nothing.
+/// The NAT gateways of a VPC.
 fn own_nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<Arc<NatGateway>> {
     let mut all = tx.all_in::<NatGateway>(home);
-    all.retain(|nat| nat.vpc == *vpc && nat.deleted.is_none() && nat.address.is_some());
+    all.retain(|nat| nat.vpc == *vpc && nat.deleted.is_none());
     all
 }
 
 pub fn nats(tx: &mut Tx<System>, home: &Home, vpc: &VpcId) -> Vec<NatPlan> {
-    let plan = |nat: &Arc<NatGateway>| {
-        let public_ip = nat.address.as_ref()?.public_ip;
-        Some(NatPlan { id: nat.id.clone(), subnet: nat.subnet.clone(), public_ip })
+    let plan = |nat: &Arc<NatGateway>| NatPlan {
+        id: nat.id.clone(),
+        subnet: nat.subnet.clone(),
+        private_ip: nat.private_ip,
+        public_ip: nat.address.as_ref().map(|address| address.public_ip),
     };
-    own_nats(tx, home, vpc).iter().filter_map(plan).collect()
+    own_nats(tx, home, vpc).iter().map(plan).collect()
 }
 
 pub fn subnets(
@@ -91,18 +98,32 @@ pub fn subnets(
     let own = subnets.iter().filter(|subnet| subnet.vpc == *vpc);
     let plan = |subnet: &Arc<Subnet>| {
         let ways = of(&subnet.id).iter().flat_map(|plan| match &plan.way {
-            Way::Nat(id) => ends.nats.get(id).map(|at| by_nat(plan, of(at))).unwrap_or_default(),
+            Way::Nat(id) => ends.nats.get(id).map(|(at, public)| by_nat(plan, id, *public, of(at))).unwrap_or_default(),
             _ => vec![plan.clone()],
         });
-        SubnetPlan { id: subnet.id.clone(), cidr: subnet.cidr, acl: acl::of(acls, &subnet.id), ways: ways.collect() }
+        SubnetPlan {
+            id: subnet.id.clone(),
+            cidr: subnet.cidr,
+            ipv6: subnet.ipv6.as_ref().map(|range| range.cidr),
+            acl: acl::of(acls, &subnet.id),
+            ways: ways.collect(),
+        }
     };
     own.map(plan).collect()
 }
 
-/// A NAT gateway sends on by the ways of its own subnet, and so only what these lead to the internet.
-fn by_nat(plan: &WayPlan, own: &[WayPlan]) -> Vec<WayPlan> {
-    let both = own.iter().filter(|own| own.way == Way::Internet).filter_map(|own| common(plan.to, own.to));
-    both.map(|to| WayPlan { to, way: plan.way.clone() }).collect()
+/// A NAT gateway sends on by the ways of its own subnet: to peers from its private address, and to the internet if it has
+/// a public one. Source: "NAT gateways", Amazon VPC documentation.
+fn by_nat(plan: &WayPlan, id: &NatGatewayId, public: bool, own: &[WayPlan]) -> Vec<WayPlan> {
+    let sent = |own: &WayPlan| {
+        let way = match &own.way {
+            Way::Internet if public => Way::Nat(id.clone()),
+            Way::Peering(peering) => Way::NatPeering(id.clone(), peering.clone()),
+            _ => return None,
+        };
+        Some(WayPlan { to: common(plan.to, own.to)?, way })
+    };
+    own.iter().filter_map(sent).collect()
 }
 
 /// Of two networks one is in the other, or they have nothing in common.
@@ -192,15 +213,25 @@ mod tests {
     #[test]
     fn a_nat_gateway_reaches_what_its_own_subnet_lets_out() {
         let way = |to: &str, way: &Way| WayPlan { to: net(to), way: way.clone() };
-        let nat = Way::Nat("nat-00000000000000001".parse().expect("an id"));
-        let own = [way("0.0.0.0/1", &Way::Internet), way("192.0.2.0/24", &nat), way("198.51.100.0/24", &Way::Internet)];
+        let id: NatGatewayId = "nat-00000000000000001".parse().expect("an id");
+        let peering: PeeringId = "pcx-00000000000000001".parse().expect("an id");
+        let (nat, peer) = (Way::Nat(id.clone()), Way::NatPeering(id.clone(), peering.clone()));
+        let own = [
+            way("0.0.0.0/1", &Way::Internet),
+            way("192.0.2.0/24", &nat),
+            way("198.51.100.0/24", &Way::Internet),
+            way("10.1.0.0/16", &Way::Peering(peering)),
+        ];
+        let by_nat = |to, public| by_nat(&way(to, &nat), &id, public, &own);
         assert_eq!(
-            by_nat(&way("0.0.0.0/0", &nat), &own),
-            [way("0.0.0.0/1", &nat), way("198.51.100.0/24", &nat)],
+            by_nat("0.0.0.0/0", true),
+            [way("0.0.0.0/1", &nat), way("198.51.100.0/24", &nat), way("10.1.0.0/16", &peer)],
             "a way back to itself leads nowhere"
         );
-        assert_eq!(by_nat(&way("9.0.0.0/8", &nat), &own), [way("9.0.0.0/8", &nat)]);
-        assert_eq!(by_nat(&way("192.0.2.0/25", &nat), &own), []);
+        assert_eq!(by_nat("9.0.0.0/8", true), [way("9.0.0.0/8", &nat)]);
+        assert_eq!(by_nat("192.0.2.0/25", true), []);
+        assert_eq!(by_nat("0.0.0.0/0", false), [way("10.1.0.0/16", &peer)], "a private one reaches no internet");
+        assert_eq!(by_nat("10.1.2.0/24", false), [way("10.1.2.0/24", &peer)]);
     }
 
     fn any_way() -> impl Strategy<Value = Option<Way>> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use awan_model::host::HostUsage;
 use awan_model::id::HostId;
+use awan_model::import::Content;
 use awan_model::instance::Placement;
 use awan_model::volume::VolumePlacement;
 use awan_state::{Record as _, System, Tx};
@@ -29,6 +30,13 @@ pub fn now(tx: &mut Tx<System>) -> BTreeMap<HostId, HostUsage> {
         }
         after.iter().for_each(|place| of(&mut sums, &place.host).disk_gib += u64::from(place.size_gib));
     }
+    for (before, after) in tx.changed::<Content>() {
+        if let Some(content) = &before {
+            let usage = of(&mut sums, &content.host);
+            usage.contents_mib = usage.contents_mib.saturating_sub(content.room_mib());
+        }
+        after.iter().for_each(|content| of(&mut sums, &content.host).contents_mib += content.room_mib());
+    }
     sums
 }
 
@@ -39,6 +47,9 @@ pub fn recount(tx: &mut Tx<System>) -> BTreeMap<HostId, HostUsage> {
     for place in tx.all::<VolumePlacement>() {
         of(&mut sums, &place.host).disk_gib += u64::from(place.size_gib);
     }
+    for content in tx.all::<Content>().iter().filter(|content| content.room_mib() > 0) {
+        of(&mut sums, &content.host).contents_mib += content.room_mib();
+    }
     sums
 }
 
@@ -48,7 +59,10 @@ fn of<'s>(sums: &'s mut BTreeMap<HostId, HostUsage>, host: &HostId) -> &'s mut H
 
 /// Writes the sums that this transaction changed.
 pub fn note(tx: &mut Tx<System>) {
-    if tx.changed::<Placement>().is_empty() && tx.changed::<VolumePlacement>().is_empty() {
+    if tx.changed::<Placement>().is_empty()
+        && tx.changed::<VolumePlacement>().is_empty()
+        && tx.changed::<Content>().is_empty()
+    {
         return;
     }
     for (_, usage) in now(tx) {

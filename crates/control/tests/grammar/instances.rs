@@ -70,6 +70,8 @@ pub const RECIPES: &[Recipe] = &[
     ),
     ("GetPasswordData", &[ID], &[]),
     ("SendDiagnosticInterrupt", &[ID], &[]),
+    ("GetConsoleScreenshot", &[ID], &[("WakeUp", "true|false|x")]),
+    ("GetInstanceUefiData", &[("InstanceId", "<i>|<ami>")], &[]),
     ("GetSerialConsoleAccessStatus", &[], &[]),
     ("EnableSerialConsoleAccess", &[], &[]),
     ("DisableSerialConsoleAccess", &[], &[]),
@@ -93,5 +95,6 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("ModifyInstanceMetadataOptions", &format!("InstanceId={id}&HttpTokens=optional"));
     teller.round();
     teller.ask("SendDiagnosticInterrupt", &format!("InstanceId={id}"));
+    teller.ask("GetConsoleScreenshot", &format!("InstanceId={id}"));
     teller.ask("TerminateInstances", &format!("InstanceId.1={id}"));
 }

@@ -2,8 +2,10 @@
 
 mod identity;
 mod images;
+mod imports;
 mod instances;
 mod interfaces;
+mod logs;
 mod network;
 mod peers;
 mod templates;
@@ -12,13 +14,26 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use awan_control::actions::ACTIONS;
-use awan_control::dispatch::Service;
+use awan_control::dispatch::{Action, Service};
 use awan_wire::names;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 const IMAGE: &str = "ami-51a7ed00000000000";
 const SEEN_MAX: usize = 40;
+
+/// What stands here before actions of CloudWatch Logs: other services have some of the same names.
+const OF_LOGS: &str = "logs:";
+
+/// The name of an action that no other service's has.
+pub fn name(action: &Action) -> String {
+    let service = if action.service == Service::Logs { OF_LOGS } else { "" };
+    format!("{service}{}", action.name)
+}
+
+fn service(of: &str) -> Option<Service> {
+    ACTIONS.iter().find(|action| name(action) == of).map(|action| action.service)
+}
 
 /// A request before it is signed.
 pub struct Call {
@@ -34,14 +49,17 @@ impl Call {
     }
 
     pub fn json(action: &str, body: String) -> Self {
-        Self { service: "ssm", target: Some(format!("AmazonSSM.{action}")), body }
+        match action.strip_prefix(OF_LOGS) {
+            Some(action) => Self { service: "logs", target: Some(format!("Logs_20140328.{action}")), body },
+            None => Self { service: "ssm", target: Some(format!("AmazonSSM.{action}")), body },
+        }
     }
 
     /// An action of any service, with its parameters as that service takes them.
     pub fn of(action: &str, parameters: &str) -> Self {
         let form = |service| Self::form(service, format!("Action={action}&{parameters}"));
-        match ACTIONS.iter().find(|a| a.name == action).map(|a| a.service) {
-            Some(Service::Ssm) => Self::json(action, parameters.to_owned()),
+        match service(action) {
+            Some(Service::Logs | Service::Ssm) => Self::json(action, parameters.to_owned()),
             Some(Service::Iam) => form("iam"),
             Some(Service::Sts) => form("sts"),
             Some(Service::Ec2) | None => form("ec2"),
@@ -90,8 +108,10 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
     network::story,
     identity::story,
     images::story,
+    imports::story,
     instances::story,
     interfaces::story,
+    logs::story,
     peers::story,
     templates::story,
     volumes::story,
@@ -102,8 +122,10 @@ const AREAS: &[(&[Recipe], &[&str])] = &[
     (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
     (identity::RECIPES, identity::WET),
     (images::RECIPES, images::WET),
+    (imports::RECIPES, &[]),
     (instances::RECIPES, instances::WET),
     (interfaces::RECIPES, interfaces::WET),
+    (logs::RECIPES, &[]),
     (network::RECIPES, network::WET),
     (peers::RECIPES, peers::WET),
     (templates::RECIPES, templates::WET),
@@ -334,7 +356,8 @@ pub fn hex(text: &str) -> String {
 impl Grammar {
     pub fn new(seed: u64) -> Self {
         for action in ACTIONS {
-            assert!(recipes().any(|(name, ..)| *name == action.name), "{} has no recipe", action.name);
+            let name = name(action);
+            assert!(recipes().any(|(known, ..)| *known == name), "{name} has no recipe");
         }
         Self { dice: StdRng::seed_from_u64(seed), seen: BTreeMap::new() }
     }
@@ -345,7 +368,7 @@ impl Grammar {
 
     /// The name of an action, and a request of it: as it should be, broken a little, or nonsense.
     pub fn call(&mut self) -> (String, Call) {
-        let mut action = ACTIONS[self.dice.random_range(0..ACTIONS.len())].name.to_owned();
+        let mut action = name(&ACTIONS[self.dice.random_range(0..ACTIONS.len())]);
         let mut parameters = Vec::new();
         let kind = self.dice.random_range(0..10);
         if kind < 9 {
@@ -359,15 +382,14 @@ impl Grammar {
                 (0..self.dice.random_range(0..7)).for_each(|_| self.break_some(&mut parameters));
             }
         }
-        let service = ACTIONS.iter().find(|a| a.name == action).map_or(Service::Ec2, |a| a.service);
-        let service = match service {
+        let service = match service(&action).unwrap_or(Service::Ec2) {
             _ if self.dice.random_bool(0.01) => self.pick(&["sts", "iam", "s3", "", "ec2"]).to_owned(),
             Service::Ec2 => "ec2".into(),
             Service::Sts => "sts".into(),
             Service::Iam => "iam".into(),
-            Service::Ssm => "ssm".into(),
+            Service::Logs | Service::Ssm => "json".into(),
         };
-        if service == "ssm" {
+        if service == "json" {
             return (action.clone(), Call::json(&action, object(&parameters)));
         }
         let service = ["ec2", "sts", "iam", "s3"].into_iter().find(|s| *s == service).unwrap_or_default();
@@ -385,7 +407,7 @@ impl Grammar {
 
     pub fn is_dry_runnable(&mut self, action: &str, call: &Call) -> bool {
         let wet = AREAS.iter().any(|(_, wet)| wet.contains(&action));
-        let known = !wet && ACTIONS.iter().any(|a| a.name == action && a.service == Service::Ec2);
+        let known = !wet && service(action) == Some(Service::Ec2);
         known && call.service == "ec2" && !call.body.contains("DryRun") && self.dice.random_bool(0.2)
     }
 

@@ -111,6 +111,17 @@ impl Steps {
                 hypervisor.attach(&vm.id, device).await
             }
             Effect::Detach(id, volume, force) => hypervisor.detach(&id, &volume, force).await,
+            Effect::Fork(id, all) => {
+                let mut forks = Vec::new();
+                for (_, taken) in &all {
+                    forks.push(drivers.volumes.fork(taken).await?);
+                }
+                hypervisor.fork(&id, forks).await?;
+                for (content, taken) in &all {
+                    drivers.volumes.keep(content, taken).await?;
+                }
+                Ok(())
+            }
             Effect::Grow(id, volume, size_gib) => hypervisor.grow(&id, &volume, size_gib).await,
             Effect::Plug(id, interface, _) => {
                 let tap = needs?.taps.pop().with_context(|| format!("the plan has no interface {interface}"))?;
@@ -142,6 +153,15 @@ impl UnderWay {
         self.0.get(id).map_or(&[], Vec::as_slice)
     }
 
+    pub fn is_busy(&self, id: &InstanceId) -> bool {
+        !self.of(id).is_empty()
+    }
+
+    /// Whether some machine may soon have this disk.
+    pub fn brings(&self, volume: &VolumeId) -> bool {
+        self.0.values().flatten().any(|kind| *kind == Kind::Attach(volume.clone()))
+    }
+
     /// The disk that a machine may soon have.
     pub fn coming(&self, id: &InstanceId) -> Option<&VolumeId> {
         self.of(id).iter().find_map(|kind| if let Kind::Attach(volume) = kind { Some(volume) } else { None })
@@ -157,7 +177,7 @@ fn kind(effect: &Effect) -> Kind {
     match effect {
         Effect::Stop(_, Stop::Graceful) => Kind::Graceful,
         Effect::Attach(_, volume) => Kind::Attach(volume.clone()),
-        Effect::Detach(..) | Effect::Grow(..) => Kind::Disk,
+        Effect::Detach(..) | Effect::Grow(..) | Effect::Fork(..) => Kind::Disk,
         Effect::Plug(_, _, mac) => Kind::Plug(*mac),
         Effect::Unplug(_, mac, _) => Kind::Unplug(*mac),
         _ => Kind::Other,

@@ -1,20 +1,24 @@
 //! The loop over drivers that note what they are told and do it when the test lets them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
 use awan_model::instance::{Exit, Health, Wish};
 use awan_model::interface::Mac;
-use awan_model::plan::{VmPlan, VolumePlan};
+use awan_model::plan::{InterfacePlan, VmPlan, VolumePlan, VpcPlan};
+use awan_model::traffic::Counters;
 use tokio::sync::watch;
 
 use super::*;
-use crate::driver::{BlockDevice, Fut, NetworkDifference, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, NetworkDifference, Stop, Tap};
 use crate::hypervisor::simulated::SimulatedHypervisor;
 use crate::hypervisor::testing::{plan, vm};
+use crate::import::Contents;
+use crate::import::fetch::Rules;
 use crate::link::{Peer, pair};
+use crate::network::testing::vpc_plan;
 use crate::volume::simulated::SimulatedVolumes;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +64,10 @@ impl Hypervisor for Deaf {
         self.inner.grow(id, volume, size_gib)
     }
 
+    fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, Result<()>> {
+        self.inner.fork(id, forks)
+    }
+
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
         self.inner.plug(id, tap)
     }
@@ -84,6 +92,10 @@ impl Hypervisor for Deaf {
         self.inner.keep_consoles(of)
     }
 
+    fn screenshot<'a>(&'a self, id: &'a InstanceId, wake: bool) -> Fut<'a, Result<Option<Vec<u8>>>> {
+        self.inner.screenshot(id, wake)
+    }
+
     fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {
         self.inner.interrupt(id)
     }
@@ -97,6 +109,8 @@ impl Hypervisor for Deaf {
 #[derive(Default)]
 struct Fragile {
     broken: AtomicBool,
+    /// What taps have counted.
+    bytes: AtomicU64,
     applied: Mutex<Vec<u64>>,
 }
 
@@ -121,6 +135,23 @@ impl Network for Fragile {
         Box::pin(async { Health::Ok })
     }
 
+    fn traffic<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<Vec<TrafficSeen>>> {
+        let counters = Counters { bytes_in: self.bytes.load(Ordering::SeqCst), ..Counters::default() };
+        let seen = |vpc: &VpcPlan, i: &InterfacePlan| TrafficSeen {
+            home: vpc.home.clone(),
+            id: i.id.clone(),
+            tap: "1".into(),
+            counters,
+        };
+        let vpcs = plan.network.vpcs.iter();
+        let all: Vec<_> = vpcs.flat_map(|vpc| vpc.interfaces.iter().map(|i| seen(vpc, i))).collect();
+        Box::pin(async move { Ok(all) })
+    }
+
+    fn flow_logs(&self) -> Option<Arc<crate::network::flow::FlowLogs>> {
+        None
+    }
+
     fn compare<'a>(&'a self, _: &'a HostPlan) -> Fut<'a, Result<NetworkDifference>> {
         Box::pin(async { Ok(NetworkDifference::default()) })
     }
@@ -132,6 +163,7 @@ struct Bench {
     pressed: watch::Receiver<BTreeSet<InstanceId>>,
     volumes: Arc<SimulatedVolumes>,
     revision: u64,
+    _folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -145,7 +177,9 @@ impl Bench {
         let inner = SimulatedHypervisor::new(Duration::from_millis(1));
         let (network, volumes) = (Arc::new(Fragile::default()), SimulatedVolumes::new());
         let hypervisor = Arc::new(Deaf { inner, pressed: pressed_in });
-        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone() };
+        let folder = tempfile::tempdir().expect("a folder");
+        let contents = Contents::open(folder.path().join("contents"), Rules::default()).expect("opens");
+        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone(), contents };
         let about = About {
             host: HostId::new("host").expect("a name"),
             zone: "*".into(),
@@ -158,14 +192,14 @@ impl Bench {
             launches: 2,
         };
         tokio::spawn(Agent::new(about, drivers, link).run());
-        Self { peer, network, pressed, volumes, revision: 0 }
+        Self { peer, network, pressed, volumes, revision: 0, _folder: folder }
     }
 
     fn plan(&mut self, vms: Vec<VmPlan>) {
         self.revision += 1;
         let of = |vm: &VmPlan| {
             let (home, id) = (vm.home.clone(), vm.disks[0].volume.clone());
-            VolumePlan { home, id, size_gib: 1, image: None }
+            VolumePlan { home, id, size_gib: 1, image: None, layers: Vec::new() }
         };
         let volumes = vms.iter().map(of).collect();
         let revision = self.revision;
@@ -292,4 +326,41 @@ async fn the_first_plan_is_followed_as_soon_as_it_can_be_remembered() {
     bench.until(&[]).await;
     std::fs::remove_dir(&full).expect("removes");
     bench.until(&[(A, 1, Phase::Running)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_is_told_every_few_minutes_and_when_a_machine_ends() {
+    let mut bench = Bench::new();
+    let mut network = vpc_plan();
+    network.interfaces[0].instance = A.parse().expect("an id");
+    let interface = network.interfaces[0].id.clone();
+    let of = |wish: Wish, revision| {
+        let vm = VmPlan { interfaces: vec![interface.clone()], force: true, ..vm(A, wish, 1) };
+        let volume = VolumePlan {
+            home: vm.home.clone(),
+            id: vm.disks[0].volume.clone(),
+            size_gib: 1,
+            image: None,
+            layers: Vec::new(),
+        };
+        let mut plan = HostPlan { revision, volumes: vec![volume], ..plan(vec![vm]) };
+        plan.network.vpcs.push(network.clone());
+        Some(Arc::new(plan))
+    };
+    let told = |bench: &Bench| {
+        let report = bench.peer.reports.borrow().clone().expect("a report");
+        report.traffic.iter().map(|seen| seen.counters.bytes_in).collect::<Vec<_>>()
+    };
+    bench.network.bytes.store(1, Ordering::SeqCst);
+    bench.peer.plans.send_replace(of(Wish::On, 1));
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    bench.network.bytes.store(2, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(240)).await;
+    assert_eq!(told(&bench), [1], "each word of it is recorded");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(told(&bench), [2]);
+    bench.network.bytes.store(3, Ordering::SeqCst);
+    bench.peer.plans.send_replace(of(Wish::Off, 2));
+    bench.until(&[(A, 1, Phase::Exited)]).await;
+    assert_eq!(told(&bench), [3], "soon the tap is gone");
 }

@@ -1,5 +1,6 @@
 //! What runs guests.
 
+mod picture;
 pub mod probe;
 pub mod qemu;
 pub mod simulated;

@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 // Stands still in tests that say so.
 use tokio::time::Instant;
 
-use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Stop, Tap};
+use crate::hypervisor::picture::Picture;
 
 pub struct SimulatedHypervisor {
     boot: Duration,
@@ -160,6 +161,10 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async { Ok(()) })
     }
 
+    fn fork<'a>(&'a self, _: &'a InstanceId, _: Vec<Fork>) -> Fut<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
         if let Some(vm) = self.vms().get_mut(id) {
             vm.interfaces.retain(|seen| seen.mac != tap.mac);
@@ -201,6 +206,14 @@ impl Hypervisor for SimulatedHypervisor {
     fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, Result<()>> {
         self.consoles().retain(|id, _| of.contains(id));
         Box::pin(async { Ok(()) })
+    }
+
+    fn screenshot<'a>(&'a self, id: &'a InstanceId, _: bool) -> Fut<'a, Result<Option<Vec<u8>>>> {
+        let there = self.vms().get(id).is_some_and(|vm| vm.exit.is_none());
+        Box::pin(async move {
+            anyhow::ensure!(there, "{id} has no machine");
+            Picture::blank(720, 400).jpeg().map(Some)
+        })
     }
 
     fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {

@@ -17,6 +17,7 @@ pub fn plan(vms: Vec<VmPlan>) -> HostPlan {
         vms,
         volumes: Vec::new(),
         consoles: Vec::new(),
+        contents: Vec::new(),
         network: NetworkPlan::default(),
     }
 }

@@ -11,16 +11,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
 use awan_model::id::{InterfaceId, VpcId};
 use awan_model::instance::Health;
 use awan_model::plan::{HostPlan, VpcPlan};
-use ipnet::Ipv4Net;
+use awan_model::report::TrafficSeen;
+use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::render::tap_name;
-use super::{NamespaceInfo, Services, edge, link, netns, peer, vpc};
+use super::flow::{self, FlowLogs};
+use super::outside::Outside;
+use super::render::{Edge, tap_name};
+use super::{NamespaceInfo, Services, counters, edge, link, netns, peer, vpc};
 use crate::driver::{Fut, Network, NetworkDifference};
 
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub struct NetworkConfig {
     /// Tells the installations of one machine apart: six hexadecimal digits.
     pub tag: String,
     pub uplink: Uplink,
+    /// The machine's own network, where this program has left it: guests reach none of its addresses.
+    pub outside: Option<Outside>,
 }
 
 /// How public addresses reach the world, and the world them. The host itself always reaches them.
@@ -67,6 +73,7 @@ pub struct NetworkDriver {
     /// One change at a time.
     turn: tokio::sync::Mutex<()>,
     done: Mutex<Done>,
+    flow_logs: OnceLock<Arc<FlowLogs>>,
 }
 
 /// What was applied last, so that what did not change costs nothing, and what went is known.
@@ -75,13 +82,38 @@ struct Done {
     vpcs: BTreeMap<VpcId, VpcPlan>,
     /// Where each interface's guest is.
     places: BTreeMap<InterfaceId, (String, String, Ipv4Addr)>,
+    /// VPCs of which something was begun and not known to be done: nothing counts of what was applied to them.
+    unsettled: BTreeSet<VpcId>,
+    edge: Option<Edge>,
 }
 
 impl NetworkDriver {
     pub fn new(config: NetworkConfig, services: Arc<dyn Services>) -> Result<Arc<Self>> {
         netns::feed("nft", &["--version"], "").context("nftables is needed")?;
         let (turn, done) = (tokio::sync::Mutex::new(()), Mutex::default());
-        Ok(Arc::new(Self { config, services, turn, done }))
+        Ok(Arc::new(Self { config, services, turn, done, flow_logs: OnceLock::new() }))
+    }
+
+    /// Writes flow logs into a folder, from now on.
+    pub fn record_flows(self: &Arc<Self>, folder: PathBuf) {
+        let _ = self.flow_logs.set(Arc::new(FlowLogs::new(folder)));
+        flow::every(self, |this| {
+            let plans: Vec<_> = this.done().vpcs.values().filter(|vpc| flow::is_wanted(vpc)).cloned().collect();
+            plans.iter().for_each(|vpc| this.poll_flows(vpc, &BTreeSet::new()));
+        });
+    }
+
+    fn poll_flows(&self, vpc: &VpcPlan, going: &BTreeSet<String>) {
+        let Some(logs) = self.flow_logs.get() else { return };
+        if let Err(e) = logs.poll(&self.namespace(&vpc.id), vpc, flow::now(), going) {
+            tracing::warn!(vpc = %vpc.id, error = format!("{e:#}"), "flows are not written down");
+        }
+    }
+
+    /// Of interfaces that are about to lose their taps, or their logs.
+    fn last_words(&self, plan: &HostPlan) {
+        let ending = flow::ending(self.done().vpcs.values(), plan);
+        ending.iter().for_each(|(old, going)| self.poll_flows(old, going));
     }
 
     fn done(&self) -> MutexGuard<'_, Done> {
@@ -105,34 +137,68 @@ impl NetworkDriver {
         if plan.network.vpcs.is_empty() && !netns::path(&self.edge_name()).exists() {
             return Ok(());
         }
-        edge::ensure(&self.config, &self.edge_name(), pool)?;
+        if edge::ensure(&self.config, &self.edge_name(), pool)? || scrub {
+            self.done().edge = None;
+        }
+        let mut changes = self.changes(plan, scrub);
+        self.last_words(plan);
+        self.done().unsettled.extend(changes.keys().map(|id| (*id).clone()));
         let mut infos = Vec::new();
         for network in &plan.network.vpcs {
-            infos.push(self.apply_vpc(network, scrub)?);
+            infos.push(self.apply_vpc(network, changes.get_mut(&network.id))?);
         }
         for (network, peer) in plan.network.vpcs.iter().flat_map(|vpc| vpc.peers.iter().map(move |peer| (vpc, peer))) {
-            if peer.asked && plan.network.vpcs.iter().any(|vpc| vpc.id == peer.vpc) {
-                peer::ensure(&self.namespace(&network.id), &self.namespace(&peer.vpc), peer)?;
+            let other = plan.network.vpcs.iter().find(|vpc| peer.asked && vpc.id == peer.vpc);
+            if let Some(other) = other
+                && peer::ensure(&self.namespace(&network.id), &self.namespace(&other.id), peer)?
+            {
+                self.done().unsettled.extend([network.id.clone(), other.id.clone()]);
+                changes.extend([(&network.id, None), (&other.id, None)]);
             }
         }
         self.apply_edge(plan, pool)?;
         self.services.update(plan, &infos)?;
         // Guests' ends come up when everything that they meet is there.
         for network in &plan.network.vpcs {
-            vpc::raise(&self.namespace(&network.id), network)?;
+            if let Some(old) = changes.get(&network.id) {
+                vpc::raise(&self.namespace(&network.id), network, old.as_ref())?;
+            }
         }
         self.sweep(plan)?;
         self.note(plan);
         Ok(())
     }
 
-    fn apply_vpc(&self, network: &VpcPlan, scrub: bool) -> Result<NamespaceInfo> {
+    /// The VPCs at which there is something to do, with what they are now, if that is known.
+    fn changes<'p>(&self, plan: &'p HostPlan, scrub: bool) -> BTreeMap<&'p VpcId, Option<VpcPlan>> {
+        let done = self.done();
+        let change = |network: &'p VpcPlan| {
+            let there = netns::path(&self.namespace(&network.id)).exists();
+            let known = !scrub && there && !done.unsettled.contains(&network.id);
+            let old = done.vpcs.get(&network.id).filter(|_| known);
+            (old != Some(network)).then(|| (&network.id, old.cloned()))
+        };
+        plan.network.vpcs.iter().filter_map(change).collect()
+    }
+
+    fn apply_vpc(&self, network: &VpcPlan, change: Option<&mut Option<VpcPlan>>) -> Result<NamespaceInfo> {
         let name = self.namespace(&network.id);
-        let old = self.done().vpcs.get(&network.id).cloned();
-        if scrub || old.as_ref() != Some(network) || !netns::path(&name).exists() {
+        if let Some(old) = change {
+            let before = self.done().vpcs.get(&network.id).map(flow::is_wanted);
             let made = vpc::ensure(&name, &self.edge_name(), network)?;
-            vpc::apply(&name, network, old.as_ref().filter(|_| !scrub && !made))?;
-            vpc::forget_flows(&name, old.as_ref(), network);
+            if let Some(logs) =
+                self.flow_logs.get().filter(|_| flow::is_wanted(network) && (made || before == Some(false)))
+            {
+                logs.begin(&network.id, flow::now());
+            }
+            if made {
+                *old = None;
+                // Routes of the edge went with the link that is made anew.
+                self.done().edge = None;
+            }
+            vpc::apply(&name, network, old.as_ref())?;
+            let before = self.done().vpcs.get(&network.id).cloned();
+            vpc::forget_flows(&name, before.as_ref(), network);
         }
         let path = netns::path(&name);
         let taps = netns::inside(&name, || link::indexes(network.interfaces.iter().map(|i| i.id.clone()).collect()))?;
@@ -142,10 +208,21 @@ impl NetworkDriver {
     fn apply_edge(&self, plan: &HostPlan, pool: Ipv4Net) -> Result<()> {
         let public = plan.network.vpcs.iter().flat_map(|vpc| {
             let held = vpc.interfaces.iter().flat_map(|i| i.addresses().filter_map(|(_, public)| public));
-            held.chain(vpc.nats.iter().map(|nat| nat.public_ip)).map(|ip| (edge::link_name(&vpc.id), ip))
+            held.chain(vpc.nats.iter().filter_map(|nat| nat.public_ip)).map(|ip| (edge::link_name(&vpc.id), ip))
         });
-        let public: Vec<_> = public.collect();
-        edge::apply(&self.config, &self.edge_name(), pool, &public)
+        let ipv6 = plan.network.vpcs.iter().flat_map(|vpc| {
+            let own = vpc.interfaces.iter().flat_map(|i| i.ipv6.iter().copied());
+            own.map(|ip| (edge::link_name(&vpc.id), ip))
+        });
+        let ipv6: Vec<_> = ipv6.collect();
+        let pool6 = plan.network.ipv6_pool.filter(|_| plan.network.vpcs.iter().any(|vpc| !vpc.ipv6.is_empty()));
+        let ipv6 = pool6.map(|pool| edge::Ipv6 { pool, public: &ipv6 });
+        // Until it is done, nothing is known of it.
+        let old = self.done().edge.take();
+        let (config, name) = (&self.config, self.edge_name());
+        let edge = edge::apply(config, &name, pool, public.collect(), ipv6.as_ref(), old.as_ref())?;
+        self.done().edge = Some(edge);
+        Ok(())
     }
 
     /// Removes namespaces that no plan has.
@@ -166,6 +243,10 @@ impl NetworkDriver {
 
     fn note(&self, plan: &HostPlan) {
         let mut done = self.done();
+        done.unsettled.clear();
+        if let Some(logs) = self.flow_logs.get() {
+            logs.keep(&plan.network.vpcs);
+        }
         done.vpcs = plan.network.vpcs.iter().map(|v| (v.id.clone(), v.clone())).collect();
         done.places = plan
             .network
@@ -176,6 +257,11 @@ impl NetworkDriver {
                 v.interfaces.iter().map(move |i| (i.id.clone(), (name.clone(), tap_name(&i.id), i.private_ip)))
             })
             .collect();
+    }
+
+    /// See [`Self::must_be_free`].
+    pub fn ipv6_must_be_free(pool: Ipv6Net, config: &NetworkConfig) -> Result<()> {
+        edge::ipv6::must_be_free(pool, config)
     }
 
     /// Asked before anything is served: later, launches would only fail.
@@ -227,7 +313,9 @@ impl Network for NetworkDriver {
     }
 
     fn retire(&self, vpc: &VpcId, interface: &InterfaceId) -> Result<()> {
-        vpc::retire(&self.namespace(vpc), &tap_name(interface))
+        vpc::retire(&self.namespace(vpc), &tap_name(interface))?;
+        self.done().unsettled.insert(vpc.clone());
+        Ok(())
     }
 
     fn health<'a>(&'a self, interface: &'a InterfaceId) -> Fut<'a, Health> {
@@ -238,6 +326,21 @@ impl Network for NetworkDriver {
                 tokio::task::spawn_blocking(move || netns::inside(&name, move || link::answers(&tap, ip))).await;
             if matches!(asked, Ok(Ok(true))) { Health::Ok } else { Health::Impaired }
         })
+    }
+
+    fn traffic<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<Vec<TrafficSeen>>> {
+        Box::pin(async move {
+            let there = |vpc: &&VpcPlan| netns::path(&self.namespace(&vpc.id)).exists();
+            tokio::task::block_in_place(|| {
+                let counted = |vpc: &VpcPlan| counters::of(&self.namespace(&vpc.id), vpc);
+                let all: Vec<_> = plan.network.vpcs.iter().filter(there).map(counted).collect::<Result<_>>()?;
+                Ok(all.into_iter().flatten().collect())
+            })
+        })
+    }
+
+    fn flow_logs(&self) -> Option<Arc<FlowLogs>> {
+        self.flow_logs.get().cloned()
     }
 
     fn compare<'a>(&'a self, plan: &'a HostPlan) -> Fut<'a, Result<NetworkDifference>> {
@@ -278,11 +381,19 @@ mod tests {
         b.interfaces[0].private_ip = "10.1.0.5".parse().expect("an address");
         b.interfaces[0].public_ip = None;
         let id: awan_model::id::PeeringId = "pcx-00000000000000001".parse().expect("an id");
-        let peer = |of: &VpcPlan, asked| PeerPlan { id: id.clone(), vpc: of.id.clone(), ranges: vec![of.cidr], asked };
+        let peer = |of: &VpcPlan, asked| PeerPlan {
+            id: id.clone(),
+            vpc: of.id.clone(),
+            ranges: vec![of.cidr],
+            ipv6: of.ipv6.clone(),
+            asked,
+            members: Vec::new(),
+            members_ipv6: Vec::new(),
+        };
         (a.peers, b.peers) = (vec![peer(&b, true)], vec![peer(&a, false)]);
         let nat: awan_model::id::NatGatewayId = "nat-00000000000000001".parse().expect("an id");
-        let public_ip = "198.18.0.9".parse().expect("an address");
-        a.nats = vec![NatPlan { id: nat.clone(), subnet: a.subnets[0].id.clone(), public_ip }];
+        let (private_ip, public_ip) = ("10.0.0.9".parse().expect("an address"), "198.18.0.9".parse().ok());
+        a.nats = vec![NatPlan { id: nat.clone(), subnet: a.subnets[0].id.clone(), private_ip, public_ip }];
         let way = |to: &str, way| WayPlan { to: to.parse().expect("a network"), way };
         a.subnets[0].ways = vec![
             way("10.1.0.0/16", Way::Peering(id)),
@@ -302,7 +413,7 @@ mod tests {
             return;
         }
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
-        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Closed };
+        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Closed, outside: None };
         let driver = NetworkDriver::new(config, Arc::new(NoServices)).expect("nft is there");
         let mut plan = peers();
         let seen = tokio::task::block_in_place(|| {

@@ -1,17 +1,20 @@
 //! The edge: one namespace in which the public addresses of all VPCs meet the host.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
 use awan_model::id::VpcId;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
 use super::driver::{NetworkConfig, Uplink};
 use super::netns;
+use super::outside::Outside;
 use super::render::{self, Edge, WayOut};
 use super::vpc::VPC_IP;
+
+pub mod ipv6;
 
 const HOST_MAC: &str = "0a:ff:00:00:01:01";
 const UP_MAC: &str = "0a:ff:00:00:01:02";
@@ -37,12 +40,13 @@ fn ends(pool: Ipv4Net) -> (Ipv4Addr, Ipv4Addr) {
     (Ipv4Addr::from(first + 1), Ipv4Addr::from(first + 2))
 }
 
-pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
+/// Makes the namespace and its link to the host, where they are not, or not whole; whether it had to.
+pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<bool> {
     let link = host_link(&config.tag);
     netns::add(name)?;
     let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex(netns::WHOLE).is_ok()))?;
     if ready && nix::net::if_::if_nametoindex(link.as_str()).is_ok() {
-        return Ok(());
+        return Ok(false);
     }
     must_be_free(pool, config)?;
     // Its other end goes with it.
@@ -78,26 +82,32 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
             format!("route replace default via {host} dev up0 onlink proto 77"),
             format!("link property add dev up0 altname {}", netns::WHOLE),
         ])
-    })
+    })?;
+    Ok(true)
 }
 
 /// A pool that something else on the machine has would cut the machine off, or take another installation's addresses.
 pub fn must_be_free(pool: Ipv4Net, config: &NetworkConfig) -> Result<()> {
-    let (routes, links) = (netns::ip_json(&["-4", "route", "show"])?, netns::ip_json(&["-4", "addr", "show"])?);
+    occupied(pool.into(), config, "--public-cidr")
+}
+
+fn occupied(pool: IpNet, config: &NetworkConfig, option: &str) -> Result<()> {
+    let family = if pool.addr().is_ipv4() { "-4" } else { "-6" };
+    let (routes, links) = (netns::ip_json(&[family, "route", "show"])?, netns::ip_json(&[family, "addr", "show"])?);
     let shared = if let Uplink::Proxy(link) = &config.uplink { Some(link.as_str()) } else { None };
     match occupant(pool, &host_link(&config.tag), shared, &routes, &links) {
-        Some(other) => bail!("the pool of public addresses {pool} overlaps {other}: choose another --public-cidr"),
+        Some(other) => bail!("the pool of public addresses {pool} overlaps {other}: choose another {option}"),
         None => Ok(()),
     }
 }
 
 /// A route to a network further away may be wider than the pool: a part of it was set apart. So may be the network of
 /// the interface on which the host answers for the pool.
-fn occupant(pool: Ipv4Net, own: &str, shared: Option<&str>, routes: &[Value], links: &[Value]) -> Option<String> {
+fn occupant(pool: IpNet, own: &str, shared: Option<&str>, routes: &[Value], links: &[Value]) -> Option<String> {
     let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
     let route = routes.iter().filter(|r| r["dev"] != own).find_map(|route| {
         let dst = text(route, "dst")?;
-        let net: Ipv4Net = dst.parse().or_else(|_| dst.parse::<Ipv4Addr>().map(Ipv4Net::from)).ok()?;
+        let net: IpNet = dst.parse().or_else(|_| dst.parse::<IpAddr>().map(IpNet::from)).ok()?;
         let near = route["gateway"].is_null() && !route["dev"].is_null() && route["dev"].as_str() != shared;
         let overlaps = pool.contains(&net) || (near && net.contains(&pool));
         overlaps.then(|| format!("the route {dst} ({})", text(route, "dev").unwrap_or_default()))
@@ -105,45 +115,90 @@ fn occupant(pool: Ipv4Net, own: &str, shared: Option<&str>, routes: &[Value], li
     let address = || {
         links.iter().filter(|l| l["ifname"] != own).find_map(|link| {
             let all = link["addr_info"].as_array()?.iter().filter_map(|a| text(a, "local"));
-            let taken = all.filter(|ip| ip.parse::<Ipv4Addr>().is_ok_and(|ip| pool.contains(&ip)));
+            let taken = all.filter(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| pool.contains(&ip)));
             taken.map(|ip| format!("the address {ip} ({})", text(link, "ifname").unwrap_or_default())).next()
         })
     };
     route.or_else(address)
 }
 
-/// Routes and rules for the public addresses in use.
-pub fn apply(config: &NetworkConfig, name: &str, pool: Ipv4Net, public: &[(String, Ipv4Addr)]) -> Result<()> {
+/// The pool of IPv6 ranges, and the addresses in use with the links of their VPCs.
+pub struct Ipv6<'a> {
+    pub pool: Ipv6Net,
+    pub public: &'a [(String, Ipv6Addr)],
+}
+
+/// Routes and rules for the public addresses in use. `old`: what is in force, if it is known.
+pub fn apply(
+    config: &NetworkConfig,
+    name: &str,
+    pool: Ipv4Net,
+    public: Vec<(String, Ipv4Addr)>,
+    ipv6: Option<&Ipv6<'_>>,
+    old: Option<&Edge>,
+) -> Result<Edge> {
+    let ipv6 = ipv6.filter(|_| super::ipv6::is_there());
+    // Of IPv6 there is more to do than what is known here.
+    let old = old.filter(|old| old.ipv6.is_none() && ipv6.is_none());
     let way_out = match &config.uplink {
-        Uplink::Masquerade if has_default_route()? => {
-            masquerade(&config.tag, pool)?;
-            WayOut::Internet
-        }
+        Uplink::Masquerade if netns::has_default_route("thread-self") => WayOut::Internet,
         Uplink::Masquerade | Uplink::Closed => WayOut::None,
-        Uplink::Routed => {
-            netns::sysctl("net/ipv4/ip_forward", "1")?;
-            WayOut::All
-        }
-        Uplink::Proxy(link) => {
-            stand_for(link, pool, public)?;
-            WayOut::All
-        }
+        Uplink::Routed | Uplink::Proxy(_) => WayOut::All,
     };
-    let host = ends(pool).0;
-    let rules = Edge { pool, host, public: public.to_vec(), host_addresses: host_addresses()?, way_out };
+    let mut host_addresses = Outside::here()?.addresses()?;
+    if let Some(outside) = &config.outside {
+        host_addresses.extend(outside.addresses()?);
+    }
+    let host_addresses = host_addresses.into_iter().collect();
+    let mut wanted = Edge { pool, host: ends(pool).0, public, host_addresses, way_out, ipv6: None };
+    if old == Some(&wanted) {
+        return Ok(wanted);
+    }
+    match &config.uplink {
+        Uplink::Masquerade if way_out == WayOut::Internet => masquerade(&config.tag, pool)?,
+        Uplink::Masquerade | Uplink::Closed => {}
+        Uplink::Routed => netns::sysctl("net/ipv4/ip_forward", "1")?,
+        Uplink::Proxy(link) => stand_for(link, pool, &wanted.public)?,
+    }
+    // Who has IPv6 must not keep those from their guests who have none.
+    wanted.ipv6 = ipv6.and_then(|of| {
+        let applied = ipv6::apply(config, name, of.pool, of.public);
+        applied.inspect_err(|e| tracing::warn!(error = format!("{e:#}"), "IPv6 reaches no further than VPCs")).ok()
+    });
     netns::inside(name, || {
-        netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).context("loading the edge's rules")?;
-        guard();
-        let wanted: BTreeSet<String> = public.iter().map(|(_, ip)| ip.to_string()).collect();
-        let there = netns::ip_json(&["route", "show", "proto", "77"])?;
-        let there = there.iter().filter_map(|r| r["dst"].as_str()).filter(|dst| *dst != "default");
-        let gone = there.filter(|dst| !wanted.contains(*dst)).map(|dst| format!("route del {dst} proto 77"));
-        let mut lines: Vec<_> = gone.collect();
-        lines.extend(
-            public.iter().map(|(link, ip)| format!("route replace {ip}/32 via {VPC_IP} dev {link} onlink proto 77")),
-        );
-        netns::ip(&lines)
-    })
+        load(&wanted, old)?;
+        netns::ip(&routes(&wanted, old)?)
+    })?;
+    Ok(wanted)
+}
+
+/// As for a VPC: where the kernel refuses the change, all is loaded.
+fn load(wanted: &Edge, old: Option<&Edge>) -> Result<()> {
+    let (nft, rules) = (|text: &str| netns::feed("nft", &["-f", "-"], text).map(drop), render::edge(wanted));
+    if let Some(old) = old {
+        match rules.since(&render::edge(old)).map_or(Ok(()), |changes| nft(&changes)) {
+            Ok(()) => return Ok(()),
+            Err(e) => tracing::warn!(error = format!("{e:#}"), "all rules of the edge are loaded again"),
+        }
+    }
+    nft(&rules.whole()).context("loading the edge's rules")?;
+    guard();
+    Ok(())
+}
+
+/// The routes that change.
+fn routes(wanted: &Edge, old: Option<&Edge>) -> Result<Vec<String>> {
+    let addresses = |edge: &Edge| edge.public.iter().map(|(_, ip)| ip.to_string()).collect::<BTreeSet<_>>();
+    let there = if let Some(old) = old {
+        addresses(old)
+    } else {
+        let shown = netns::ip_json(&["-4", "route", "show", "proto", "77"])?;
+        shown.iter().filter_map(|r| r["dst"].as_str()).filter(|dst| *dst != "default").map(str::to_owned).collect()
+    };
+    let gone = there.difference(&addresses(wanted)).map(|dst| format!("route del {dst} proto 77")).collect::<Vec<_>>();
+    let new = wanted.public.iter().filter(|way| old.is_none_or(|old| !old.public.contains(way)));
+    let new = new.map(|(link, ip)| format!("route replace {ip}/32 via {VPC_IP} dev {link} onlink proto 77"));
+    Ok(gone.into_iter().chain(new).collect())
 }
 
 /// One guest that begins flows without end would fill the tables of the edge and of the host, and then nobody could
@@ -178,16 +233,6 @@ fn stand_for(link: &str, pool: Ipv4Net, public: &[(String, Ipv4Addr)]) -> Result
     Ok(())
 }
 
-fn has_default_route() -> Result<bool> {
-    Ok(!netns::ip_json(&["-4", "route", "show", "default"])?.is_empty())
-}
-
-/// All that the host takes for itself, broadcasts of its networks too: guests reach none of it.
-fn host_addresses() -> Result<Vec<String>> {
-    let routes = netns::ip_json(&["-4", "route", "show", "table", "local"])?;
-    Ok(routes.iter().filter_map(|r| r["dst"].as_str().map(str::to_owned)).collect())
-}
-
 /// Guests leave behind the host's own address. The host forwards from now on; a firewall of its own may still refuse.
 fn masquerade(tag: &str, pool: Ipv4Net) -> Result<()> {
     let (table, link) = (format!("awan_{tag}"), host_link(tag));
@@ -207,6 +252,7 @@ pub fn remove(tag: &str, name: &str) -> Result<()> {
         .iter()
         .filter_map(|n| Some(format!("neigh del proxy {} dev {}", n["dst"].as_str()?, n["dev"].as_str()?)));
     netns::ip(&gone.collect::<Vec<_>>())?;
+    ipv6::remove(tag)?;
     let table = format!("awan_{tag}");
     netns::feed("nft", &["-f", "-"], &format!("add table ip {table}\ndelete table ip {table}\n"))?;
     if netns::path(name).exists() {
@@ -250,7 +296,11 @@ mod tests {
             ("100.64.8.0/24", ""),
         ] {
             let pool = pool.parse().expect("a network");
-            assert_eq!(occupant(pool, "awown", None, &routes, &links).unwrap_or_default(), expected, "{pool}");
+            assert_eq!(
+                occupant(IpNet::V4(pool), "awown", None, &routes, &links).unwrap_or_default(),
+                expected,
+                "{pool}"
+            );
         }
     }
 
@@ -278,7 +328,7 @@ mod tests {
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
         let (name, neighbour) = (format!("awan-{tag}-edge"), format!("awan-{tag}-neighbour"));
         let pool: Ipv4Net = "192.168.7.128/25".parse().expect("a network");
-        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Proxy("lan0".into()) };
+        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Proxy("lan0".into()), outside: None };
         netns::add(&neighbour).expect("makes a namespace");
         let lines =
             [format!("link add lan0 type veth peer name lan1 netns {neighbour}"), "link set lan0 up".to_owned()];
@@ -321,12 +371,12 @@ mod tests {
             ["link set lo up", "link add lan0 type veth peer name lan1", "link set lan0 up", "link set lan1 up"];
         netns::ip(&lines.map(str::to_owned)).expect("makes links");
         netns::ip(&["addr add 203.0.113.20/24 brd + dev lan0".to_owned()]).expect("gives an address");
-        let found = host_addresses().expect("looks");
+        let found: Vec<_> = Outside::here().and_then(|here| here.addresses()).expect("looks").into_iter().collect();
         for wanted in ["127.0.0.0/8", "127.0.0.1", "203.0.113.20", "203.0.113.255"] {
             assert!(found.iter().any(|ip| ip == wanted), "{wanted}: {found:?}");
         }
         let (pool, way_out) = ("198.18.0.0/16".parse().expect("a network"), WayOut::Internet);
-        let rules = Edge { pool, host: ends(pool).0, public: Vec::new(), host_addresses: found, way_out };
+        let rules = Edge { pool, host: ends(pool).0, public: Vec::new(), host_addresses: found, way_out, ipv6: None };
         netns::feed("nft", &["-f", "-"], &render::edge(&rules).whole()).expect("loads");
         let loaded = netns::feed("nft", &["list", "set", "inet", "edge", "host"], "").expect("is there");
         assert!(loaded.contains("203.0.113.255"), "{loaded}");

@@ -7,8 +7,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ use awan_model::id::InstanceId;
 use awan_model::instance::Wish;
 use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, InterfacePlan, VpcPlan};
+use awan_model::report::TrafficSeen;
 use ipnet::Ipv4Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -30,6 +31,7 @@ use super::testing::{Namespace, vpc_plan};
 use super::{Services as _, link, netns};
 use crate::driver::Network as _;
 use crate::hypervisor::testing::{plan, vm};
+use crate::service::endpoint::testing::Echo;
 use crate::service::{GuestServices, ServiceConfig};
 
 /// What is on its way arrives within this time.
@@ -67,6 +69,10 @@ pub fn interface(instance: u8, subnet: u8, ip: &str) -> InterfacePlan {
 impl Lab {
     /// None where networks cannot be made.
     pub fn new(network: VpcPlan) -> Option<Self> {
+        Self::by(network, Uplink::Closed)
+    }
+
+    pub fn by(network: VpcPlan, uplink: Uplink) -> Option<Self> {
         let able = nix::unistd::geteuid().is_root()
             && std::path::Path::new("/dev/net/tun").exists()
             && netns::feed("nft", &["--version"], "").is_ok()
@@ -80,13 +86,15 @@ impl Lab {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let secret = folder.path().join("secret");
-        let config = ServiceConfig { secret, resolvers: Vec::new(), runtime: runtime.handle().clone() };
+        let (api, handle) = (Arc::new(Echo), runtime.handle().clone());
+        let config = ServiceConfig { secret, resolvers: Vec::new(), api, runtime: handle };
         let services = GuestServices::new(config).expect("services");
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
-        let config = NetworkConfig { tag: tag.clone(), uplink: Uplink::Closed };
+        let config = NetworkConfig { tag: tag.clone(), uplink, outside: None };
         let driver = NetworkDriver::new(config, services.clone()).expect("a driver");
         let mut plan = plan(Vec::new());
         plan.network.public_pool = "198.18.0.0/16".parse().ok();
+        plan.network.ipv6_pool = "2001:db8:a00::/40".parse().ok();
         plan.network.vpcs.push(network);
         let (guests, wires, sent) = (BTreeMap::new(), Vec::new(), Cell::new(0));
         let mut lab = Self { plan, guests, wires, driver, services, tag, sent, runtime, _folder: folder };
@@ -112,7 +120,14 @@ impl Lab {
             let own = guest.inside(|| link::open_tap(&name)).expect("an interface");
             self.wires.push(Wire::new(router, own));
             configure(guest, interface, subnet);
+            let router =
+                self.network().subnets.iter().find(|s| s.id == interface.subnet).and_then(|subnet| subnet.ipv6);
+            if let Some(net) = router.filter(|_| !interface.ipv6.is_empty()) {
+                guest.inside(|| finds(Ipv6Addr::from(u128::from(net.network()) + 1)));
+            }
         }
+        self.vpc(carries);
+        self.guests.values().for_each(|guest| guest.inside(carries));
     }
 
     pub fn network(&self) -> &VpcPlan {
@@ -133,11 +148,25 @@ impl Lab {
         found.missing.into_iter().chain(found.unexpected).collect()
     }
 
+    /// What the taps of the plan's interfaces have counted, in their order.
+    pub fn traffic(&self) -> Vec<TrafficSeen> {
+        self.runtime.block_on(self.driver.traffic(&self.plan)).expect("counts")
+    }
+
     /// The guest that has an address.
     pub fn guest(&self, ip: &str) -> &Namespace {
-        let ip = ip.parse().expect("an address");
+        let ip: IpAddr = ip.parse().expect("an address");
         let interface = self.network().interfaces.iter().find(|i| i.has(ip)).expect("an interface");
         &self.guests[&interface.instance]
+    }
+
+    pub fn namespace(&self) -> String {
+        self.driver.namespace(&self.network().id)
+    }
+
+    /// What the router does.
+    pub fn vpc<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        netns::inside(&self.namespace(), || Ok(work())).expect("a namespace")
     }
 
     /// A socket of the guest whose address it is.
@@ -175,8 +204,18 @@ impl Lab {
         from.send_to(&self.sent.get().to_be_bytes(), at).expect("sends");
         to.set_read_timeout(Some(within)).expect("a time");
         let mut word = [0; 8];
-        let (_, sender) = to.recv_from(&mut word).ok()?;
+        let (_, sender) = heard(|| to.recv_from(&mut word)).ok()?;
         Some((u64::from_be_bytes(word), sender.ip()))
+    }
+}
+
+/// Waits until all links here carry: the kernel says so to itself a little later than to others, and drops what is sent
+/// before.
+fn carries() {
+    let until = Instant::now() + PATIENCE;
+    let links = || netns::ip_json(&["link", "show", "up"]).expect("shows");
+    while links().iter().any(|link| link["operstate"] == "DOWN") {
+        assert!(Instant::now() < until, "a link does not carry");
     }
 }
 
@@ -191,6 +230,16 @@ impl Drop for Lab {
     }
 }
 
+/// A process that ends somewhere interrupts a wait that has a bound (signal(7)): then it begins again.
+pub fn heard<T>(mut wait: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match wait() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// A socket of this thread's namespace.
 pub fn bound(ip: &str, port: u16) -> UdpSocket {
     UdpSocket::bind((ip, port)).unwrap_or_else(|e| panic!("{ip}:{port}: {e}"))
@@ -198,7 +247,13 @@ pub fn bound(ip: &str, port: u16) -> UdpSocket {
 
 fn configure(guest: &Namespace, interface: &InterfacePlan, subnet: Ipv4Net) {
     let name = format!("eth{}", interface.device_index);
-    let _ = guest.inside(|| netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1"));
+    let off = if interface.ipv6.is_empty() { "1" } else { "0" };
+    // Nobody asks whether an address is taken: until it is told, it has none.
+    for (whose, setting, value) in
+        [("all", "accept_dad", "0"), (&name, "accept_dad", "0"), ("all", "disable_ipv6", off)]
+    {
+        let _ = guest.inside(|| netns::sysctl(&format!("net/ipv6/conf/{whose}/{setting}"), value));
+    }
     let mut lines = vec![
         "link set lo up".to_owned(),
         format!("link set {name} address {} up", interface.mac),
@@ -212,6 +267,12 @@ fn configure(guest: &Namespace, interface: &InterfacePlan, subnet: Ipv4Net) {
     lines.push(format!("route add default via {gateway} dev {name} table {table}"));
     lines.extend(interface.addresses().map(|(ip, _)| format!("rule add from {ip} lookup {table}")));
     guest.ip(&lines);
+    // As DHCP gives them: nobody is on the link but the router.
+    let lines = interface.ipv6.iter().map(|ip| format!("addr add {ip}/128 dev {name} nodad"));
+    let router =
+        (!interface.ipv6.is_empty()).then(|| format!("route add default via fe80::1 dev {name} metric {table}"));
+    let lines: Vec<_> = lines.chain(router).collect();
+    guest.inside(|| netns::ip6(&lines)).expect("ip");
 }
 
 /// Whether an echo request is answered.
@@ -237,6 +298,27 @@ pub fn pings(guest: &Namespace, to: &str) -> bool {
         }
         false
     })
+}
+
+/// Waits until who has an address answers: the kernel gives a new address its routes when it has time for it, and looks
+/// for a neighbour for three seconds at most.
+pub fn finds(to: Ipv6Addr) {
+    let raw = socket(AddressFamily::Inet6, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::IcmpV6);
+    let socket = UdpSocket::from(raw.expect("a raw socket"));
+    socket.set_read_timeout(Some(SOON)).expect("a time");
+    let until = Instant::now() + PATIENCE;
+    let mut answer = [0; 128];
+    loop {
+        // Where there is no way yet, it is not even sent.
+        let _ = socket.send_to(&[128, 0, 0, 0, 0, 7, 0, 1], (to, 0));
+        let asked = Instant::now();
+        while asked.elapsed() < SOON {
+            if socket.recv_from(&mut answer).is_ok_and(|(_, from)| from.ip() == to && answer[0] == 129) {
+                return;
+            }
+        }
+        assert!(Instant::now() < until, "{to} does not answer");
+    }
 }
 
 /// Carries frames between two taps until it goes.

@@ -1,11 +1,16 @@
 //! Networks of the machine.
 
+mod counters;
 pub mod driver;
 mod edge;
+pub mod flow;
+pub mod ipv6;
 #[cfg(test)]
 pub(crate) mod lab;
+mod limit;
 mod link;
 pub mod netns;
+pub mod outside;
 mod peer;
 mod render;
 mod ruleset;

@@ -85,6 +85,14 @@ pub fn ip(lines: &[String]) -> Result<()> {
     feed("ip", &["-batch", "-"], &format!("{}\n", lines.join("\n"))).map(drop)
 }
 
+/// The same for IPv6.
+pub fn ip6(lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    feed("ip", &["-6", "-batch", "-"], &format!("{}\n", lines.join("\n"))).map(drop)
+}
+
 /// What `ip -json` answers.
 pub fn ip_json(arguments: &[&str]) -> Result<Vec<serde_json::Value>> {
     let mut all = vec!["-json"];
@@ -97,4 +105,34 @@ pub fn ip_json(arguments: &[&str]) -> Result<Vec<serde_json::Value>> {
 pub fn sysctl(name: &str, value: &str) -> Result<()> {
     let path = Path::new("/proc/sys").join(name);
     std::fs::write(&path, value).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Whether the network of a process (as `/proc` names it) has a way to all others.
+pub fn has_default_route(process: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/net/route")).is_ok_and(|table| default_in(&table))
+}
+
+/// Fields: interface, destination, gateway, flags, …, and as the eighth the mask. Source: Linux, net/ipv4/fib_trie.c.
+fn default_in(table: &str) -> bool {
+    let is_default = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000")
+    };
+    table.lines().skip(1).any(is_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_route_is_seen() {
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let near = "eth0\t0007A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let half = "eth0\t00000000\t0107A8C0\t0003\t0\t0\t0\t00000080\t0\t0\t0\n";
+        let default = "eth0\t00000000\t0107A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        for (table, expected) in [("", false), (near, false), (half, false), (default, true)] {
+            assert_eq!(default_in(&format!("{head}{table}")), expected, "{table}");
+        }
+    }
 }

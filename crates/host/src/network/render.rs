@@ -3,20 +3,25 @@
 //! Maps and sets keep the path of a packet as long for a thousand interfaces as for one. Source of the syntax: nft(8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use awan_model::group::{Peer, Traffic};
+use awan_model::group::Traffic;
 use awan_model::id::{GroupId, InterfaceId, PeeringId, SubnetId};
-use awan_model::plan::{InterfacePlan, NatPlan, RulePlan, VpcPlan, Way, WayPlan};
-use ipnet::{IpNet, Ipv4Net};
+use awan_model::plan::{InterfacePlan, NatPlan, PeerPlan, VpcPlan, Way, WayPlan};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::ruleset::Ruleset;
 
 mod acl;
+mod endpoint;
+mod group;
+mod ipv6;
 
 /// Marks of packets that leave through the internet gateway, and of those that no route sends anywhere.
 pub const MARK_INTERNET: u32 = 1;
 pub const MARK_NOWHERE: u32 = 2;
+/// And of those that leave so that only answers come back.
+pub const MARK_EGRESS_ONLY: u32 = 3;
 
 /// The name of an interface's tap: at most 15 characters.
 pub fn tap_name(id: &InterfaceId) -> String {
@@ -30,8 +35,8 @@ pub fn peer_name(id: &PeeringId) -> String {
     format!("pcx{}", &digits[digits.len().saturating_sub(12)..])
 }
 
-/// Interfaces with the same groups share one chain for each direction.
-type Combinations<'p> = BTreeMap<Vec<&'p GroupId>, Vec<&'p InterfacePlan>>;
+/// Interfaces with the same groups share one chain for each direction. Beside these, the addresses of endpoints.
+type Combinations<'p> = BTreeMap<Vec<&'p GroupId>, (Vec<&'p InterfacePlan>, Vec<Ipv4Addr>)>;
 
 pub fn vpc(plan: &VpcPlan) -> Ruleset {
     let mut rules = Ruleset::new("inet vpc");
@@ -50,14 +55,17 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     rules.map("public_to_private", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{a} : {b}")));
     rules.map("private_to_public", "ipv4_addr : ipv4_addr", public().map(|(a, b)| format!("{b} : {a}")));
     rules.set("has_public", "ipv4_addr", public().map(|(_, private)| private.to_string()));
-    rules.map("nat", "mark : ipv4_addr", plan.nats.iter().map(|nat| format!("{} : {}", nat_mark(nat), nat.public_ip)));
-    rules.set("nat_marks", "mark", plan.nats.iter().map(|nat| nat_mark(nat).to_string()));
+    let nats = || plan.nats.iter().flat_map(|nat| nat_marks(plan, nat));
+    rules.map("nat", "mark : ipv4_addr", nats().map(|(mark, ip)| format!("{mark} : {ip}")));
+    rules.set("nat_marks", "mark", nats().map(|(mark, _)| mark.to_string()));
     let ranges = plan.peers.iter().flat_map(|p| p.ranges.iter().map(|net| format!("\"{}\" . {net}", peer_name(&p.id))));
     rules.set("peer_ok", "ifname . ipv4_addr; flags interval", ranges);
     let inside = plan.cidrs().chain(plan.peers.iter().flat_map(|p| p.ranges.iter().copied()));
     let inside: BTreeSet<String> = inside.map(|net| net.to_string()).collect();
     rules.set("inside", "ipv4_addr; flags interval; auto-merge", inside);
-    for (name, hook, lines) in CHAINS {
+    ipv6::rules(&mut rules, plan);
+    endpoint::rules(&mut rules, plan);
+    for (name, hook, lines) in CHAINS.iter().chain(ipv6::CHAINS).chain(endpoint::CHAINS) {
         rules.hooked(name, hook, lines.iter().map(|line| (*line).to_owned()));
     }
     rules
@@ -72,17 +80,27 @@ fn tap(interface: &InterfacePlan) -> String {
 /// there, because routes change apart from rules. Four bits say what it is, the others are the last of its id: among
 /// those of one VPC as good as the whole.
 pub fn mark(way: &Way) -> u32 {
-    let (kind, digits) = match way {
+    let of = |digits| u32::from_str_radix(last(digits), 16).unwrap_or_default();
+    let (kind, number) = match way {
         Way::Internet => return MARK_INTERNET,
-        Way::Interface(id) => (1, id.digits()),
-        Way::Nat(id) => (2, id.digits()),
-        Way::Peering(id) => (3, id.digits()),
+        Way::EgressOnly => return MARK_EGRESS_ONLY,
+        Way::Interface(id) => (1, of(id.digits())),
+        Way::Nat(id) => (2, of(id.digits())),
+        Way::Peering(id) => (3, of(id.digits())),
+        Way::NatPeering(nat, peering) => (4, of(nat.digits()) ^ of(peering.digits()).rotate_left(3)),
     };
-    (kind << 28) | u32::from_str_radix(last(digits), 16).unwrap_or_default()
+    (kind << 28) | (number & 0x0fff_ffff)
 }
 
 fn nat_mark(nat: &NatPlan) -> u32 {
     mark(&Way::Nat(nat.id.clone()))
+}
+
+/// The marks of what leaves by a NAT gateway, with the address that it leaves from: to the internet, and to each peer.
+fn nat_marks<'p>(plan: &'p VpcPlan, nat: &'p NatPlan) -> impl Iterator<Item = (u32, Ipv4Addr)> + 'p {
+    let internet = nat.public_ip.map(|ip| (nat_mark(nat), ip));
+    let peer = |peer: &PeerPlan| (mark(&Way::NatPeering(nat.id.clone(), peer.id.clone())), nat.private_ip);
+    internet.into_iter().chain(plan.peers.iter().map(peer))
 }
 
 fn last(digits: &str) -> &str {
@@ -130,7 +148,8 @@ pub fn arp(plan: &VpcPlan) -> Ruleset {
 /// The addresses of every group that a rule names.
 fn members(rules: &mut Ruleset, plan: &VpcPlan) {
     for group in &plan.groups {
-        let of = plan.members.iter().filter(|m| m.groups.contains(&group.id)).map(|m| m.private_ip.to_string());
+        let all = plan.members.iter().chain(plan.peers.iter().flat_map(|peer| &peer.members));
+        let of = all.filter(|m| m.groups.contains(&group.id)).map(|m| m.private_ip.to_string());
         rules.set(&member_set(&group.id), "ipv4_addr", of);
     }
 }
@@ -141,18 +160,20 @@ fn member_set(id: &GroupId) -> String {
 
 fn groups(rules: &mut Ruleset, plan: &VpcPlan) {
     for group in &plan.groups {
-        rules.chain(&format!("si_{}", group.id.digits()), allowed(&group.ingress, "saddr"));
-        rules.chain(&format!("so_{}", group.id.digits()), allowed(&group.egress, "daddr"));
+        let ipv6 = !plan.ipv6.is_empty();
+        group::chain(rules, &format!("si_{}", group.id.digits()), &group.ingress, "saddr", ipv6);
+        group::chain(rules, &format!("so_{}", group.id.digits()), &group.egress, "daddr", ipv6);
     }
     let mut combinations = Combinations::new();
     for interface in &plan.interfaces {
-        let mut ids: Vec<&GroupId> = interface.groups.iter().collect();
-        ids.sort();
-        combinations.entry(ids).or_default().push(interface);
+        combinations.entry(sorted(&interface.groups)).or_default().0.push(interface);
+    }
+    for endpoint in plan.endpoint_interfaces() {
+        combinations.entry(sorted(&endpoint.groups)).or_default().1.push(endpoint.private_ip);
     }
     let known: BTreeSet<&GroupId> = plan.groups.iter().map(|g| &g.id).collect();
-    let (mut ingress, mut egress) = (Vec::new(), Vec::new());
-    for (ids, interfaces) in &combinations {
+    let (mut ingress, mut egress, mut endpoints) = (Vec::new(), Vec::new(), Vec::new());
+    for (ids, (interfaces, addresses)) in &combinations {
         let n: Vec<_> = ids.iter().map(|id| last(id.digits())).collect();
         let n = n.join("_");
         for (direction, side) in [("ci", "si"), ("co", "so")] {
@@ -162,24 +183,17 @@ fn groups(rules: &mut Ruleset, plan: &VpcPlan) {
         }
         ingress.extend(interfaces.iter().map(|i| format!("{} : goto ci_{n}", tap(i))));
         egress.extend(interfaces.iter().map(|i| format!("{} : goto co_{n}", tap(i))));
+        endpoints.extend(addresses.iter().map(|ip| format!("{ip} : goto ci_{n}")));
     }
     rules.map("ingress", "ifname : verdict", ingress);
     rules.map("egress", "ifname : verdict", egress);
+    rules.map("endpoint_ingress", "ipv4_addr : verdict", endpoints);
 }
 
-fn allowed(rules: &[RulePlan], side: &str) -> Vec<String> {
-    let line = |RulePlan { traffic, peer }: &RulePlan| {
-        let peer = match peer {
-            Peer::Ipv4(net) if net.prefix_len() == 0 => "meta nfproto ipv4".to_owned(),
-            Peer::Ipv4(net) => format!("ip {side} {net}"),
-            Peer::Ipv6(net) => format!("ip6 {side} {net}"),
-            Peer::Group(id) => format!("ip {side} @{}", member_set(id)),
-            // A plan has the ranges in its place.
-            Peer::PrefixList(_) => return None,
-        };
-        Some(format!("{peer} {}accept", words(*traffic)))
-    };
-    rules.iter().filter_map(line).collect()
+fn sorted(ids: &[GroupId]) -> Vec<&GroupId> {
+    let mut ids: Vec<&GroupId> = ids.iter().collect();
+    ids.sort();
+    ids
 }
 
 fn words(traffic: Traffic) -> String {
@@ -211,14 +225,24 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             r#"iifname "tap*" goto guest_in"#,
             r#"iifname "pcx*" iifname . ip saddr != @peer_ok counter drop"#,
+            r#"iifname "pcx*" iifname . ip6 saddr != @peer_ok6 counter drop"#,
             // Who says to be of this VPC, or of a peer, is not behind the internet gateway.
             r#"iifname "igw" ip saddr @inside counter drop"#,
+            r#"iifname "igw" ip6 saddr @inside6 counter drop"#,
         ],
     ),
     (
         "guest_in",
         "",
-        &["iifname . ether saddr != @mac_ok counter drop", "meta nfproto ipv4 goto guest4", "counter drop"],
+        &[
+            // Nearly all packets: from its own addresses, to one that others may have.
+            "meta pkttype host ip daddr != 224.0.0.0/3 ip daddr != 169.254.0.0/16 \
+             iifname . ether saddr . ip saddr @src_ok goto guest_mark",
+            "iifname . ether saddr != @mac_ok counter drop",
+            "meta nfproto ipv4 goto guest4",
+            "meta nfproto ipv6 goto guest6",
+            "counter drop",
+        ],
     ),
     (
         "guest4",
@@ -229,9 +253,9 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "meta pkttype != host counter drop",
             "ip daddr { 224.0.0.0/4, 255.255.255.255 } counter drop",
             "ip daddr 169.254.0.0/16 fib daddr type != local counter drop",
-            // Services know an interface by its address, also one that may send for others.
-            "fib daddr type local iifname . ether saddr . ip saddr != @src_ok counter drop",
             "iifname . ether saddr . ip saddr @src_ok goto guest_mark",
+            // Services know an interface by its address, also one that may send for others.
+            "fib daddr type local counter drop",
             "iifname @nosdc goto guest_mark",
             "counter drop",
         ],
@@ -243,24 +267,23 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "type filter hook input priority 0; policy drop;",
         &[
             r#"iifname "lo" accept"#,
+            "ip daddr @endpoints goto endpoint_in",
             "ct state established,related accept",
             "icmp type echo-request accept",
-            r#"iifname "tap*" udp dport { 53, 67 } accept"#,
+            "icmpv6 type echo-request accept",
+            r#"iifname "tap*" icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept"#,
+            r#"iifname "tap*" udp dport { 53, 67, 123, 547 } accept"#,
             r#"iifname "tap*" tcp dport { 53, 80 } accept"#,
         ],
-    ),
-    (
-        "c_mss",
-        "type filter hook forward priority -30; policy accept;",
-        &["tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu"],
     ),
     (
         "acl_forward",
         "type filter hook forward priority -20; policy accept;",
         &[
+            "tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu",
             "iifname vmap @leave",
-            r#"oifname "igw" meta mark vmap @nat_leave"#,
-            r#"iifname "igw" ct direction reply ct reply ip daddr vmap @nat_enter"#,
+            r#"oifname { "igw", "pcx*" } meta mark vmap @nat_leave"#,
+            r#"iifname { "igw", "pcx*" } ct direction reply ct reply ip daddr vmap @nat_enter"#,
             "oifname vmap @enter",
         ],
     ),
@@ -279,18 +302,29 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "sg_ingress",
         "type filter hook forward priority 10; policy accept;",
         &[
-            r#"iifname "pcx*" oifname != "tap*" counter drop"#,
+            r#"oifname "tap*" goto guest_out"#,
+            r#"iifname "pcx*" counter drop"#,
             r#"oifname "igw" ct state new ip saddr != @has_public meta mark != @nat_marks counter drop"#,
-            r#"oifname "igw" meta mark @nat_marks meta l4proto != { icmp, tcp, udp } counter drop"#,
-            r#"iifname "igw" ct state new ct status & dnat != dnat counter drop"#,
-            r#"oifname != "tap*" accept"#,
-            "oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
+            r#"oifname { "igw", "pcx*" } meta mark @nat_marks meta l4proto != { icmp, tcp, udp } counter drop"#,
+            r#"oifname "igw" ip6 saddr != @own6 counter drop"#,
+            r#"iifname "igw" ct state new jump world"#,
+        ],
+    ),
+    (
+        "guest_out",
+        "",
+        &[
+            "meta nfproto ipv4 oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
+            "meta nfproto ipv6 oifname . ip6 daddr != @dst_ok6 oifname != @nosdc counter drop",
             "ct state established,related accept",
             "ct state invalid drop",
+            r#"iifname "igw" ct state new jump world"#,
             "oifname vmap @ingress",
             "drop",
         ],
     ),
+    // What the internet begins.
+    ("world", "", &["meta nfproto ipv4 ct status & dnat != dnat counter drop", "meta nfproto ipv6 goto world6"]),
     (
         "c_dnat",
         "type nat hook prerouting priority dstnat; policy accept;",
@@ -300,13 +334,14 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "c_snat",
         "type nat hook postrouting priority srcnat; policy accept;",
         &[
-            r#"oifname "igw" snat ip to meta mark map @nat"#,
+            r#"oifname { "igw", "pcx*" } snat ip to meta mark map @nat"#,
             r#"oifname "igw" snat ip to ip saddr map @private_to_public"#,
         ],
     ),
 ];
 
 /// Where all VPCs of a host meet the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edge {
     pub pool: Ipv4Net,
     /// The host's own address in the pool.
@@ -314,6 +349,17 @@ pub struct Edge {
     /// The gateway link of a VPC and a public address behind it.
     pub public: Vec<(String, Ipv4Addr)>,
     /// What guests must not reach beyond the edge: the host's own addresses and broadcasts, some of them ranges.
+    pub host_addresses: Vec<String>,
+    pub way_out: WayOut,
+    pub ipv6: Option<EdgeIpv6>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeIpv6 {
+    pub pool: Ipv6Net,
+    /// The host's own address in the pool.
+    pub host: Ipv6Addr,
+    pub public: Vec<(String, Ipv6Addr)>,
     pub host_addresses: Vec<String>,
     pub way_out: WayOut,
 }
@@ -340,7 +386,11 @@ pub fn edge(edge: &Edge) -> Ruleset {
     rules.set("public", "ipv4_addr", edge.public.iter().map(|(_, ip)| ip.to_string()));
     rules.set("public_if", "ifname . ipv4_addr", edge.public.iter().map(|(link, ip)| format!("\"{link}\" . {ip}")));
     rules.set("host", "ipv4_addr; flags interval; auto-merge", edge.host_addresses.iter().cloned());
-    let input = ["iifname \"lo\" accept", "iifname \"up0\" icmp type echo-request accept"];
+    let input = [
+        "iifname \"lo\" accept",
+        "iifname \"up0\" icmp type echo-request accept",
+        "iifname \"up0\" icmpv6 type echo-request accept",
+    ];
     rules.hooked("c_input", "type filter hook input priority 0; policy drop;", input.map(str::to_owned));
     let mut forward = vec![
         "iifname \"g-*\" iifname . ip saddr != @public_if counter drop".to_owned(),
@@ -348,14 +398,18 @@ pub fn edge(edge: &Edge) -> Ruleset {
         "iifname \"up0\" ip saddr @public counter drop".to_owned(),
         // What nobody has of the pool is nowhere else either.
         format!("oifname \"up0\" ip daddr {} ip daddr != {} counter drop", edge.pool, edge.host),
+    ];
+    let rest = ipv6::edge(&mut rules, edge.ipv6.as_ref(), &mut forward);
+    forward.extend([
         "ct state established,related accept".to_owned(),
         "iifname \"g-*\" oifname \"g-*\" ip daddr @public accept".to_owned(),
         "iifname \"g-*\" ip daddr @host counter drop".to_owned(),
-    ];
+    ]);
+    forward.extend(rest);
     let nobodys = if edge.way_out == WayOut::All { NOT_ROUTED } else { PRIVATE };
     forward.push(format!("iifname \"g-*\" ip daddr {{ {nobodys} }} counter drop"));
     if edge.way_out != WayOut::None {
-        forward.push("iifname \"g-*\" oifname \"up0\" accept".to_owned());
+        forward.push("iifname \"g-*\" oifname \"up0\" meta nfproto ipv4 accept".to_owned());
     }
     forward.push("iifname \"up0\" ip daddr @public accept".to_owned());
     rules.hooked("c_forward", "type filter hook forward priority 0; policy drop;", forward);
@@ -371,7 +425,10 @@ pub fn guard(flows_each: u64) -> String {
          add chain inet guard c_forward {{ type filter hook forward priority -10; policy accept; }}\n\
          flush chain inet guard c_forward\n\
          add rule inet guard c_forward iifname \"g-*\" ct state new \
-         add @flows {{ ip saddr ct count over {flows_each} }} counter drop\n"
+         add @flows {{ ip saddr ct count over {flows_each} }} counter drop\n\
+         add set inet guard flows6 {{ type ipv6_addr; size 65535; flags dynamic; }}\n\
+         add rule inet guard c_forward iifname \"g-*\" ct state new \
+         add @flows6 {{ ip6 saddr ct count over {flows_each} }} counter drop\n"
     )
 }
 

@@ -101,7 +101,7 @@ impl Ruleset {
             match self.sets.get(name) {
                 Some(set) if set.elements == was.elements => {}
                 // Of ranges the kernel keeps the edges, which neighbours share.
-                Some(_) if was.of.contains("interval") => {
+                _ if was.of.contains("interval") => {
                     let _ = writeln!(text, "flush {} {table} {name}", was.keyword);
                 }
                 set => {

@@ -80,6 +80,7 @@ pub fn vpc_plan() -> VpcPlan {
         id: "vpc-00000000000000001".parse().expect("an id"),
         cidr: "10.0.0.0/16".parse().expect("a network"),
         more_cidrs: Vec::new(),
+        ipv6: Vec::new(),
         region: "us-east-1".into(),
         dns_support: true,
         dns_hostnames: true,
@@ -87,6 +88,7 @@ pub fn vpc_plan() -> VpcPlan {
         subnets: vec![SubnetPlan {
             id: subnet.parse().expect("an id"),
             cidr: "10.0.0.0/24".parse().expect("a network"),
+            ipv6: None,
             acl: Some(acl.clone()),
             ways: vec![WayPlan { to: "0.0.0.0/0".parse().expect("a network"), way: Way::Internet }],
         }],
@@ -106,12 +108,17 @@ pub fn vpc_plan() -> VpcPlan {
             private_ip,
             public_ip,
             secondary: Vec::new(),
+            ipv6: Vec::new(),
             groups: vec![group.clone()],
             source_dest_check: true,
+            bandwidth_mbps: None,
         }],
         members: vec![Member { private_ip, groups: vec![group], public_ip }],
+        members_ipv6: Vec::new(),
         nats: Vec::new(),
         peers: Vec::new(),
+        flow_logs: Vec::new(),
+        endpoints: Vec::new(),
     }
 }
 

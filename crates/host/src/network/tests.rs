@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use awan_model::group::Traffic;
 use awan_model::network_acl::Peer;
-use awan_model::plan::{AclEntryPlan, AclPlan, NatPlan, SecondaryPlan, VpcPlan, Way};
+use awan_model::plan::{
+    AclEntryPlan, AclPlan, EndpointInterfacePlan, EndpointPlan, GroupPlan, NatPlan, SecondaryPlan, VpcPlan, Way,
+};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::lab::{Lab, WORLD, bound, interface, pings};
+use super::lab::{Lab, WORLD, bound, heard, interface, pings};
 use super::testing::{everything, vpc_plan};
 
 const A: &str = "10.0.0.5";
@@ -51,7 +53,8 @@ fn with_nat() -> VpcPlan {
     plan.acls.push(AclPlan { id: third.acl.clone().expect("an id"), ..plan.acls[0].clone() });
     let id: awan_model::id::NatGatewayId = "nat-00000000000000001".parse().expect("an id");
     plan.subnets[1].ways[0].way = Way::Nat(id.clone());
-    plan.nats.push(NatPlan { id, subnet: third.id.clone(), public_ip: PUBLIC_NAT });
+    let private_ip = "10.0.2.9".parse().expect("an address");
+    plan.nats.push(NatPlan { id, subnet: third.id.clone(), private_ip, public_ip: Some(PUBLIC_NAT) });
     plan.subnets.push(third);
     plan
 }
@@ -120,7 +123,7 @@ fn answers_are_judged_too_also_of_a_connection_that_was_there_before() {
     lab.apply();
     far.write_all(b"2").expect("is in the buffer");
     near.set_read_timeout(Some(Duration::from_millis(500))).expect("a time");
-    let lost = near.read(&mut byte).expect_err("nothing comes");
+    let lost = heard(|| near.read(&mut byte)).expect_err("nothing comes");
     assert_eq!(lost.kind(), std::io::ErrorKind::WouldBlock);
     assert!(connect(&lab, Duration::from_millis(500)).is_err(), "no answer comes back");
 
@@ -176,7 +179,7 @@ fn answer(socket: &UdpSocket, request: &[u8], to: &str) -> Vec<u8> {
     socket.set_read_timeout(Some(PATIENCE)).expect("a time");
     socket.send_to(request, to).expect("sends");
     let mut answer = vec![0; 1500];
-    let length = socket.recv(&mut answer).expect("an answer");
+    let length = heard(|| socket.recv(&mut answer)).expect("an answer");
     answer.truncate(length);
     answer
 }
@@ -341,4 +344,84 @@ fn entries_of_every_kind_are_taken_by_the_kernel() {
     lab.network_mut().acls[1].egress = entries;
     lab.apply();
     lab.is_lost(&lab.udp(A, 7000), &lab.udp(C, 7));
+}
+
+const ENDPOINT: &str = "10.0.1.9";
+
+/// An endpoint in subnet 2 with a group of its own, which lets subnet 1 reach HTTP's port.
+fn with_endpoint() -> VpcPlan {
+    let mut plan = two_subnets();
+    let (id, group) = ("eni-00000000000000009".parse().expect("an id"), "sg-00000000000000009".parse().expect("an id"));
+    let mut rule = plan.groups[0].egress[0].clone();
+    (rule.traffic, rule.peer) =
+        (Traffic::Tcp { from: 80, to: 80 }, awan_model::group::Peer::Ipv4("10.0.0.0/24".parse().expect("a network")));
+    let groups = vec![awan_model::id::GroupId::clone(&group)];
+    plan.groups.push(GroupPlan { id: group, name: "endpoint".into(), ingress: vec![rule], egress: Vec::new() });
+    let (subnet, private_ip) = (plan.subnets[1].id.clone(), ENDPOINT.parse().expect("an address"));
+    let interfaces = vec![EndpointInterfacePlan { id, subnet, private_ip, groups }];
+    let id = "vpce-00000000000000001".parse().expect("an id");
+    plan.endpoints.push(EndpointPlan { id, interfaces, names: std::collections::BTreeMap::new() });
+    plan
+}
+
+/// What the API says to a guest that says this through an endpoint. The API says the endpoint, and what it hears.
+fn asks(lab: &Lab, guest: &str, port: u16, within: Duration) -> Option<String> {
+    lab.guest(guest).inside(|| {
+        let at: SocketAddr = format!("{ENDPOINT}:{port}").parse().expect("an address");
+        let mut stream = TcpStream::connect_timeout(&at, within).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        stream.write_all(b"a question").expect("sends");
+        stream.shutdown(std::net::Shutdown::Write).expect("has no more");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        Some(answer)
+    })
+}
+
+#[test]
+fn an_endpoint_leads_to_the_api_whom_its_group_and_the_acls_let_there() {
+    const SOON: Duration = Duration::from_millis(500);
+    let Some(mut lab) = Lab::new(with_endpoint()) else { return };
+    let whole = Some("vpce-00000000000000001\na question".to_owned());
+    assert_eq!(asks(&lab, A, 80, PATIENCE), whole);
+    assert_eq!(asks(&lab, A, 443, SOON), None, "the group does not let it in");
+    assert_eq!(asks(&lab, C, 80, SOON), None, "nor who is in its subnet");
+    assert!(!pings(lab.guest(A), ENDPOINT), "endpoints carry TCP alone");
+
+    // ACLs judge what crosses the bounds of its subnet, answers too.
+    let everything = || vec![everything()];
+    lab.network_mut().acls[1].egress = vec![entry(100, true, Traffic::Tcp { from: 1, to: 1023 }, "10.0.0.0/24")];
+    lab.apply();
+    assert_eq!(asks(&lab, A, 80, SOON), None, "no answer comes back");
+    (lab.network_mut().acls[1].egress, lab.network_mut().acls[1].ingress) = (everything(), Vec::new());
+    lab.apply();
+    assert_eq!(asks(&lab, A, 80, SOON), None, "nothing goes there");
+    lab.network_mut().groups[1].ingress[0].peer = awan_model::group::Peer::Ipv4("10.0.1.0/24".parse().expect("one"));
+    lab.apply();
+    assert_eq!(asks(&lab, C, 80, PATIENCE), whole, "within its subnet no ACL is asked");
+    lab.network_mut().acls[1].ingress = everything();
+    lab.network_mut().groups[0].egress.clear();
+    lab.apply();
+    assert_eq!(asks(&lab, C, 80, SOON), None, "the guest's own group does not let it out");
+    *lab.network_mut() = with_endpoint();
+    lab.apply();
+
+    // With the endpoint its connections go, and its address is the next one's.
+    let at: SocketAddr = format!("{ENDPOINT}:80").parse().expect("an address");
+    let mut idle = lab.guest(A).inside(|| TcpStream::connect_timeout(&at, PATIENCE)).expect("connects");
+    idle.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let mut heard_first = [0; 23];
+    idle.read_exact(&mut heard_first).expect("the API is there");
+    lab.network_mut().endpoints.clear();
+    lab.network_mut().interfaces[2]
+        .secondary
+        .push(SecondaryPlan { private_ip: ENDPOINT.parse().expect("one"), public_ip: None });
+    lab.apply();
+    idle.set_read_timeout(Some(SOON)).expect("a time");
+    assert!(!matches!(heard(|| idle.read(&mut [0])), Ok(1..)), "nobody speaks for it");
+    lab.guest(C).ip(&[format!("addr add {ENDPOINT}/32 dev eth0")]);
+    let c = lab.udp(ENDPOINT, 7);
+    lab.reaches(&lab.udp(A, 7000), &c);
+    assert_eq!(asks(&lab, A, 80, SOON), None);
+    assert_eq!(lab.differences(), [""; 0]);
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use awan_model::plan::{PeerPlan, SubnetPlan, VpcPlan, Way};
 
 use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, peer_name, tap_name};
-use super::{edge, link, netns, peer};
+use super::{counters, edge, flow, ipv6, limit, link, netns, peer};
 use crate::driver::NetworkDifference;
 
 /// Every guest's router has this address on its tap.
@@ -19,13 +19,13 @@ pub const EDGE_MAC: &str = "0a:ff:00:00:00:01";
 pub const VPC_MAC: &str = "0a:ff:00:00:00:02";
 pub const MTU: u32 = 1500;
 /// Marks routes as this program's.
-const PROTOCOL: u32 = 77;
+pub const PROTOCOL: u32 = 77;
 /// Taps that a machine still has open though they are no interface's any more. They are down, and as far as rules go they
 /// are taps of which nothing is known.
 const ASIDE: &str = "tapx";
-const TABLE_BASE: u32 = 1000;
+pub const TABLE_BASE: u32 = 1000;
 /// The preference of the rules of ways that plans name.
-const WAYS: u32 = 300;
+pub const WAYS: u32 = 300;
 
 fn router_mac() -> String {
     ROUTER_MAC.map(|b| format!("{b:02x}")).join(":")
@@ -35,12 +35,12 @@ fn gateway(subnet: &SubnetPlan) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.cidr.network()).saturating_add(1))
 }
 
-/// The addresses at which the VPC's router serves: gateways, resolver, metadata.
+/// The addresses at which the VPC's router serves: gateways, resolver, time, metadata, endpoints.
 pub fn own_addresses(plan: &VpcPlan) -> BTreeSet<Ipv4Addr> {
     let mut all: BTreeSet<_> = plan.subnets.iter().map(gateway).collect();
     all.insert(resolver(plan));
-    all.insert(Ipv4Addr::new(169, 254, 169, 253));
-    all.insert(Ipv4Addr::new(169, 254, 169, 254));
+    all.extend([123, 253, 254].map(|last| Ipv4Addr::new(169, 254, 169, last)));
+    all.extend(plan.endpoint_interfaces().map(|i| i.private_ip));
     all
 }
 
@@ -90,7 +90,6 @@ fn settings() -> Result<()> {
         netns::sysctl(name, value)?;
     }
     // Absent where there is no IPv6, or before the first rule that tracks connections.
-    let _ = netns::sysctl("net/ipv6/conf/default/accept_ra", "0");
     let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
     let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
     Ok(())
@@ -121,8 +120,10 @@ pub fn apply(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     netns::inside(name, || {
         load(plan, old).context("loading rules")?;
         let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
-        addresses(plan)?;
-        taps(plan)
+        addresses(plan, old)?;
+        ipv6::apply(plan).context("IPv6")?;
+        taps(plan)?;
+        limit::apply(plan, old).context("limits")
     })
 }
 
@@ -132,18 +133,21 @@ fn load(plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     let nft = |text: &str| netns::feed("nft", &["-f", "-"], text).map(drop);
     let (rules, arp) = (render::vpc(plan), render::arp(plan));
     if let Some(old) = old {
-        let changes = [arp.since(&render::arp(old)), rules.since(&render::vpc(old))];
+        let changes = [arp.since(&render::arp(old)), rules.since(&render::vpc(old)), flow::since(plan, old)];
         let changes: String = changes.into_iter().flatten().collect();
         match if changes.is_empty() { Ok(()) } else { nft(&changes) } {
             Ok(()) => return Ok(()),
             Err(e) => tracing::warn!(vpc = %plan.id, error = format!("{e:#}"), "all rules are loaded again"),
         }
     }
-    nft(&format!("{}{}", arp.whole(), rules.whole()))
+    nft(&format!("{}{}{}", arp.whole(), rules.whole(), flow::whole(plan)))
 }
 
-fn addresses(plan: &VpcPlan) -> Result<()> {
+fn addresses(plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     let wanted = own_addresses(plan);
+    if old.is_some_and(|old| own_addresses(old) == wanted && old.cidrs().eq(plan.cidrs())) {
+        return Ok(());
+    }
     let there = on_loopback()?;
     let mut lines: Vec<_> = wanted.difference(&there).map(|ip| format!("addr add {ip}/32 dev lo")).collect();
     lines.extend(there.difference(&wanted).map(|ip| format!("addr del {ip}/32 dev lo")));
@@ -165,10 +169,11 @@ fn on_loopback() -> Result<BTreeSet<Ipv4Addr>> {
     Ok(infos.filter_map(|i| i["local"].as_str()?.parse::<Ipv4Addr>().ok()).filter(|ip| !ip.is_loopback()).collect())
 }
 
-/// Taps, and links to peers.
-fn links_there() -> Result<BTreeSet<String>> {
-    let links = netns::ip_json(&["link", "show"])?;
-    let names = links.iter().filter_map(|l| l["ifname"].as_str());
+/// Taps, and links to peers. Read where it costs next to nothing for thousands of them.
+pub fn links_there() -> Result<BTreeSet<String>> {
+    const TABLE: &str = "/proc/thread-self/net/dev";
+    let table = std::fs::read_to_string(TABLE).with_context(|| format!("reading {TABLE}"))?;
+    let names = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
     Ok(names.filter(|name| name.starts_with("tap") || name.starts_with("pcx")).map(str::to_owned).collect())
 }
 
@@ -185,7 +190,11 @@ fn taps(plan: &VpcPlan) -> Result<()> {
     let made = wanted.difference(&there).flat_map(|tap| {
         [
             format!("tuntap add {tap} mode tap vnet_hdr"),
-            format!("link set {tap} address {} mtu {MTU} addrgenmode none", router_mac()),
+            format!(
+                "link set {tap} address {} mtu {MTU} addrgenmode none alias {}",
+                router_mac(),
+                counters::new_name()
+            ),
         ]
     });
     netns::ip(&made.collect::<Vec<_>>())
@@ -213,8 +222,9 @@ pub fn retire(name: &str, tap: &str) -> Result<()> {
     })
 }
 
-/// Taps up, and the ways to their guests: one for each private address. Called when rules and services are there.
-pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
+/// Taps up, and the ways to their guests: one for each private address. Called when rules and services are there. `old`: the
+/// plan that was raised last, if it is known.
+pub fn raise(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     netns::inside(name, || {
         let there = guests()?;
         let wanted: BTreeSet<(String, String)> = plan
@@ -249,27 +259,35 @@ pub fn raise(name: &str, plan: &VpcPlan) -> Result<()> {
             }
         }
         netns::ip(&lines)?;
-        ways(plan)
+        ways(plan, old)?;
+        ipv6::raise(plan).context("IPv6")
     })
 }
 
-/// The routing tables of ways that lead to guests.
-fn ways(plan: &VpcPlan) -> Result<()> {
-    let there = links_there()?;
+/// The routing tables of ways that lead to guests, and their routes.
+fn tables(plan: &VpcPlan, there: &BTreeSet<String>) -> BTreeMap<u32, String> {
     let used: BTreeSet<&Way> = plan.subnets.iter().flat_map(|s| s.ways.iter().map(|w| &w.way)).collect();
     let route = |way: &&Way| match way {
-        Way::Internet => None,
+        Way::Internet | Way::EgressOnly => None,
         Way::Interface(id) => {
             let on = plan.interfaces.iter().find(|i| i.id == *id)?;
             Some((mark(way), format!("via {} dev {} onlink", on.private_ip, tap_name(&on.id))))
         }
         Way::Nat(_) => Some((mark(way), format!("via {EDGE_IP} dev igw onlink"))),
-        Way::Peering(id) => {
+        Way::Peering(id) | Way::NatPeering(_, id) => {
             let peer = plan.peers.iter().find(|p| p.id == *id && there.contains(&peer_name(id)))?;
             Some((mark(way), peer::route(peer)))
         }
     };
-    let wanted: BTreeMap<u32, String> = used.iter().filter_map(route).collect();
+    used.iter().filter_map(route).collect()
+}
+
+fn ways(plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
+    let there = links_there()?;
+    let wanted = tables(plan, &there);
+    if old.is_some_and(|old| tables(old, &there) == wanted) {
+        return Ok(());
+    }
     let rules = netns::ip_json(&["rule", "show"])?;
     let number = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<u32>().ok());
     let of_ways = rules.iter().filter(|rule| rule["priority"] == WAYS);
@@ -290,9 +308,20 @@ fn ways(plan: &VpcPlan) -> Result<()> {
 
 /// The addresses that have a way to a guest, with the taps of these.
 fn guests() -> Result<BTreeSet<(String, String)>> {
-    let routes = netns::ip_json(&["route", "show", "proto", "77"])?;
-    let way = |r: &serde_json::Value| Some((r["dst"].as_str()?.to_owned(), r["dev"].as_str()?.to_owned()));
-    Ok(routes.iter().filter_map(way).filter(|(_, tap)| tap.starts_with("tap")).collect())
+    const TABLE: &str = "/proc/thread-self/net/route";
+    let table = std::fs::read_to_string(TABLE).with_context(|| format!("reading {TABLE}"))?;
+    Ok(guests_in(&table))
+}
+
+/// Fields: interface, destination as the number that its bytes are in memory, … Source: Linux, net/ipv4/fib_trie.c.
+fn guests_in(table: &str) -> BTreeSet<(String, String)> {
+    let guest = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (tap, to) = (fields.next()?, u32::from_str_radix(fields.next()?, 16).ok()?);
+        let ip = Ipv4Addr::from(to.to_ne_bytes());
+        tap.starts_with("tap").then(|| (ip.to_string(), tap.to_owned()))
+    };
+    table.lines().skip(1).filter_map(guest).collect()
 }
 
 /// Ends the flows of addresses that changed hands, so that nobody inherits them.
@@ -300,12 +329,20 @@ pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
     let Some(old) = old else { return };
     let pairs = |plan: &VpcPlan| {
         let all = plan.interfaces.iter().flat_map(|i| i.addresses().map(|(ip, public)| (ip, i.id.clone(), public)));
-        all.collect::<BTreeSet<_>>()
+        let endpoints = plan.endpoint_interfaces().map(|i| (i.private_ip, i.id.clone(), None));
+        all.chain(endpoints).collect::<BTreeSet<_>>()
     };
     let (before, after) = (pairs(old), pairs(new));
     let changed: Vec<_> = before.difference(&after).cloned().collect();
-    let nats = |plan: &VpcPlan| plan.nats.iter().map(|nat| nat.public_ip).collect::<BTreeSet<_>>();
+    let nats = |plan: &VpcPlan| {
+        let both = plan.nats.iter().flat_map(|nat| [Some(nat.private_ip), nat.public_ip]);
+        both.flatten().collect::<BTreeSet<_>>()
+    };
     let (nats, kept) = (nats(old), nats(new));
+    let ipv6 = |plan: &VpcPlan| {
+        plan.interfaces.iter().flat_map(|i| i.ipv6.iter().map(|ip| (*ip, i.id.clone()))).collect::<BTreeSet<_>>()
+    };
+    let (ipv6, kept_ipv6) = (ipv6(old), ipv6(new));
     let flush = netns::inside(name, || {
         for (private, _, public) in &changed {
             for (flag, ip) in [("--orig-src", Some(*private)), ("--reply-src", Some(*private)), ("--orig-dst", *public)]
@@ -314,6 +351,11 @@ pub fn forget_flows(name: &str, old: Option<&VpcPlan>, new: &VpcPlan) {
                     // Nothing to delete is told as a failure.
                     let _ = netns::feed("conntrack", &["-D", flag, &ip.to_string()], "");
                 }
+            }
+        }
+        for (ip, _) in ipv6.difference(&kept_ipv6) {
+            for flag in ["--orig-src", "--reply-src"] {
+                let _ = netns::feed("conntrack", &["-D", "-f", "ipv6", flag, &ip.to_string()], "");
             }
         }
         for ip in nats.difference(&kept) {
@@ -346,16 +388,25 @@ pub fn compare<'p>(
     peers: impl IntoIterator<Item = &'p PeerPlan>,
     found: &mut NetworkDifference,
 ) -> Result<()> {
-    let (there, tables) = netns::inside(name, || Ok((links_there()?, netns::feed("nft", &["list", "tables"], "")?)))?;
+    let (there, tables) = netns::inside(name, || {
+        limit::compare(name, plan, found)?;
+        Ok((links_there()?, netns::feed("nft", &["list", "tables"], "")?))
+    })?;
     let mut wanted = taps_wanted(plan);
     wanted.extend(peer::wanted(peers));
     found.missing.extend(wanted.difference(&there).map(|tap| format!("link {tap} in {name}")));
     let unexpected = there.difference(&wanted).filter(|tap| !tap.starts_with(ASIDE));
     found.unexpected.extend(unexpected.map(|tap| format!("link {tap} in {name}")));
-    for table in ["table inet vpc", "table arp vpc"] {
-        if !tables.lines().any(|l| l == table) {
-            found.missing.push(format!("{table} in {name}"));
-        }
+    for (table, wanted) in
+        [("table inet vpc", true), ("table arp vpc", true), ("table inet flows", flow::is_wanted(plan))]
+    {
+        let there = tables.lines().any(|l| l == table);
+        let different = match (wanted, there) {
+            (true, false) => &mut found.missing,
+            (false, true) => &mut found.unexpected,
+            _ => continue,
+        };
+        different.push(format!("{table} in {name}"));
     }
     Ok(())
 }
@@ -386,7 +437,7 @@ mod tests {
             }
             let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
             let (vpc, edge) = (format!("awan-{tag}-00000000000000001"), format!("awan-{tag}-edge"));
-            Some(Self { config: NetworkConfig { tag, uplink: Uplink::Closed }, vpc, edge })
+            Some(Self { config: NetworkConfig { tag, uplink: Uplink::Closed, outside: None }, vpc, edge })
         }
 
         fn ensure(&self) {
@@ -426,7 +477,7 @@ mod tests {
         names.ensure();
         let (plan, vpc) = (vpc_plan(), names.vpc.as_str());
         let tap = tap_name(&plan.interfaces[0].id);
-        let remake = |plan: &VpcPlan| apply(vpc, plan, None).and_then(|()| raise(vpc, plan)).expect("applies");
+        let remake = |plan: &VpcPlan| apply(vpc, plan, None).and_then(|()| raise(vpc, plan, None)).expect("applies");
         let open = || netns::inside(vpc, || link::open_tap(&tap));
         let taps = || netns::inside(vpc, links_there).expect("lists");
         let difference = |plan: &VpcPlan| {

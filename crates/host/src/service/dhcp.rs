@@ -118,8 +118,15 @@ pub fn reply(request: &Request, network: &VpcPlan, interface: &InterfacePlan) ->
 
 /// What the VPC's owner chose to tell.
 fn chosen(options: &mut DhcpOptions, network: &VpcPlan) {
-    let DhcpPlan { domain_name, resolver: own, name_servers, ntp_servers, netbios_name_servers, netbios_node_type } =
-        &network.dhcp;
+    let DhcpPlan {
+        domain_name,
+        resolver: own,
+        name_servers,
+        ntp_servers,
+        netbios_name_servers,
+        netbios_node_type,
+        ipv6: _,
+    } = &network.dhcp;
     let names: Vec<_> = own.then(|| resolver(network)).into_iter().chain(name_servers.iter().copied()).collect();
     if !names.is_empty() {
         options.insert(DhcpOption::DomainNameServer(names));
@@ -201,7 +208,7 @@ mod tests {
             ntp_servers: vec![OTHER],
             netbios_name_servers: vec![OTHER],
             netbios_node_type: Some(2),
-            resolver: false,
+            ..DhcpPlan::default()
         };
         let offer = reply(&request(MessageType::Discover), &plan, &plan.interfaces[0]).expect("an offer");
         let told: Vec<_> = offer.opts().iter().map(|(_, option)| format!("{option:?}")).collect();

@@ -36,8 +36,8 @@ pub fn places() -> Places {
 
 fn place(places: &Places, from: SocketAddr) -> Option<Place> {
     match from.ip() {
-        IpAddr::V4(ip) => places.take(ip.into()),
-        IpAddr::V6(_) => None,
+        IpAddr::V4(ip) => places.take(u32::from(ip)),
+        IpAddr::V6(ip) => places.take(u128::from(ip)),
     }
 }
 

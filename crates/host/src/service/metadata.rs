@@ -1,11 +1,11 @@
-//! The metadata service at 169.254.169.254, versions 1 and 2. Source: "Instance metadata and user data", EC2 documentation.
+//! The metadata service at 169.254.169.254 and fd00:ec2::254, versions 1 and 2. Source: "Instance metadata and user data", EC2 documentation.
 
 mod answer;
 mod path;
 mod tree;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub async fn serve(listener: TcpListener, view: Shared, sealer: Arc<Sealer>, tas
             tokio::time::sleep(AFTER_ERROR).await;
             continue;
         };
-        let IpAddr::V4(from) = from.ip() else { continue };
-        let index = sockets::ingress(stream.as_raw_fd()).unwrap_or(0);
+        let from = from.ip();
+        let index = sockets::ingress(stream.as_raw_fd(), from.is_ipv6()).unwrap_or(0);
         let Some(place) = places.take(index) else { continue };
         let (view, sealer) = (view.clone(), sealer.clone());
         tasks.spawn(async move {
@@ -53,7 +53,7 @@ async fn connection(stream: TcpStream, asker: Asker, view: Shared, sealer: Arc<S
     let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let answer = respond(&current(&view), &sealer, asker, &request, now());
-        let answer = limited(&socket, answer).http();
+        let answer = limited(&socket, asker, answer).http();
         async move { Ok::<Response<Body>, Infallible>(answer) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -73,9 +73,11 @@ async fn connection(stream: TcpStream, asker: Asker, view: Shared, sealer: Arc<S
 
 /// A token goes no further than the instance allows. The limit stays on the connection: were it raised for the next
 /// answer, what was lost on the way would be sent again without it.
-fn limited(socket: &OwnedFd, said: Said) -> Said {
+fn limited(socket: &OwnedFd, asker: Asker, said: Said) -> Said {
     match said.hops {
-        Some(hops) if sockets::hop_limit(socket, hops).is_err() => Said::error(503, "Service Unavailable"),
+        Some(hops) if sockets::hop_limit(socket, asker.from.is_ipv6(), hops).is_err() => {
+            Said::error(503, "Service Unavailable")
+        }
         _ => said,
     }
 }

@@ -17,6 +17,7 @@ use hickory_proto::rr::{Name, RecordType};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 use tokio::runtime::Runtime;
 
+use super::endpoint::testing::Echo;
 use super::*;
 use crate::hypervisor::testing::{plan, vm};
 use crate::network::netns;
@@ -54,7 +55,7 @@ fn lab() -> Option<Lab> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let (secret, handle) = (folder.path().join("secret"), runtime.handle().clone());
-    let config = ServiceConfig { secret, resolvers: Vec::new(), runtime: handle };
+    let config = ServiceConfig { secret, resolvers: Vec::new(), api: Arc::new(Echo), runtime: handle };
     let mut plan = plan(vec![vm("i-00000000000000001", Wish::On, 1)]);
     plan.network.vpcs.push(vpc_plan());
     let services = GuestServices::new(config).expect("services");
@@ -72,6 +73,7 @@ fn wire(vpc: &Namespace, guest: &Namespace, container: &Namespace) {
         addr add {GUEST}/24 dev eth0
         addr add {FOREIGN}/24 dev eth0
         route add 169.254.169.252/30 dev eth0
+        route add 169.254.169.123/32 dev eth0
         link add name eth1 type veth peer name eth0 netns {}
         addr add 172.17.0.1/24 dev eth1
         link set eth1 up",
@@ -94,7 +96,7 @@ fn wire(vpc: &Namespace, guest: &Namespace, container: &Namespace) {
 
 /// What a VPC's namespace has when its services come.
 fn vpc_lines(guest: &Namespace) -> Vec<String> {
-    let own = [Ipv4Addr::new(10, 0, 0, 1), RESOLVER, EVERYWHERE, METADATA];
+    let own = [Ipv4Addr::new(10, 0, 0, 1), RESOLVER, EVERYWHERE, TIME, METADATA];
     let mut lines = vec!["link set lo up".to_owned()];
     lines.extend(own.map(|ip| format!("addr add {ip}/32 dev lo")));
     lines.push(format!("link add name tap0 type veth peer name eth0 netns {}", guest.id));
@@ -244,6 +246,24 @@ fn names_are_answered_by_udp_and_tcp() {
 }
 
 #[test]
+fn the_time_is_told_to_guests() {
+    let Some(lab) = lab() else { return };
+    let told = lab.guest.inside(|| {
+        let socket = UdpSocket::bind((GUEST, 0)).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        let mut question = [0; 48];
+        question[0] = 4 << 3 | 3;
+        socket.send_to(&question, (TIME, 123)).expect("sent");
+        let mut told = [0; 100];
+        let (length, from) = socket.recv_from(&mut told).expect("an answer");
+        assert_eq!((length, from), (48, SocketAddr::from((TIME, 123))));
+        u32::from_be_bytes(told[40..44].try_into().expect("four"))
+    });
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    assert!(now.abs_diff(u64::from(told) - 2_208_988_800) <= PATIENCE.as_secs(), "{told} {now}");
+}
+
+#[test]
 fn closing_leaves_nothing_open_in_the_namespace() {
     let Some(lab) = lab() else { return };
     let open = || {
@@ -254,7 +274,7 @@ fn closing_leaves_nothing_open_in_the_namespace() {
     let mut idle = lab.guest.inside(|| connected(GUEST, (METADATA, 80)).expect("a connection"));
     idle.write_all(b"GET /").expect("sent");
     assert_eq!(status(&http(&lab.guest, GUEST, TOKEN, PATIENCE)), "200");
-    assert!(open().0 >= 4 && open().1 == 3, "{:?}", open());
+    assert!(open().0 >= 4 && open().1 == 4, "{:?}", open());
     lab.services.close(&lab.plan.network.vpcs[0].id);
     assert_eq!(open().1, 0);
     assert!(matches!(idle.read(&mut [0; 1]), Ok(0) | Err(_)));

@@ -1,28 +1,52 @@
-//! Volumes as qcow2 files: copy-on-write children of images.
+//! Volumes as qcow2 files: copy-on-write children of images, and of what they held when snapshots were made of them.
 //!
-//! **Invariants.** Formats are given, never guessed. A file appears under its name only when it is whole. What tenants
-//! name never becomes a path: only ids do.
+//! A volume of no snapshot is `VOLUME.qcow2`. What it holds is kept by moving that file below `contents`; the volume goes
+//! on in `VOLUME.N.qcow2`, N counting its snapshots, which is made as a child of it before its machine moves there, or
+//! else when it is next needed. So one move decides, and after a crash the files that are there say how far it had come.
+//!
+//! **Invariants.** Formats are given, never guessed, and so is what a file is a child of: no file names another. A file
+//! appears under its name only when it is whole. What tenants name never becomes a path: only ids do.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use awan_model::Home;
 use awan_model::id::{ImageId, VolumeId};
-use awan_model::plan::VolumePlan;
+use awan_model::import::Taken;
+use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::process::Command;
 
-use crate::driver::{BlockDevice, Fut, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
+use crate::import::{DISK, write};
 
-const CREATE_WITHIN: Duration = Duration::from_secs(60);
+const GROWN_WITHIN: Duration = Duration::from_secs(60);
+/// Beside the folder of volumes.
+pub const CONTENTS: &str = "contents";
+/// Names what a content is a child of.
+const BELOW: &str = "below";
+const UNFINISHED: &str = "new";
 const GIB: u64 = 1 << 30;
+/// As EC2's largest volume.
+const SIZE_MAX: u64 = 64 << 40;
+/// What has been kept is looked at once, as long as it is not more.
+const KNOWN_MAX: usize = 1 << 16;
+/// What no file of a chain of children exceeds: a longer one is not this program's.
+const CHAIN_MAX: usize = 1024;
 
 pub struct FileVolumes {
     folder: PathBuf,
     images: PathBuf,
+    contents: PathBuf,
+    /// Who does something about a volume's files.
+    busy: Mutex<HashMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>,
+    kept: Mutex<BTreeMap<ImageId, Layer>>,
 }
 
 impl FileVolumes {
@@ -33,7 +57,8 @@ impl FileVolumes {
         // What tenants write is nobody else's to read, whoever may enter the folder above.
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("closing {} to others", folder.display()))?;
-        let volumes = Self { folder, images };
+        let contents = folder.with_file_name(CONTENTS);
+        let volumes = Self { folder, images, contents, busy: Mutex::default(), kept: Mutex::default() };
         volumes.sweep()?;
         Ok(Arc::new(volumes))
     }
@@ -42,59 +67,168 @@ impl FileVolumes {
     fn sweep(&self) -> Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "new") {
+            if path.extension().is_some_and(|e| e == UNFINISHED) {
                 std::fs::remove_file(&path)?;
             }
         }
         Ok(())
     }
 
-    fn path(&self, id: &VolumeId) -> PathBuf {
-        self.folder.join(format!("{id}.qcow2"))
+    /// The file of a volume since so many snapshots were made of it.
+    fn path(&self, id: &VolumeId, generation: u32) -> PathBuf {
+        let name = if generation == 0 { format!("{id}.qcow2") } else { format!("{id}.{generation}.qcow2") };
+        self.folder.join(name)
     }
 
+    /// What came from elsewhere or was kept, else an image of this host.
     fn image(&self, id: &ImageId) -> PathBuf {
-        self.images.join(id.as_str()).join("disk.qcow2")
+        let content = self.contents.join(id.as_str()).join(DISK);
+        if content.exists() { content } else { self.images.join(id.as_str()).join(DISK) }
+    }
+
+    /// The files that a child of this one reads from, the nearest first.
+    fn chain(&self, of: Option<&ImageId>) -> Result<Vec<PathBuf>> {
+        let (mut chain, mut next) = (Vec::new(), of.cloned());
+        while let Some(id) = next {
+            let path = self.image(&id);
+            if !path.is_file() {
+                bail!("the image {} is not on this host", path.display());
+            }
+            chain.push(path);
+            if chain.len() > CHAIN_MAX {
+                bail!("{id} has too much below it");
+            }
+            let below = self.contents.join(id.as_str()).join(BELOW);
+            next = match std::fs::read_to_string(&below) {
+                Ok(id) => Some(id.parse().ok().with_context(|| format!("{} names nothing", below.display()))?),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                Err(e) => return Err(e).with_context(|| format!("reading {}", below.display())),
+            };
+        }
+        Ok(chain)
+    }
+
+    fn busy(&self, id: &VolumeId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+        busy.entry(id.clone()).or_default().clone()
     }
 
     async fn make(&self, volume: &VolumePlan) -> Result<BlockDevice> {
-        let path = self.path(&volume.id);
-        let backing: Vec<PathBuf> = volume.image.iter().map(|image| self.image(image)).collect();
-        let bytes = u64::from(volume.size_gib) * GIB;
+        let busy = self.busy(&volume.id);
+        let _turn = busy.lock().await;
+        let (mut below, bytes) = (volume.image.clone(), u64::from(volume.size_gib) * GIB);
+        for layer in &volume.layers {
+            let taken = Taken {
+                volume: volume.id.clone(),
+                below: below.replace(layer.id.clone()),
+                generation: layer.generation,
+                set: layer.id.clone(),
+                volume_gib: volume.size_gib,
+            };
+            if layer.kept && !self.image(&layer.id).exists() {
+                bail!("{}, which the volume {} is a child of, is lost", layer.id, volume.id);
+            }
+            self.keep_now(&layer.id, &taken)?;
+        }
+        let path = self.path(&volume.id, volume.layers.last().map_or(0, |layer| layer.generation));
+        let backing = self.chain(below.as_ref())?;
         if path.exists() {
             grow(&path, bytes).await?;
         } else {
-            let new = path.with_extension("new");
-            create(&new, backing.first(), bytes).await?;
-            // A name must not survive a power failure that its content does not.
-            let file = tokio::fs::File::open(&new).await?;
-            file.sync_all().await.with_context(|| format!("writing {}", new.display()))?;
-            std::fs::rename(&new, &path).with_context(|| format!("naming {}", path.display()))?;
+            create(&path, bytes)?;
         }
         let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
         Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib })
     }
 
+    /// No machine writes to what is kept: it has not begun, or has gone on in the file of the next generation.
+    fn keep_now(&self, id: &ImageId, taken: &Taken) -> Result<()> {
+        let folder = self.contents.join(id.as_str());
+        let disk = folder.join(DISK);
+        if disk.exists() {
+            return Ok(());
+        }
+        self.chain(taken.below.as_ref())?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.with_context(|| format!("making {}", folder.display()))?;
+        if let Some(below) = &taken.below {
+            let mut file = File::create(folder.join(BELOW))?;
+            file.write_all(below.as_str().as_bytes())?;
+            file.sync_all()?;
+        }
+        let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
+        if old.exists() {
+            let file = File::open(&old).with_context(|| format!("opening {}", old.display()))?;
+            if is_written(&file)? {
+                bail!("a machine has the volume {} open", taken.volume);
+            }
+            file.sync_all().with_context(|| format!("writing {}", old.display()))?;
+            File::open(&folder)?.sync_all()?;
+            std::fs::rename(&old, &disk).with_context(|| format!("keeping {}", old.display()))?;
+        } else {
+            // Nothing was written to it since the last snapshot, or ever.
+            create(&disk, u64::from(taken.volume_gib) * GIB)?;
+        }
+        for folder in [&folder, &self.contents, &self.folder] {
+            File::open(folder)?.sync_all().with_context(|| format!("writing {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    async fn next(&self, taken: &Taken) -> Result<Fork> {
+        let busy = self.busy(&taken.volume);
+        let _turn = busy.lock().await;
+        let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
+        let new = self.path(&taken.volume, taken.generation);
+        if !new.exists() {
+            create(&new, virtual_size(&old)?)?;
+        }
+        Ok(Fork { volume: taken.volume.clone(), generation: taken.generation, old, new })
+    }
+
     fn list(&self) -> Result<Vec<VolumeSeen>> {
-        let mut seen = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-            let named = path.extension().is_some_and(|e| e == "qcow2").then(|| stem.parse().ok()).flatten();
-            if let Some(id) = named {
-                // One broken file must not hide the others; whoever wants to use it is told.
-                let size = virtual_size(&path).unwrap_or_else(|e| {
-                    tracing::error!(volume = %id, error = format!("{e:#}"), "a volume cannot be read");
-                    0
-                });
-                // Whose it is and how large it is meant to be, the plan knows.
-                let size_gib = u32::try_from(size / GIB).unwrap_or(u32::MAX);
-                seen.push(VolumeSeen { home: Home::installation(), id, size_gib });
+        let mut newest: BTreeMap<VolumeId, (u32, PathBuf)> = BTreeMap::new();
+        for (id, generation, path) in self.files()? {
+            let seen = newest.entry(id).or_insert_with(|| (generation, path.clone()));
+            if seen.0 < generation {
+                *seen = (generation, path);
             }
         }
-        seen.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(seen)
+        let one = |(id, (_, path)): (VolumeId, (u32, PathBuf))| {
+            // One broken file must not hide the others; whoever wants to use it is told.
+            let size = virtual_size(&path).unwrap_or_else(|e| {
+                tracing::error!(volume = %id, error = format!("{e:#}"), "a volume cannot be read");
+                0
+            });
+            // Whose it is and how large it is meant to be, the plan knows.
+            VolumeSeen { home: Home::installation(), id, size_gib: u32::try_from(size / GIB).unwrap_or(u32::MAX) }
+        };
+        Ok(newest.into_iter().map(one).collect())
     }
+
+    /// The files of all volumes, with their generations.
+    fn files(&self) -> Result<Vec<(VolumeId, u32, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let named = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".qcow2")).and_then(|name| {
+                let (id, generation) = name.split_once('.').unwrap_or((name, "0"));
+                Some((id.parse().ok()?, generation.parse().ok()?))
+            });
+            found.extend(named.map(|(id, generation)| (id, generation, path)));
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a QEMU may write to a file: it holds a lock on one of the bytes 101 to 103 then, for writing, for writing the
+/// same again, and for changing the size (QEMU: block/file-posix.c).
+fn is_written(file: &File) -> Result<bool> {
+    let (kind, whence) = (i16::try_from(libc::F_WRLCK)?, i16::try_from(libc::SEEK_SET)?);
+    let mut lock = libc::flock { l_type: kind, l_whence: whence, l_start: 101, l_len: 3, l_pid: 0 };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_GETLK(&mut lock)).context("looking for locks")?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 /// From the header of a file that this program made: bytes 24 to 31, big endian (QEMU: docs/interop/qcow2.txt).
@@ -107,30 +241,34 @@ fn virtual_size(path: &Path) -> Result<u64> {
         bail!("{} is not qcow2", path.display());
     }
     let (_, size) = header.split_at(24);
-    Ok(u64::from_be_bytes(size.try_into().context("eight bytes")?))
+    let size = u64::from_be_bytes(size.try_into().context("eight bytes")?);
+    // Whoever has broken out into the machine's process can write there what they like.
+    if size > SIZE_MAX {
+        bail!("{} says that it has {size} bytes", path.display());
+    }
+    Ok(size)
 }
 
-async fn create(path: &Path, backing: Option<&PathBuf>, bytes: u64) -> Result<()> {
-    let mut command = Command::new("qemu-img");
-    command.args(["create", "-q", "-f", "qcow2"]);
-    if let Some(image) = backing {
-        if !image.is_file() {
-            bail!("the image {} is not on this host", image.display());
-        }
-        command.args(["-F", "qcow2", "-b"]).arg(image);
-    }
-    run(command.arg(path).arg(bytes.to_string())).await
+/// An empty one, or a child that is like what it is a child of. A power failure takes neither its content from its name
+/// nor, once something may be written to it, its name.
+fn create(path: &Path, bytes: u64) -> Result<()> {
+    let new = path.with_extension(UNFINISHED);
+    let mut out = BufWriter::new(File::create(&new).with_context(|| format!("making {}", new.display()))?);
+    write::empty(bytes, &mut out).with_context(|| format!("writing {}", new.display()))?;
+    out.flush()?;
+    out.get_ref().sync_all().with_context(|| format!("writing {}", new.display()))?;
+    std::fs::rename(&new, path).with_context(|| format!("naming {}", path.display()))?;
+    let folder = path.parent().context("a file lies in a folder")?;
+    File::open(folder)?.sync_all().with_context(|| format!("writing {}", folder.display()))
 }
 
 async fn grow(path: &Path, bytes: u64) -> Result<()> {
     if virtual_size(path)? >= bytes {
         return Ok(());
     }
-    run(Command::new("qemu-img").args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(bytes.to_string())).await
-}
-
-async fn run(command: &mut Command) -> Result<()> {
-    let output = tokio::time::timeout(CREATE_WITHIN, command.kill_on_drop(true).output());
+    let mut command = Command::new("qemu-img");
+    command.args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(bytes.to_string()).kill_on_drop(true);
+    let output = tokio::time::timeout(GROWN_WITHIN, command.output());
     let output = output.await.context("qemu-img took too long")?.context("starting qemu-img")?;
     if output.status.success() { Ok(()) } else { bail!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim()) }
 }
@@ -145,18 +283,49 @@ impl Volumes for FileVolumes {
     }
 
     fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, Result<()>> {
-        Box::pin(async {
-            match std::fs::remove_file(self.path(id)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
-                _ => Ok(()),
+        Box::pin(async move {
+            let busy = self.busy(id);
+            let _turn = busy.lock().await;
+            for (_, _, path) in self.files()?.iter().filter(|(of, ..)| of == id) {
+                std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
             }
+            Ok(())
         })
+    }
+
+    fn keep<'a>(&'a self, id: &'a ImageId, taken: &'a Taken) -> Fut<'a, Result<()>> {
+        Box::pin(async {
+            let busy = self.busy(&taken.volume);
+            let _turn = busy.lock().await;
+            self.keep_now(id, taken)
+        })
+    }
+
+    fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, Result<Fork>> {
+        Box::pin(self.next(taken))
+    }
+
+    fn kept(&self, content: &ContentPlan) -> Option<Layer> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = kept.get(&content.id) {
+            return Some(*layer);
+        }
+        let disk = self.contents.join(content.id.as_str()).join(DISK);
+        let bytes = std::fs::metadata(&disk).ok()?.blocks() * 512;
+        let size = virtual_size(&disk).ok()?;
+        let layer = Layer { size_gib: u32::try_from(size / GIB).ok()?, bytes };
+        if kept.len() >= KNOWN_MAX {
+            kept.clear();
+        }
+        kept.insert(content.id.clone(), layer);
+        Some(layer)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use awan_model::plan::LayerPlan;
 
     #[tokio::test]
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -168,6 +337,7 @@ mod tests {
             id: "vol-00000000000000001".parse().expect("an id"),
             size_gib: 1,
             image: None,
+            layers: Vec::new(),
         };
         if Command::new("qemu-img").arg("--version").output().await.is_err() {
             eprintln!("skipped: there is no qemu-img");
@@ -182,6 +352,160 @@ mod tests {
         volumes.release(&plan.id).await.expect("deletes");
         volumes.release(&plan.id).await.expect("it is gone, which is fine");
         assert_eq!(volumes.observe().await.expect("lists"), []);
+    }
+
+    const VOLUME: &str = "vol-00000000000000001";
+
+    fn layer(n: u32) -> ImageId {
+        ImageId::made(format!("ami-{n:017x}"))
+    }
+
+    fn planned(image: Option<ImageId>, layers: &[u32]) -> VolumePlan {
+        let one = |n: &u32| LayerPlan { id: layer(*n), generation: *n, kept: false };
+        let layers = layers.iter().map(one).collect();
+        VolumePlan { home: Home::new("1", "r"), id: VOLUME.parse().expect("an id"), size_gib: 1, image, layers }
+    }
+
+    fn taken(n: u32, below: Option<u32>) -> Taken {
+        let volume = VOLUME.parse().expect("an id");
+        Taken { volume, below: below.map(layer), generation: n, set: layer(n), volume_gib: 1 }
+    }
+
+    /// What `qemu-io` says of a disk, opened as machines open it.
+    async fn io(device: &BlockDevice, command: &str) -> String {
+        let below = device.backing.iter().rev().fold(serde_json::Value::Null, |below, path| {
+            serde_json::json!({
+                "driver": "qcow2", "read-only": true, "backing": below,
+                "file": {"driver": "file", "filename": path, "read-only": true},
+            })
+        });
+        let top = serde_json::json!({
+            "driver": "qcow2", "backing": below, "file": {"driver": "file", "filename": device.path},
+        });
+        let output = Command::new("qemu-io").args(["-c", command]).arg(format!("json:{top}")).output().await;
+        let output = output.expect("runs");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    }
+
+    async fn has_qemu_img() -> bool {
+        Command::new("qemu-img").arg("--version").output().await.is_ok()
+    }
+
+    #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn what_a_volume_held_is_kept_and_it_goes_on() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+        let content = |n: u32| ContentPlan {
+            home: Home::new("1", "r"),
+            id: layer(n),
+            source: awan_model::import::Source::Taken(taken(n, n.checked_sub(1).filter(|n| *n > 0))),
+            kept: false,
+            size_gib: 1,
+        };
+        let first = volumes.ensure(&planned(None, &[])).await.expect("makes");
+        assert!(io(&first, "write -P 1 0 128k").await.contains("wrote 131072/131072"));
+        assert_eq!(volumes.kept(&content(1)), None);
+        volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+        volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps what is kept");
+        assert_eq!(volumes.kept(&content(1)).map(|layer| (layer.size_gib, layer.bytes >= 131_072)), Some((1, true)));
+        assert_eq!(volumes.observe().await.expect("lists"), [], "nothing was written to it since");
+        // The second snapshot follows at once: nothing lies between.
+        volumes.keep(&layer(2), &taken(2, Some(1))).await.expect("keeps");
+        let second = volumes.ensure(&planned(None, &[1, 2])).await.expect("goes on");
+        assert_eq!(second.backing.len(), 2);
+        assert!(io(&second, "write -P 3 64k 64k").await.contains("wrote 65536/65536"));
+        // The third is taken because the volume is needed.
+        let third = volumes.ensure(&planned(None, &[1, 2, 3])).await.expect("goes on");
+        assert!(io(&third, "write -P 4 0 64k").await.contains("wrote 65536/65536"));
+        for (device, expected) in [(&third, [4, 3]), (&second, [1, 3])] {
+            let mut device = device.clone();
+            if device.path == second.path {
+                // It lies where it was kept.
+                (device.path, device.backing) = (third.backing[0].clone(), third.backing[1..].to_vec());
+            }
+            for (n, byte) in expected.into_iter().enumerate() {
+                let said = io(&device, &format!("read -P {byte} {}k 64k", n * 64)).await;
+                assert!(said.contains("read 65536/65536") && !said.contains("failed"), "{n}: {said}");
+            }
+        }
+        // A volume of the first snapshot is a child of it.
+        let other = "vol-00000000000000002".parse().expect("an id");
+        let of_first = VolumePlan { id: other, ..planned(Some(layer(1)), &[]) };
+        let device = volumes.ensure(&of_first).await.expect("makes");
+        let said = io(&device, "read -P 1 0 128k").await;
+        assert!(said.contains("read 131072/131072") && !said.contains("failed"), "{said}");
+        let lost = folder.path().join(CONTENTS).join(layer(2).as_str()).join(DISK);
+        std::fs::remove_file(lost).expect("loses it");
+        let mut plan = planned(None, &[1, 2, 3]);
+        plan.layers[1].kept = true;
+        assert!(volumes.ensure(&plan).await.is_err(), "what is lost is not made again");
+        volumes.release(&plan.id).await.expect("deletes");
+        assert_eq!(volumes.observe().await.expect("lists").len(), 1);
+    }
+
+    #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn wherever_a_snapshot_is_cut_short_it_is_made_and_nothing_is_lost() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        // Before the machine goes on in the new file, after that, and when the old one was kept without a new one.
+        for moment in 0..3 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let open = || FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+            let volumes = open();
+            let first = volumes.ensure(&planned(None, &[])).await.expect("makes");
+            io(&first, "write -P 1 0 64k").await;
+            if moment < 2 {
+                let fork = volumes.fork(&taken(1, None)).await.expect("makes the next file");
+                assert_eq!((&fork.old, fork.generation), (&first.path, 1));
+                if moment == 1 {
+                    let device = BlockDevice { path: fork.new, backing: vec![fork.old], ..first.clone() };
+                    io(&device, "write -P 2 64k 64k").await;
+                }
+            } else {
+                volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+            }
+            let volumes = open();
+            let after = volumes.ensure(&planned(None, &[1])).await.expect("goes on");
+            let now = io(&after, "read -P 1 0 64k").await
+                + &io(&after, if moment == 1 { "read -P 2 64k 64k" } else { "read -P 0 64k 64k" }).await;
+            assert!(now.matches("read 65536/65536").count() == 2 && !now.contains("failed"), "{moment}: {now}");
+            let kept = BlockDevice { path: after.backing[0].clone(), backing: Vec::new(), ..after };
+            let then = io(&kept, "read -P 1 0 64k").await + &io(&kept, "read -P 0 64k 64k").await;
+            assert!(!then.contains("failed"), "{moment}: {then}");
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn what_a_machine_writes_to_is_not_kept_from_under_it() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+        let device = volumes.ensure(&planned(None, &[])).await.expect("makes");
+        let mut command = Command::new("qemu-io");
+        command.args(["-f", "qcow2"]).arg(&device.path).kill_on_drop(true);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut writer = command.spawn().expect("starts");
+        let mut said = [0];
+        // Its prompt: it has the file open.
+        let read = tokio::io::AsyncReadExt::read_exact(writer.stdout.as_mut().expect("a pipe"), &mut said);
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("in time").expect("reads");
+        assert!(volumes.keep(&layer(1), &taken(1, None)).await.is_err());
+        assert!(device.path.exists());
+        writer.kill().await.expect("ends");
+        volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+        assert!(!device.path.exists());
     }
 
     #[test]
@@ -203,6 +527,7 @@ mod tests {
             id: "vol-00000000000000001".parse().expect("an id"),
             size_gib: 1,
             image: Some("ami-00000000000000001".parse().expect("an id")),
+            layers: Vec::new(),
         };
         assert!(volumes.ensure(&plan).await.is_err());
         assert_eq!(volumes.observe().await.expect("lists"), []);
@@ -213,8 +538,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
         let id: VolumeId = "vol-00000000000000001".parse().expect("an id");
-        std::fs::write(volumes.path(&id), vec![b'x'; 4096]).expect("writes");
-        let plan = VolumePlan { home: Home::new("1", "r"), id: id.clone(), size_gib: 1, image: None };
+        std::fs::write(volumes.path(&id, 0), [b"QFI\xfb".as_slice(), &[0xff; 100]].concat()).expect("writes");
+        assert!(virtual_size(&volumes.path(&id, 0)).is_err(), "so large is none");
+        std::fs::write(volumes.path(&id, 0), vec![b'x'; 4096]).expect("writes");
+        let plan =
+            VolumePlan { home: Home::new("1", "r"), id: id.clone(), size_gib: 1, image: None, layers: Vec::new() };
         assert!(volumes.ensure(&plan).await.is_err(), "what it holds is not guessed");
         let seen = volumes.observe().await.expect("lists");
         assert_eq!(seen.iter().map(|v| (&v.id, v.size_gib)).collect::<Vec<_>>(), [(&id, 0)]);

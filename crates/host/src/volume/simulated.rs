@@ -1,18 +1,19 @@
 //! Volumes without bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use awan_model::id::VolumeId;
-use awan_model::plan::VolumePlan;
+use awan_model::id::{ImageId, VolumeId};
+use awan_model::import::Taken;
+use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 
-use crate::driver::{BlockDevice, Fut, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
 
 #[derive(Default)]
-pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>);
+pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>, Mutex<BTreeSet<ImageId>>);
 
 impl SimulatedVolumes {
     pub fn new() -> Arc<Self> {
@@ -27,7 +28,7 @@ impl Volumes for SimulatedVolumes {
     }
 
     fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, Result<BlockDevice>> {
-        let VolumePlan { home, id, size_gib, image: _ } = volume.clone();
+        let VolumePlan { home, id, size_gib, image: _, layers: _ } = volume.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), VolumeSeen { home, id, size_gib });
         let device = BlockDevice {
             volume: volume.id.clone(),
@@ -42,5 +43,22 @@ impl Volumes for SimulatedVolumes {
     fn release<'a>(&'a self, id: &'a VolumeId) -> Fut<'a, Result<()>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         Box::pin(async { Ok(()) })
+    }
+
+    fn keep<'a>(&'a self, id: &'a ImageId, _: &'a Taken) -> Fut<'a, Result<()>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        Box::pin(async { Ok(()) })
+    }
+
+    fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, Result<Fork>> {
+        let (volume, generation) = (taken.volume.clone(), taken.generation);
+        Box::pin(async move { Ok(Fork { volume, generation, old: PathBuf::new(), new: PathBuf::new() }) })
+    }
+
+    fn kept(&self, content: &ContentPlan) -> Option<Layer> {
+        // What it had before it was begun anew it has still.
+        let there = content.kept || self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(&content.id);
+        let size_gib = content.source.taken().map_or(0, |taken| taken.volume_gib);
+        there.then_some(Layer { size_gib, bytes: 0 })
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! **Quiet.** Nobody waits for a while to see whether a frame comes. A tap's frame is followed up to the first link
 //! before its write returns, and each link puts it at the end of one queue of this processor, on which the thread stays.
-//! So what was sent through a link later comes out later, and when [`Lab::settle`] has sent something through a link
-//! more often than any frame crosses one, all that can come has come.
+//! So what was sent through a link later comes out later, whoever else sends from this processor, and when
+//! [`Lab::settle`] has sent something through a link more often than any frame crosses one, all that can come has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use awan_host::driver::Network as _;
@@ -38,25 +38,48 @@ pub const HOST_MAC: Mac = [0x0a, 0xff, 0, 0, 1, 1];
 pub const UP_MAC: Mac = [0x0a, 0xff, 0, 0, 1, 2];
 /// The host's own network beside the pool.
 pub const HOST_NET: &str = "203.0.113.20/29";
+/// The host's own, beside its end of the pool.
+pub const HOST_IPV6: &str = "2001:db8:ffff::20";
 /// What a tap has before each frame: struct virtio_net_hdr of linux/virtio_net.h, all zero.
 pub const HEADER: usize = 10;
 /// No frame crosses more links.
 const LINKS_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Served to guests.
-const SERVED: [u16; 2] = [53, 67];
+const SERVED: [u16; 3] = [53, 67, 123];
 
-/// Whether this machine can; what it lacks is said.
+/// Whether this machine can; what it lacks is said. Asked once: no test counts the processes that another one asks by.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn able() -> bool {
-    let root = nix::unistd::Uid::effective().is_root();
-    let able = root && netns::feed("nft", &["--version"], "").is_ok() && netns::feed("ip", &["-V"], "").is_ok();
-    let tap = std::path::Path::new("/dev/net/tun").exists();
-    let conntrack = netns::feed("conntrack", &["--version"], "").is_ok();
-    if !(able && tap && conntrack) {
+    static ABLE: OnceLock<bool> = OnceLock::new();
+    let able = *ABLE.get_or_init(|| {
+        let root = nix::unistd::Uid::effective().is_root();
+        let programs = [("nft", "--version"), ("ip", "-V"), ("conntrack", "--version")];
+        let there = programs.iter().all(|(program, word)| netns::feed(program, &[word], "").is_ok());
+        root && there && std::path::Path::new("/dev/net/tun").exists()
+    });
+    if !able {
         eprintln!("skipped: needs root, iproute2, nftables, conntrack and /dev/net/tun");
     }
-    able && tap && conntrack
+    able
+}
+
+/// Topologies that share a processor: making and removing one is mostly waiting for the kernel. Their batches together
+/// are far fewer frames than the queue of a processor takes (net.core.netdev_max_backlog).
+const SHARING: usize = 4;
+/// More would only wait for each other: the kernel makes and removes one link at a time.
+const THREADS_MAX: usize = 16;
+
+/// Runs on as many threads as this machine has use for, each [`apart`].
+pub fn apart_each(topologies: u64, work: impl Fn() + Copy + Send) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (processors * SHARING).min(THREADS_MAX).min(usize::try_from(topologies).unwrap_or(usize::MAX));
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|n| scope.spawn(move || apart(n, work))).collect();
+        for thread in all {
+            thread.join().expect("it ran").expect("it does not panic");
+        }
+    });
 }
 
 /// Runs on a thread in network and mount namespaces of its own, on one processor. What it leaves goes with it.
@@ -98,8 +121,27 @@ fn world() {
         "route add default via 203.0.113.17 dev lan0".to_owned(),
     ];
     netns::ip(&lines).expect("makes a network");
+    if awan_host::network::ipv6::is_there() {
+        // As a host is that has had guests with IPv6: a router has an address more.
+        netns::sysctl("net/ipv6/conf/all/forwarding", "1").expect("a setting");
+        let lines = [
+            format!("addr add {HOST_IPV6}/64 dev lan0 nodad"),
+            "route add default via 2001:db8:ffff::1 dev lan0".into(),
+        ];
+        netns::ip6(&lines).expect("makes a network");
+        let own = HOST_IPV6.parse().expect("an address");
+        awan_host::network::ipv6::await_own(&[own].into()).expect("looks");
+    }
     let rules = "table inet world { chain c_in { type filter hook prerouting priority raw; iifname \"aw*\" drop; }; }";
     netns::feed("nft", &["-f", "-"], rules).expect("loads");
+    // What it shows afterwards is compared with what it shows now: the kernel is a little behind.
+    let until = Instant::now() + PATIENCE;
+    let links = || netns::ip_json(&["link", "show", "up"]).expect("shows");
+    let behind = |link: &serde_json::Value| link["operstate"] != "UP" && link["operstate"] != "UNKNOWN";
+    let local = || netns::feed("ip", &["-6", "route", "show", "table", "local"], "").expect("shows");
+    while links().iter().any(behind) || (awan_host::network::ipv6::is_there() && !local().contains(HOST_IPV6)) {
+        assert!(Instant::now() < until, "the host's networks are not there");
+    }
 }
 
 /// Addresses that the host has beside the pool's first, and broadcasts.
@@ -157,7 +199,7 @@ impl Lab {
     pub fn new(uplink: Uplink) -> Self {
         let tag = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
         let listeners = Arc::new(Listeners::default());
-        let config = NetworkConfig { tag: tag.clone(), uplink };
+        let config = NetworkConfig { tag: tag.clone(), uplink, outside: None };
         let driver = NetworkDriver::new(config, listeners.clone()).expect("nft is there");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let quiet = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");

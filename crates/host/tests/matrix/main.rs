@@ -2,23 +2,25 @@
 //! as what, must be what a plain reference says. Needs root, nftables and taps; without them each test says so and passes.
 //!
 //! `AWAN_MATRIX_TOPOLOGIES`, `AWAN_MATRIX_PACKETS`, `AWAN_MATRIX_LAUNCHES`: how many. Replay of one topology:
-//! `AWAN_MATRIX_SEED=N AWAN_MATRIX_TOPOLOGIES=1 AWAN_MATRIX_PACKETS=M cargo test -p awan-host --test matrix`.
+//! `AWAN_MATRIX_SEED=N AWAN_MATRIX_TOPOLOGIES=1 AWAN_MATRIX_PACKETS=M cargo test -p awan-host --test matrix`. A long run
+//! says from time to time how to go on where it is.
 
+mod course;
 mod lab;
 mod model;
 mod probe;
 mod race;
+mod six;
 mod topology;
 mod trip;
 mod wire;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use awan_host::network::driver::Uplink;
 use awan_host::network::netns;
 use awan_model::plan::HostPlan;
+use course::Course;
 use lab::Lab;
 use model::{Outbound, Reference};
 use rand::RngExt as _;
@@ -41,94 +43,109 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Of a seed: sends so many packets, perhaps past a mistake that is planted in a chain of a table, and says how many.
+type One = fn(u64, u64, Option<(&str, &str)>) -> Result<u64, String>;
+
 #[test]
-#[expect(clippy::print_stderr, reason = "what was done is the proof")]
 fn the_kernels_verdict_is_that_of_the_reference() {
-    if !lab::able() {
+    if lab::able() {
+        all_agree("the_kernels_verdict", topology, (200, 100_000));
+    }
+}
+
+#[test]
+fn so_it_is_over_ipv6() {
+    if !lab::able() || !awan_host::network::ipv6::is_there() {
         return;
     }
+    all_agree("so_it_is_over_ipv6", six::topology, (50, 25_000));
+}
+
+fn all_agree(test: &'static str, one: One, usual: (u64, u64)) {
     let (_alone, held) = (alone(), lab::held());
-    let topologies = number("AWAN_MATRIX_TOPOLOGIES").unwrap_or(200);
-    let packets = number("AWAN_MATRIX_PACKETS").unwrap_or(100_000);
+    let topologies = number("AWAN_MATRIX_TOPOLOGIES").unwrap_or(usual.0);
+    let packets = number("AWAN_MATRIX_PACKETS").unwrap_or(usual.1);
     let first = number("AWAN_MATRIX_SEED").unwrap_or(FIRST_SEED);
-    let each = packets.div_ceil(topologies);
-    let (next, sent, wrong) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
-    let began = Instant::now();
+    let course = Course::new(test, first, topologies, packets.div_ceil(topologies));
     let work = || {
-        loop {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            if n >= topologies || !wrong.lock().expect("nobody panicked").is_empty() {
-                return;
-            }
+        while let Some(seed) = course.next() {
             let before = lab::shown();
-            let tried = std::panic::catch_unwind(|| topology(first + n, each, None)).map(|tried| {
+            let tried = std::panic::catch_unwind(|| one(seed, course.each, None)).map(|tried| {
                 tried.and_then(|count| {
                     let after = lab::shown();
                     if before == after { Ok(count) } else { Err(format!("it left behind\n{after}\n  of\n{before}")) }
                 })
             });
-            match tried.unwrap_or_else(|_| Err("it panicked".into())) {
-                Ok(count) => {
-                    sent.fetch_add(count, Ordering::Relaxed);
-                }
-                Err(difference) => {
-                    let replay = format!(
-                        "seed {}\n{difference}\nreplay: AWAN_MATRIX_SEED={} AWAN_MATRIX_TOPOLOGIES=1 \
-                         AWAN_MATRIX_PACKETS={each} cargo test -p awan-host --test matrix kernels_verdict",
-                        first + n,
-                        first + n
-                    );
-                    return wrong.lock().expect("nobody panicked").push(replay);
-                }
-            }
+            course.done(seed, tried.unwrap_or_else(|_| Err("it panicked".into())));
         }
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(topologies as usize);
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..workers).map(|n| scope.spawn(move || lab::apart(n, work))).collect();
-        for worker in all {
-            worker.join().expect("it ran").expect("it does not panic");
-        }
-    });
-    let wrong = wrong.into_inner().expect("nobody panicked");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    let (sent, took) = (sent.into_inner(), began.elapsed());
-    eprintln!("{topologies} topologies from seed {first}, {sent} packets, 0 differences, {took:.1?}");
+    lab::apart_each(topologies, work);
+    let sent = course.end();
     assert!(sent >= packets, "{sent} packets are fewer than {packets}");
     assert_eq!(lab::held(), held, "open files and processes are as before");
 }
 
 /// Each chain in which something is decided, with everything let through or nothing translated.
-const MISTAKES: [(&str, &str); 10] = [
+const MISTAKES: [(&str, &str); 16] = [
     ("inet vpc", "guest_in"),
     ("inet vpc", "guest4"),
     ("inet vpc", "raw_pre"),
     ("inet vpc", "acl_forward"),
     ("inet vpc", "sg_egress"),
     ("inet vpc", "sg_ingress"),
+    ("inet vpc", "guest_out"),
+    ("inet vpc", "world"),
     ("inet vpc", "c_input"),
+    ("inet vpc", "acl_input"),
+    ("inet vpc", "acl_output"),
+    ("inet vpc", "sg_input"),
+    ("inet vpc", "endpoint_in"),
     ("inet vpc", "c_dnat"),
     ("inet vpc", "c_snat"),
     ("inet edge", "c_forward"),
 ];
 
+/// The same of those that are for IPv6, or for both families.
+const MISTAKES_OF_IPV6: [(&str, &str); 8] = [
+    ("inet vpc", "guest6"),
+    ("inet vpc", "raw_pre"),
+    ("inet vpc", "acl_forward"),
+    ("inet vpc", "sg_egress"),
+    ("inet vpc", "sg_ingress"),
+    ("inet vpc", "guest_out"),
+    ("inet vpc", "world6"),
+    ("inet edge", "c_forward"),
+];
+
 #[test]
-#[expect(clippy::print_stderr, reason = "what was done is the proof")]
 fn mistakes_that_are_planted_in_the_rules_are_found() {
-    if !lab::able() {
-        return;
+    if lab::able() {
+        are_found(&MISTAKES, topology);
     }
+}
+
+#[test]
+fn mistakes_that_are_planted_in_the_rules_of_ipv6_are_found() {
+    if lab::able() && awan_host::network::ipv6::is_there() {
+        are_found(&MISTAKES_OF_IPV6, six::topology);
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what was done is the proof")]
+fn are_found(mistakes: &[(&str, &str)], one: One) {
     let _alone = alone();
     let first = number("AWAN_MATRIX_SEED").unwrap_or(FIRST_SEED);
+    let left = Mutex::new(mistakes.iter().copied());
+    let next = || left.lock().expect("nobody panicked").next();
     let look = || {
-        for mistake in MISTAKES {
-            let found = (0..10).find_map(|n| topology(first + n, 300, Some(mistake)).err().map(|words| (n, words)));
+        while let Some(mistake) = next() {
+            let found = (0..40).find_map(|n| one(first + n, 300, Some(mistake)).err().map(|words| (n, words)));
             let Some((n, words)) = found else { panic!("{mistake:?} was not found from seed {first}") };
             assert!(words.contains("reference:") || words.contains("nobody sent"), "{mistake:?}: {words}");
             eprintln!("{mistake:?}: found in network {n}");
         }
     };
-    lab::apart(0, look).expect("they are found");
+    lab::apart_each(mistakes.len() as u64, look);
 }
 
 fn plant(lab: &Lab, plan: &HostPlan, (table, chain): (&str, &str)) {

@@ -14,9 +14,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use awan_model::group::{Peer, Traffic};
-use awan_model::id::{InterfaceId, SubnetId, VpcId};
+use awan_model::id::{GroupId, InterfaceId, NatGatewayId, PeeringId, SubnetId, VpcId};
 use awan_model::network_acl;
-use awan_model::plan::{HostPlan, InterfacePlan, RulePlan, SubnetPlan, VpcPlan, Way};
+use awan_model::plan::{EndpointInterfacePlan, HostPlan, InterfacePlan, NatPlan, RulePlan, SubnetPlan, VpcPlan, Way};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::wire::{ACK, RST, SYN};
@@ -138,7 +138,7 @@ impl fmt::Display for Packet {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     Guest(InterfaceId),
-    /// What serves the guests of a VPC: addresses, names, metadata.
+    /// What serves the guests of a VPC: addresses, names, metadata, endpoints.
     Router(VpcId),
     /// What the host has for the edge's own address.
     Edge,
@@ -285,11 +285,19 @@ impl Reference {
         if !own && eni.source_dest_check {
             return Err("source check");
         }
-        if !own && (!is_unicast(packet.source) || served(vpc).contains(&packet.source)) {
+        let platforms = |ip: Ipv4Addr| served(vpc).contains(&ip) || endpoint(vpc, ip).is_some();
+        if !own && (!is_unicast(packet.source) || platforms(packet.source)) {
             return Err("nobody's source");
         }
         if served(vpc).contains(&packet.destination) {
             return self.serve(vpc, packet, own);
+        }
+        if let Some(endpoint) = endpoint(vpc, packet.destination) {
+            return if own {
+                ask(vpc, eni, endpoint, packet)
+            } else {
+                Err("endpoints answer an interface's own addresses")
+            };
         }
         if packet.destination.is_link_local() || !is_unicast(packet.destination) {
             return Err("link-local addresses, broadcasts and multicasts lead nowhere");
@@ -302,7 +310,7 @@ impl Reference {
             if !packet.begins() {
                 return Err("it belongs to no conversation");
             }
-            if !allowed(vpc, eni, packet.destination, packet.shown(), Direction::Egress) {
+            if !allowed(vpc, &eni.groups, packet.destination, packet.shown(), Direction::Egress) {
                 return Err("the sender's groups");
             }
         }
@@ -332,15 +340,7 @@ impl Reference {
         let source = known.map(|becomes| becomes.source);
         match way {
             Way::Interface(_) => Err("it was delivered"),
-            Way::Peering(id) => {
-                let peer = vpc.peers.iter().find(|peer| peer.id == id).ok_or("no such peer")?;
-                let plan = self.plan.clone();
-                let other = plan.network.vpcs.iter().find(|other| other.id == peer.vpc);
-                let other = other.ok_or("the peer is not here")?;
-                let out = Packet { source: source.unwrap_or(packet.source), ..*packet };
-                self.remember(vpc, packet, &out);
-                self.enter_from_peer(vpc, other, &out)
-            }
+            Way::Peering(id) => self.hand_to_peer(vpc, &id, packet, source.unwrap_or(packet.source)),
             Way::Internet => {
                 // "Internet gateways": one translates an instance's private address to its public one; what has none
                 // does not leave.
@@ -348,20 +348,27 @@ impl Reference {
                 let source = source.or_else(|| vpc.interfaces.iter().find_map(of)).ok_or("no public address")?;
                 self.hand_to_edge(vpc, packet, source)
             }
+            Way::EgressOnly => Err("egress-only gateways are for IPv6"),
             Way::Nat(id) => {
-                // "NAT gateways": TCP, UDP and ICMP.
-                if matches!(packet.content, Content::Other(_)) {
-                    return Err("NAT gateways carry TCP, UDP and ICMP");
-                }
-                let nat = vpc.nats.iter().find(|nat| nat.id == id).ok_or("no such NAT gateway")?;
-                // It is in a subnet: what others send through it enters that and leaves it again.
-                let enters = || judged(vpc, &nat.subnet, packet.source, packet.shown(), Direction::Ingress);
-                if nat.subnet != eni.subnet && !(enters() && leaves(&nat.subnet)) {
-                    return Err("the ACL of the NAT gateway's subnet");
-                }
-                self.hand_to_edge(vpc, packet, source.unwrap_or(nat.public_ip))
+                let nat = passes_nat(vpc, &id, eni, packet)?;
+                let public = nat.public_ip.ok_or("a private NAT gateway reaches no internet")?;
+                self.hand_to_edge(vpc, packet, source.unwrap_or(public))
+            }
+            Way::NatPeering(id, peering) => {
+                let private = passes_nat(vpc, &id, eni, packet)?.private_ip;
+                self.hand_to_peer(vpc, &peering, packet, source.unwrap_or(private))
             }
         }
+    }
+
+    fn hand_to_peer(&mut self, vpc: &VpcPlan, id: &PeeringId, packet: &Packet, source: Ipv4Addr) -> Verdict {
+        let peer = vpc.peers.iter().find(|peer| peer.id == *id).ok_or("no such peer")?;
+        let plan = self.plan.clone();
+        let other = plan.network.vpcs.iter().find(|other| other.id == peer.vpc);
+        let other = other.ok_or("the peer is not here")?;
+        let out = Packet { source, ..*packet };
+        self.remember(vpc, packet, &out);
+        self.enter_from_peer(vpc, other, &out)
     }
 
     fn hand_to_edge(&mut self, vpc: &VpcPlan, packet: &Packet, source: Ipv4Addr) -> Verdict {
@@ -375,7 +382,7 @@ impl Reference {
     fn serve(&mut self, vpc: &VpcPlan, packet: &Packet, own: bool) -> Verdict {
         let served = match packet.content {
             Content::Icmp { kind, .. } => kind == 8,
-            Content::Udp { to, .. } => matches!(to, 53 | 67),
+            Content::Udp { to, .. } => matches!(to, 53 | 67 | 123),
             Content::Tcp { to, flags, .. } => matches!(to, 53 | 80) && flags & RST == 0,
             Content::Other(_) => false,
         };
@@ -436,7 +443,9 @@ impl Reference {
     }
 
     pub fn world_sends(&mut self, packet: &Packet, ttl: u8) -> Verdict {
-        if ttl < 3 {
+        // The edge itself is the first that it comes to.
+        let edges_own = self.plan.network.public_pool.map(|pool| nth(pool, 2));
+        if ttl < 3 && edges_own != Some(packet.destination) {
             return Err("it has come far enough");
         }
         self.edge(packet, None)
@@ -459,9 +468,21 @@ impl Reference {
                 private
             }
         };
-        let Some(nat) = vpc.nats.iter().find(|nat| nat.public_ip == packet.destination) else {
-            return self.enter(vpc, None, packet, destination, known);
-        };
+        match vpc.nats.iter().find(|nat| nat.public_ip == Some(packet.destination)) {
+            Some(nat) => self.enter_by_nat(vpc, nat, packet, destination, known),
+            None => self.enter(vpc, None, packet, destination, known),
+        }
+    }
+
+    /// The other way through a NAT gateway's subnet.
+    fn enter_by_nat(
+        &mut self,
+        vpc: &VpcPlan,
+        nat: &NatPlan,
+        packet: &Packet,
+        destination: Ipv4Addr,
+        known: Option<Packet>,
+    ) -> Verdict {
         if !judged(vpc, &nat.subnet, packet.source, packet.shown(), Direction::Ingress) {
             return Err("the ACL of the NAT gateway's subnet");
         }
@@ -481,7 +502,10 @@ impl Reference {
         }
         let known = self.knows(&Where::Vpc(vpc.id.clone()), packet);
         let destination = known.map_or(packet.destination, |becomes| becomes.destination);
-        self.enter(vpc, None, packet, destination, known)
+        match vpc.nats.iter().find(|nat| nat.private_ip == packet.destination) {
+            Some(nat) if known.is_some() => self.enter_by_nat(vpc, nat, packet, destination, known),
+            _ => self.enter(vpc, None, packet, destination, known),
+        }
     }
 
     /// `destination`: the private address that it is meant for.
@@ -517,7 +541,7 @@ impl Reference {
         if from != Some(&to.subnet) && !enters() {
             return Err("the ACL of the receiver's subnet");
         }
-        if known.is_none() && !allowed(vpc, to, packet.source, packet.shown(), Direction::Ingress) {
+        if known.is_none() && !allowed(vpc, &to.groups, packet.source, packet.shown(), Direction::Ingress) {
             return Err("the receiver's groups");
         }
         let becomes = known.unwrap_or(Packet { destination, ..*packet });
@@ -565,26 +589,47 @@ impl Reference {
     }
 }
 
+/// "NAT gateways": they carry TCP, UDP and ICMP. One is in a subnet: what others send through it enters that and leaves it
+/// again.
+fn passes_nat<'v>(
+    vpc: &'v VpcPlan,
+    id: &NatGatewayId,
+    from: &InterfacePlan,
+    packet: &Packet,
+) -> Result<&'v NatPlan, &'static str> {
+    if matches!(packet.content, Content::Other(_)) {
+        return Err("NAT gateways carry TCP, UDP and ICMP");
+    }
+    let nat = vpc.nats.iter().find(|nat| nat.id == *id).ok_or("no such NAT gateway")?;
+    let enters = || judged(vpc, &nat.subnet, packet.source, packet.shown(), Direction::Ingress);
+    let leaves = || judged(vpc, &nat.subnet, packet.destination, packet.shown(), Direction::Egress);
+    if nat.subnet != from.subnet && !(enters() && leaves()) {
+        return Err("the ACL of the NAT gateway's subnet");
+    }
+    Ok(nat)
+}
+
 fn ends(vpc: &VpcPlan) -> Vec<End> {
     let guests = vpc
         .interfaces
         .iter()
         .flat_map(|eni| eni.addresses().map(|(private, public)| End::Guest(private, eni.id.clone(), public)));
-    guests.chain(vpc.nats.iter().map(|nat| End::Nat(nat.public_ip))).collect()
+    let nats = vpc.nats.iter().flat_map(|nat| nat.public_ip.into_iter().chain([nat.private_ip]));
+    guests.chain(nats.map(End::Nat)).collect()
 }
 
 /// The public addresses that lead to a VPC.
 pub fn publics(vpc: &VpcPlan) -> BTreeSet<Ipv4Addr> {
     let of_guests = vpc.interfaces.iter().flat_map(|eni| eni.addresses().filter_map(|(_, public)| public));
-    of_guests.chain(vpc.nats.iter().map(|nat| nat.public_ip)).collect()
+    of_guests.chain(vpc.nats.iter().filter_map(|nat| nat.public_ip)).collect()
 }
 
 /// "Subnet sizing", "Amazon DNS server": of each subnet the first address, of the VPC the second, and the link-local
-/// addresses of the resolver and of the metadata.
+/// addresses of the time, of the resolver and of the metadata.
 pub fn served(vpc: &VpcPlan) -> BTreeSet<Ipv4Addr> {
     let mut all: BTreeSet<_> = vpc.subnets.iter().map(|subnet| nth(subnet.cidr, 1)).collect();
     all.insert(nth(vpc.cidr, 2));
-    all.extend([Ipv4Addr::new(169, 254, 169, 253), Ipv4Addr::new(169, 254, 169, 254)]);
+    all.extend([123, 253, 254].map(|last| Ipv4Addr::new(169, 254, 169, last)));
     all
 }
 
@@ -603,9 +648,39 @@ enum Direction {
     Egress,
 }
 
+pub fn endpoint(vpc: &VpcPlan, ip: Ipv4Addr) -> Option<&EndpointInterfacePlan> {
+    vpc.endpoint_interfaces().find(|endpoint| endpoint.private_ip == ip)
+}
+
+/// "Access an AWS service using an interface VPC endpoint": an endpoint is in a subnet, with an ACL and groups as
+/// everybody there. Nobody listens in this test, so its answer is that somebody says so; and an answer too meets ACLs.
+fn ask(vpc: &VpcPlan, eni: &InterfacePlan, endpoint: &EndpointInterfacePlan, packet: &Packet) -> Verdict {
+    let crosses = |from: (&SubnetId, Ipv4Addr), to: (&SubnetId, Ipv4Addr), content| {
+        let leaves = || judged(vpc, from.0, to.1, content, Direction::Egress);
+        from.0 == to.0 || (leaves() && judged(vpc, to.0, from.1, content, Direction::Ingress))
+    };
+    let (guest, there) = ((&eni.subnet, packet.source), (&endpoint.subnet, packet.destination));
+    if !crosses(guest, there, packet.shown()) {
+        return Err("an ACL between the sender and the endpoint");
+    }
+    let Content::Tcp { from, to: to @ (80 | 443), flags: SYN } = packet.shown() else {
+        return Err("endpoints carry TCP to their ports");
+    };
+    if !allowed(vpc, &eni.groups, packet.destination, packet.shown(), Direction::Egress) {
+        return Err("the sender's groups");
+    }
+    if !allowed(vpc, &endpoint.groups, packet.source, packet.shown(), Direction::Ingress) {
+        return Err("the endpoint's groups");
+    }
+    if !crosses(there, guest, Content::Tcp { from: to, to: from, flags: RST | ACK }) {
+        return Err("an ACL between the endpoint and who asked");
+    }
+    Ok(Arrival { at: Place::Router(vpc.id.clone()), packet: *packet })
+}
+
 /// "Security group rules": what any rule of any group of the interface allows.
-fn allowed(vpc: &VpcPlan, eni: &InterfacePlan, other: Ipv4Addr, content: Content, direction: Direction) -> bool {
-    let groups = vpc.groups.iter().filter(|group| eni.groups.contains(&group.id));
+fn allowed(vpc: &VpcPlan, of: &[GroupId], other: Ipv4Addr, content: Content, direction: Direction) -> bool {
+    let groups = vpc.groups.iter().filter(|group| of.contains(&group.id));
     let mut rules = groups.flat_map(|group| match direction {
         Direction::Ingress => &group.ingress,
         Direction::Egress => &group.egress,
@@ -632,8 +707,11 @@ fn is_of(vpc: &VpcPlan, peer: &Peer, address: Ipv4Addr) -> bool {
     match peer {
         Peer::Ipv4(net) => net.contains(&address),
         // "the private IP addresses of the network interfaces associated with the referenced security group"
-        Peer::Group(id) => vpc.members.iter().any(|member| member.private_ip == address && member.groups.contains(id)),
-        Peer::Ipv6(_) | Peer::PrefixList(_) => false,
+        Peer::Group(id) => {
+            let beyond = vpc.peers.iter().flat_map(|peer| &peer.members);
+            vpc.members.iter().chain(beyond).any(|m| m.private_ip == address && m.groups.contains(id))
+        }
+        Peer::Ipv6(_) | Peer::PrefixList(_) | Peer::Beyond(_) => false,
     }
 }
 

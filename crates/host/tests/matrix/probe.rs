@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
 use crate::lab::{HOST_MAC, ROUTER_MAC, UP_MAC};
-use crate::model::{Content, Handed, Packet, Place, To, nth, publics, served};
+use crate::model::{Content, Handed, Packet, Place, To, endpoint, nth, publics, served};
 use crate::topology::{OUTSIDE, POOL, Topology, net};
 use crate::wire::{self, BROADCAST, FIRST_PORT, Header, Mac, SYN, Tag};
 
@@ -127,7 +127,10 @@ impl Topology {
         }
         let source = self.source(&vpc, eni, all);
         let destination = self.destination(&vpc, all);
-        let content = self.content(destination, all, port);
+        let mut content = self.content(destination, all, port);
+        if endpoint(&vpc, destination).is_some() && self.chance(85) {
+            content = Content::Tcp { from: port, to: if self.chance(50) { 80 } else { 443 }, flags: SYN };
+        }
         let packet = self.distinct(Packet::new(source, destination, content), port);
         let mut probe =
             Probe { from: Place::Guest(eni.id.clone()), packet, handed: Handed::default(), shape: Shape::Plain };
@@ -188,7 +191,9 @@ impl Topology {
         let any = all.choose(&mut self.rng).map_or(LAN, |(_, eni)| eni.private_ip);
         let own: Vec<_> = vpc.interfaces.iter().flat_map(InterfacePlan::addresses).map(|(ip, _)| ip).collect();
         let public: Vec<_> = self.plan.network.vpcs.iter().flat_map(publics).collect();
+        let endpoints: Vec<_> = vpc.endpoint_interfaces().map(|i| i.private_ip).collect();
         match self.rng.random_range(0..100) {
+            0..=19 if !endpoints.is_empty() => *endpoints.choose(&mut self.rng).unwrap_or(&any),
             0..=34 => *own.choose(&mut self.rng).unwrap_or(&any),
             35..=46 => any,
             47..=66 => *public.choose(&mut self.rng).unwrap_or(&any),
@@ -247,7 +252,7 @@ impl Topology {
                 _ => {}
             }
         }
-        let to = *[22, 53, 67, 80, 443, 1000, 1200, 2000, 2500, 3128].choose(&mut self.rng).expect("some");
+        let to = *[22, 53, 67, 80, 123, 443, 1000, 1200, 2000, 2500, 3128].choose(&mut self.rng).expect("some");
         match self.rng.random_range(0..100) {
             0..=39 => Content::Udp { from: port, to },
             40..=64 => Content::Tcp { from: port, to, flags: SYN },
@@ -264,18 +269,24 @@ impl Topology {
     }
 
     /// Without ports, packets between the same two belong together, and which came first would decide. Each such pair
-    /// and protocol is tried once; what comes again has ports.
+    /// and protocol is tried once, whatever the two are called; what comes again has ports.
     fn distinct(&mut self, packet: Packet, port: u16) -> Packet {
         let Content::Other(number) = packet.content else { return packet };
         let all = self.interfaces();
-        let owner = |ip: Ipv4Addr| {
-            let has = |(_, eni): &&(VpcId, InterfacePlan)| eni.addresses().any(|(a, b)| a == ip || b == Some(ip));
-            all.iter().find(has).map_or_else(|| ip.to_string(), |(_, eni)| eni.id.to_string())
+        let names = |ip: Ipv4Addr| {
+            let has = |(_, eni): &(VpcId, InterfacePlan)| {
+                let own = eni.addresses().find(|(private, public)| *private == ip || *public == Some(ip));
+                own.map(|(private, _)| [eni.id.to_string(), private.to_string()])
+            };
+            let mut names: Vec<String> = all.iter().find_map(has).into_iter().flatten().collect();
+            names.push(ip.to_string());
+            names
         };
-        let mut pair = [owner(packet.source), owner(packet.destination)];
-        pair.sort();
-        let [a, b] = pair;
-        if a != b && self.spoken.insert((a, b, number)) {
+        let (from, to) = (names(packet.source), names(packet.destination));
+        let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (a.min(b).clone(), a.max(b).clone(), number)));
+        let pairs: Vec<_> = pairs.collect();
+        if pairs.iter().all(|pair| pair.0 != pair.1 && !self.spoken.contains(pair)) {
+            self.spoken.extend(pairs);
             return packet;
         }
         Packet { content: Content::Udp { from: port, to: 1200 }, ..packet }

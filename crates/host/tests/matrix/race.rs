@@ -1,5 +1,8 @@
 //! Launches under attack: whoever has an interface sends from the moment that its tap exists, while the driver is still
 //! making it, and goes on while the driver takes it away again and gives its addresses to another.
+//!
+//! Each VPC goes from one plan to the next by itself, so that for a moment one may have the new rules and its peer still
+//! the old ones. What is sent is forbidden in every such mixture.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -16,7 +19,7 @@ use nix::unistd::write;
 use rand::RngExt as _;
 
 use crate::lab::{self, HEADER, Lab, Seen};
-use crate::model::{Content, Outbound, Reference};
+use crate::model::{Content, Handed, Outbound, Packet, Reference};
 use crate::topology::{Topology, describe};
 use crate::wire::{self, FIRST_PORT, Tag};
 use crate::{alone, number};
@@ -32,9 +35,15 @@ const AFTER: u64 = 100;
 struct Attacker {
     vpc: VpcId,
     id: InterfaceId,
-    frames: Vec<Vec<u8>>,
+    frames: Vec<Forbidden>,
     tap: Option<OwnedFd>,
     sent: u64,
+}
+
+struct Forbidden {
+    packet: Packet,
+    handed: Handed,
+    whole: Vec<u8>,
 }
 
 #[test]
@@ -58,6 +67,7 @@ fn race(seed: u64, launches: u64) -> (u64, u64) {
     let (mut launched, mut sent) = (0, 0);
     let mut old: Vec<Attacker> = Vec::new();
     while launched < launches {
+        let before = topology.plan.clone();
         // Who was launched before goes, and others may get its addresses.
         for vpc in &mut topology.plan.network.vpcs {
             vpc.interfaces.retain(|eni| old.iter().all(|attacker| attacker.id != eni.id));
@@ -72,7 +82,9 @@ fn race(seed: u64, launches: u64) -> (u64, u64) {
             .collect();
         topology.settle();
         let plan = topology.plan.clone();
-        let mut new: Vec<Attacker> = ids.iter().map(|id| attacker(&mut topology, &plan, id)).collect();
+        let mut new: Vec<Attacker> = ids.iter().map(|id| attacker(&mut topology, &before, &plan, id)).collect();
+        old.iter_mut().for_each(|attacker| attacker.spare(&before, &plan));
+        old.retain(|attacker| !attacker.frames.is_empty());
         launched += new.len() as u64;
         let others: BTreeSet<InterfaceId> = ids.into_iter().collect();
         let (driver, applied) = (lab.driver.clone(), AtomicBool::new(false));
@@ -94,20 +106,20 @@ fn race(seed: u64, launches: u64) -> (u64, u64) {
 }
 
 /// Its packets: all of them forbidden.
-fn attacker(topology: &mut Topology, plan: &HostPlan, id: &InterfaceId) -> Attacker {
+fn attacker(topology: &mut Topology, before: &HostPlan, plan: &HostPlan, id: &InterfaceId) -> Attacker {
     let all = topology.interfaces();
     let (vpc, eni) = all.iter().find(|(_, eni)| eni.id == *id).cloned().expect("it is new");
-    let mut reference = Reference::new(plan.clone(), Outbound::Internet, lab::host_addresses());
+    let mut references = [reference(plan.clone()), reference(mixed(&vpc, plan, before))];
     let mut frames = Vec::new();
     for n in 0..20 * FRAMES {
         let port = FIRST_PORT + u16::try_from(n).expect("few");
         let Some(probe) = topology.probe_of(&vpc, &eni, &all, port) else { continue };
         // A router says of some that they have come far enough, and what has no ports may answer another.
         let plain = probe.handed.ttl > 1 && !matches!(probe.packet.content, Content::Other(_));
-        if plain && reference.guest_sends(id, &probe.packet, &probe.handed).is_err() {
+        if plain && references.iter_mut().all(|all| all.guest_sends(id, &probe.packet, &probe.handed).is_err()) {
             let mut whole = vec![0; HEADER];
             whole.extend(probe.frame(Some(&eni), Tag { n: u32::from(port), stage: 0 }));
-            frames.push(whole);
+            frames.push(Forbidden { packet: probe.packet, handed: probe.handed, whole });
         }
         if frames.len() == FRAMES {
             break;
@@ -117,6 +129,21 @@ fn attacker(topology: &mut Topology, plan: &HostPlan, id: &InterfaceId) -> Attac
     Attacker { vpc, id: id.clone(), frames, tap: None, sent: 0 }
 }
 
+fn reference(plan: HostPlan) -> Reference {
+    Reference::new(plan, Outbound::Internet, lab::host_addresses())
+}
+
+/// A VPC by one plan, all others by another.
+fn mixed(vpc: &VpcId, its: &HostPlan, others: &HostPlan) -> HostPlan {
+    let mut plan = others.clone();
+    let its = its.network.vpcs.iter().find(|other| other.id == *vpc).expect("it is there");
+    match plan.network.vpcs.iter_mut().find(|other| other.id == *vpc) {
+        Some(there) => *there = its.clone(),
+        None => plan.network.vpcs.push(its.clone()),
+    }
+    plan
+}
+
 /// Until each of the new ones has sent often enough since its plan is in force.
 fn attack(driver: &NetworkDriver, old: &mut [Attacker], new: &mut [Attacker], applied: &AtomicBool) {
     lab::stay(1);
@@ -124,11 +151,13 @@ fn attack(driver: &NetworkDriver, old: &mut [Attacker], new: &mut [Attacker], ap
     let mut left = AFTER;
     while left > 0 {
         assert!(Instant::now() < until, "not all are launched");
+        // Asked before they send: a tap may be down until its plan is in force.
+        let in_force = applied.load(Ordering::Acquire);
         open(driver, new);
         for attacker in old.iter_mut().chain(new.iter_mut()) {
             attacker.send();
         }
-        if applied.load(Ordering::Acquire) && new.iter().all(|attacker| attacker.tap.is_some()) {
+        if in_force && new.iter().all(|attacker| attacker.tap.is_some()) {
             left -= 1;
         }
     }
@@ -162,11 +191,17 @@ fn open(driver: &NetworkDriver, new: &mut [Attacker]) {
 }
 
 impl Attacker {
+    /// While its VPC has the plan with it, the others may have the next, which may allow what was forbidden.
+    fn spare(&mut self, before: &HostPlan, next: &HostPlan) {
+        let mut reference = reference(mixed(&self.vpc, before, next));
+        self.frames.retain(|frame| reference.guest_sends(&self.id, &frame.packet, &frame.handed).is_err());
+    }
+
     /// A tap that is down, or gone, takes nothing.
     fn send(&mut self) {
         let Some(tap) = &self.tap else { return };
         let frame = &self.frames[usize::try_from(self.sent).expect("few") % self.frames.len()];
-        if write(tap, frame).is_ok() {
+        if write(tap, &frame.whole).is_ok() {
             self.sent += 1;
         }
     }

@@ -12,8 +12,9 @@ use awan_model::id::{GroupId, HostId, InterfaceId, NetworkAclId, SubnetId, VpcId
 use awan_model::interface::Mac;
 use awan_model::network_acl;
 use awan_model::plan::{
-    AclEntryPlan, AclPlan, DhcpPlan, GroupPlan, HostPlan, InterfacePlan, Member, NatPlan, NetworkPlan, PROTOCOL,
-    PeerPlan, RulePlan, SecondaryPlan, SubnetPlan, VpcPlan, Way, WayPlan,
+    AclEntryPlan, AclPlan, DhcpPlan, EndpointInterfacePlan, EndpointPlan, FlowLogPlan, GroupPlan, HostPlan,
+    InterfacePlan, Member, NatPlan, NetworkPlan, PROTOCOL, PeerPlan, RulePlan, SecondaryPlan, SubnetPlan, VpcPlan, Way,
+    WayPlan,
 };
 use ipnet::{IpNet, Ipv4Net};
 use rand::rngs::StdRng;
@@ -54,7 +55,7 @@ pub fn net(text: &str) -> Ipv4Net {
 
 impl Topology {
     pub fn new(seed: u64) -> Self {
-        let network = NetworkPlan { vpcs: Vec::new(), public_pool: Some(net(POOL)) };
+        let network = NetworkPlan { vpcs: Vec::new(), public_pool: Some(net(POOL)), ipv6_pool: None };
         let plan = HostPlan {
             protocol: PROTOCOL,
             store: "matrix".into(),
@@ -63,6 +64,7 @@ impl Topology {
             vms: Vec::new(),
             volumes: Vec::new(),
             consoles: Vec::new(),
+            contents: Vec::new(),
             network,
         };
         let rng = StdRng::seed_from_u64(seed);
@@ -116,6 +118,7 @@ impl Topology {
             id: id.clone(),
             cidr,
             more_cidrs: more.clone(),
+            ipv6: Vec::new(),
             region: "us-east-1".into(),
             dns_support: true,
             dns_hostnames: true,
@@ -125,8 +128,20 @@ impl Topology {
             groups: Vec::new(),
             interfaces: Vec::new(),
             members: Vec::new(),
+            members_ipv6: Vec::new(),
             nats: Vec::new(),
             peers: Vec::new(),
+            // Nor do logs.
+            flow_logs: vec![FlowLogPlan {
+                id: "fl-00000000000000001".parse().expect("an id"),
+                interfaces: Vec::new(),
+                accepted: true,
+                rejected: true,
+                interval_s: 60,
+                fields: Vec::new(),
+                group: None,
+            }],
+            endpoints: Vec::new(),
         };
         self.plan.network.vpcs.push(vpc);
         let at = self.plan.network.vpcs.len() - 1;
@@ -138,7 +153,7 @@ impl Topology {
         }
         for cidr in ranges {
             let (id, acl) = (self.id("subnet"), self.any_acl(at));
-            self.vpc(at).subnets.push(SubnetPlan { id, cidr, acl, ways: Vec::new() });
+            self.vpc(at).subnets.push(SubnetPlan { id, cidr, ipv6: None, acl, ways: Vec::new() });
         }
         // The default one first.
         self.change_acl(at, 0, 100);
@@ -155,6 +170,9 @@ impl Topology {
         for group in 0..self.vpc(at).groups.len() {
             self.change_rules(at, group);
         }
+        while self.chance(70) {
+            self.add_endpoint(at);
+        }
         for _ in 0..self.rng.random_range(0..3) {
             let Some(member) = self.member_elsewhere(at) else { continue };
             self.elsewhere.entry(id.clone()).or_default().push(member);
@@ -168,7 +186,7 @@ impl Topology {
         let subnets = self.vpc(at).subnets.clone();
         let cidr = self.pick(&subnets)?.cidr;
         let private_ip = nth(cidr, self.rng.random_range(100..110));
-        let groups: Vec<_> = self.vpc(at).groups.iter().map(|group| group.id.clone()).collect();
+        let groups = own_groups(self.vpc(at));
         Some(Member { private_ip, groups: self.pick(&groups).into_iter().collect(), public_ip: None })
     }
 
@@ -201,10 +219,10 @@ impl Topology {
 
     fn any_peer(&mut self, at: usize) -> Peer {
         let everyone = Peer::Ipv4(net("0.0.0.0/0"));
-        let (cidr, ids) = {
-            let vpc = self.vpc(at);
-            (vpc.cidr, vpc.groups.iter().map(|group| group.id.clone()).collect::<Vec<_>>())
-        };
+        let (cidr, ids) = (self.vpc(at).cidr, own_groups(self.vpc(at)));
+        let peers: Vec<_> = self.vpc(at).peers.iter().map(|peer| peer.vpc.clone()).collect();
+        let beyond: Vec<_> =
+            self.plan.network.vpcs.iter().filter(|vpc| peers.contains(&vpc.id)).flat_map(own_groups).collect();
         let all = self.interfaces();
         match self.rng.random_range(0..12) {
             0..=3 => everyone,
@@ -217,6 +235,7 @@ impl Topology {
             7 => self.pick(&all).map_or(everyone, |(_, eni)| Peer::Ipv4(eni.private_ip.into())),
             8 => Peer::Ipv4(Ipv4Net::new(*OUTSIDE.choose(&mut self.rng).expect("some"), 25).expect("a length").trunc()),
             9 => Peer::Ipv6("::/0".parse().expect("a network")),
+            10 if !beyond.is_empty() => self.pick(&beyond).map_or(everyone, Peer::Group),
             _ => self.pick(&ids).map_or(everyone, Peer::Group),
         }
     }
@@ -224,9 +243,13 @@ impl Topology {
     fn change_rules(&mut self, at: usize, group: usize) {
         for egress in [false, true] {
             let open = self.chance(if egress { 60 } else { 15 });
-            let count = self.rng.random_range(0..5);
+            // Many are told to the kernel in another way than few.
+            let many = self.chance(25);
+            let count = if many { self.rng.random_range(8..40) } else { self.rng.random_range(0..5) };
             let mut rules: Vec<_> =
                 (0..count).map(|_| RulePlan { traffic: self.any_traffic(), peer: self.any_peer(at) }).collect();
+            // Of many, one that allows everything would leave nothing to the others.
+            rules.retain(|rule| !(many && rule.traffic == Traffic::All && rule.peer == Peer::Ipv4(net("0.0.0.0/0"))));
             if open {
                 rules.push(RulePlan { traffic: Traffic::All, peer: Peer::Ipv4(net("0.0.0.0/0")) });
             }
@@ -279,15 +302,17 @@ impl Topology {
     }
 
     fn any_groups(&mut self, at: usize) -> Vec<GroupId> {
-        let all: Vec<_> = self.vpc(at).groups.iter().map(|group| group.id.clone()).collect();
+        let all = own_groups(self.vpc(at));
         let count = *[1, 1, 1, 2, 2, 3, 0].choose(&mut self.rng).expect("some");
         all.sample(&mut self.rng, count.min(all.len())).cloned().collect()
     }
 
     fn free_private(&mut self, at: usize, subnet: &SubnetId) -> Option<Ipv4Addr> {
         let cidr = self.vpc(at).subnets.iter().find(|s| s.id == *subnet)?.cidr;
-        let taken: BTreeSet<_> =
-            self.vpc(at).interfaces.iter().flat_map(InterfacePlan::addresses).map(|(ip, _)| ip).collect();
+        let vpc = self.vpc(at);
+        let mut taken: BTreeSet<_> =
+            vpc.interfaces.iter().flat_map(InterfacePlan::addresses).map(|(ip, _)| ip).collect();
+        taken.extend(vpc.endpoint_interfaces().map(|i| i.private_ip).chain(vpc.nats.iter().map(|nat| nat.private_ip)));
         let free: Vec<_> = (4..4 + self.room).map(|n| nth(cidr, n)).filter(|ip| !taken.contains(ip)).collect();
         self.pick(&free)
     }
@@ -317,10 +342,16 @@ impl Topology {
             private_ip,
             public_ip,
             secondary: Vec::new(),
+            ipv6: Vec::new(),
             groups: self.any_groups(at),
             source_dest_check: !self.chance(25),
+            // Limits change no verdict.
+            bandwidth_mbps: (mac[5] % 3 == 0).then_some(10_000),
         };
         let id = eni.id.clone();
+        if mac[5] % 2 == 0 {
+            self.vpc(at).flow_logs[0].interfaces.push(id.clone());
+        }
         self.vpc(at).interfaces.push(eni);
         while self.chance(25) {
             self.add_secondary(at);
@@ -337,15 +368,59 @@ impl Topology {
     }
 
     fn add_nat(&mut self, at: usize) {
-        let Some(public_ip) = self.free_public() else { return };
+        let public_ip = if self.chance(75) { self.free_public() } else { None };
         let subnets: Vec<_> = self.vpc(at).subnets.iter().map(|subnet| subnet.id.clone()).collect();
         let (id, Some(subnet)) = (self.id("nat"), self.pick(&subnets)) else { return };
-        self.vpc(at).nats.push(NatPlan { id, subnet, public_ip });
+        let Some(private_ip) = self.free_private(at, &subnet) else { return };
+        self.vpc(at).nats.push(NatPlan { id, subnet, private_ip, public_ip });
+    }
+
+    /// In one subnet or in several, often with a group that lets everybody in.
+    fn add_endpoint(&mut self, at: usize) -> Option<String> {
+        let mut interfaces = Vec::new();
+        if self.chance(80) {
+            self.add_group(at);
+            let open = RulePlan { traffic: Traffic::All, peer: Peer::Ipv4(net("0.0.0.0/0")) };
+            self.vpc(at).groups.last_mut()?.ingress.push(open);
+        }
+        let newest = own_groups(self.vpc(at)).into_iter().next_back();
+        let groups = if self.chance(70) { newest.into_iter().collect() } else { self.any_groups(at) };
+        for subnet in self.vpc(at).subnets.clone() {
+            if self.chance(70) {
+                let (id, private_ip, groups) = (self.id("eni"), self.free_private(at, &subnet.id)?, groups.clone());
+                interfaces.push(EndpointInterfacePlan { id, subnet: subnet.id, private_ip, groups });
+            }
+        }
+        let id = self.id("vpce");
+        let said = format!("{id} is new");
+        self.vpc(at).endpoints.push(EndpointPlan { id, interfaces, names: BTreeMap::new() });
+        Some(said)
+    }
+
+    fn change_endpoints(&mut self, at: usize) -> Option<String> {
+        let groups = self.any_groups(at);
+        match self.rng.random_range(0..4) {
+            0 => self.add_endpoint(at),
+            1 => {
+                let interface = self.vpc(at).endpoints.first_mut()?.interfaces.first_mut()?;
+                interface.groups = groups;
+                Some(format!("other groups of {}", interface.id))
+            }
+            2 => Some(format!("{} is gone", self.vpc(at).endpoints.pop()?.id)),
+            _ => {
+                // A guest gets the address, which was nobody's for no moment.
+                let gone = self.vpc(at).endpoints.first_mut()?.interfaces.pop()?;
+                let eni = self.vpc(at).interfaces.iter_mut().find(|eni| eni.subnet == gone.subnet)?;
+                eni.secondary.push(SecondaryPlan { private_ip: gone.private_ip, public_ip: None });
+                Some(format!("{} went from {} to {}", gone.private_ip, gone.id, eni.id))
+            }
+        }
     }
 
     fn any_way(&mut self, at: usize) -> Option<Way> {
         let vpc = self.vpc(at);
-        let nats: Vec<_> = vpc.nats.iter().map(|nat| Way::Nat(nat.id.clone())).collect();
+        let nats = vpc.nats.iter().filter(|nat| nat.public_ip.is_some());
+        let nats: Vec<_> = nats.map(|nat| Way::Nat(nat.id.clone())).collect();
         let peers: Vec<_> = vpc.peers.iter().map(|peer| Way::Peering(peer.id.clone())).collect();
         let mut interfaces: Vec<_> = vpc.interfaces.iter().map(|eni| Way::Interface(eni.id.clone())).collect();
         interfaces.push(Way::Interface(self.id("eni")));
@@ -370,8 +445,11 @@ impl Topology {
         put(net("0.0.0.0/0"), self.any_way(at));
         for peer in self.vpc(at).peers.clone() {
             for range in peer.ranges {
+                let nats: Vec<_> = self.vpc(at).nats.iter().map(|nat| nat.id.clone()).collect();
+                let nat = if self.chance(40) { self.pick(&nats) } else { None };
+                let way = nat.map_or(Way::Peering(peer.id.clone()), |nat| Way::NatPeering(nat, peer.id.clone()));
                 if self.chance(80) {
-                    put(range, Some(Way::Peering(peer.id.clone())));
+                    put(range, Some(way));
                 }
             }
         }
@@ -395,7 +473,15 @@ impl Topology {
             return;
         }
         let id: awan_model::id::PeeringId = self.id("pcx");
-        let peer = |of: &VpcPlan, asked| PeerPlan { id: id.clone(), vpc: of.id.clone(), ranges: ranges(of), asked };
+        let peer = |of: &VpcPlan, asked| PeerPlan {
+            id: id.clone(),
+            vpc: of.id.clone(),
+            ranges: ranges(of),
+            ipv6: Vec::new(),
+            asked,
+            members: Vec::new(),
+            members_ipv6: Vec::new(),
+        };
         let (to_second, to_first) = (peer(&second, true), peer(&first, false));
         self.vpc(a).peers.push(to_second);
         self.vpc(b).peers.push(to_first);
@@ -411,9 +497,9 @@ impl Topology {
         let at = self.any_vpc()?;
         let count = self.vpc(at).interfaces.len();
         let eni = if count == 0 { None } else { Some(self.rng.random_range(0..count)) };
-        let said = match self.rng.random_range(0..17) {
+        let said = match self.rng.random_range(0..18) {
             0..=2 => {
-                let groups = self.vpc(at).groups.len();
+                let groups = own_groups(self.vpc(at)).len();
                 let group = self.rng.random_range(0..groups);
                 self.change_rules(at, group);
                 format!("other rules of {}", self.vpc(at).groups[group].id)
@@ -446,6 +532,7 @@ impl Topology {
                 self.vpc(at).subnets[subnet].acl = acl.clone();
                 format!("the ACL of {} is {acl:?}", self.vpc(at).subnets[subnet].id)
             }
+            16 => self.change_endpoints(at)?,
             _ => self.change_vpcs(at),
         };
         Some(said)
@@ -498,7 +585,9 @@ impl Topology {
             Some(nat) => {
                 // As the planner has it: no way leads to what is gone.
                 for subnet in &mut self.vpc(at).subnets {
-                    subnet.ways.retain(|way| way.way != Way::Nat(nat.id.clone()));
+                    subnet
+                        .ways
+                        .retain(|way| !matches!(&way.way, Way::Nat(id) | Way::NatPeering(id, _) if *id == nat.id));
                 }
                 Some(format!("{} is gone", nat.id))
             }
@@ -524,15 +613,13 @@ impl Topology {
         // A peer may be on another host; then the plan still names it.
         if self.chance(70) {
             for vpc in &mut self.plan.network.vpcs {
-                let ids: Vec<_> = vpc
-                    .peers
-                    .iter()
-                    .filter(|peer| peer.vpc == gone.id)
-                    .map(|peer| Way::Peering(peer.id.clone()))
-                    .collect();
+                let ids: Vec<_> =
+                    vpc.peers.iter().filter(|peer| peer.vpc == gone.id).map(|peer| peer.id.clone()).collect();
                 vpc.peers.retain(|peer| peer.vpc != gone.id);
                 for subnet in &mut vpc.subnets {
-                    subnet.ways.retain(|way| !ids.contains(&way.way));
+                    let leads =
+                        |way: &Way| matches!(way, Way::Peering(id) | Way::NatPeering(_, id) if ids.contains(id));
+                    subnet.ways.retain(|way| !leads(&way.way));
                 }
             }
         }
@@ -546,10 +633,37 @@ impl Topology {
                 let member = |(private_ip, public_ip)| Member { private_ip, groups: eni.groups.clone(), public_ip };
                 eni.addresses().map(member).collect::<Vec<_>>()
             });
+            let of_endpoint = |i: &EndpointInterfacePlan| Member {
+                private_ip: i.private_ip,
+                groups: i.groups.clone(),
+                public_ip: None,
+            };
+            let own = own.chain(vpc.endpoint_interfaces().map(of_endpoint));
             vpc.members = own.chain(self.elsewhere.get(&vpc.id).cloned().unwrap_or_default()).collect();
+        }
+        let members: BTreeMap<_, _> =
+            self.plan.network.vpcs.iter().map(|vpc| (vpc.id.clone(), vpc.members.clone())).collect();
+        for vpc in &mut self.plan.network.vpcs {
+            vpc.groups.retain(|group| !group.name.is_empty());
+            let own = own_groups(vpc);
+            let rules = vpc.groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
+            let named = rules.filter_map(|rule| if let Peer::Group(id) = &rule.peer { Some(id.clone()) } else { None });
+            let beyond: BTreeSet<_> = named.filter(|id| !own.contains(id)).collect();
+            for peer in &mut vpc.peers {
+                peer.members = members.get(&peer.vpc).cloned().unwrap_or_default();
+                peer.members.iter_mut().for_each(|member| member.groups.retain(|id| beyond.contains(id)));
+                peer.members.retain(|member| !member.groups.is_empty());
+            }
+            let plan = |id| GroupPlan { id, name: String::new(), ingress: Vec::new(), egress: Vec::new() };
+            vpc.groups.extend(beyond.into_iter().map(plan));
         }
         self.plan.revision += 1;
     }
+}
+
+/// Those of the VPC itself. Groups of its peers have no name here.
+fn own_groups(vpc: &VpcPlan) -> Vec<GroupId> {
+    vpc.groups.iter().filter(|group| !group.name.is_empty()).map(|group| group.id.clone()).collect()
 }
 
 /// What is left of a network without a part of it.
@@ -617,12 +731,18 @@ pub fn describe(plan: &HostPlan) -> String {
         for member in &vpc.members {
             text += &format!("  member {} {:?}\n", member.private_ip, member.groups);
         }
+        for EndpointInterfacePlan { id, subnet, private_ip, groups } in vpc.endpoint_interfaces() {
+            text += &format!("  endpoint {id} {private_ip} in {subnet} groups {groups:?}\n");
+        }
         for nat in &vpc.nats {
-            text += &format!("  {} {} in {}\n", nat.id, nat.public_ip, nat.subnet);
+            text += &format!("  {} {} {:?} in {}\n", nat.id, nat.private_ip, nat.public_ip, nat.subnet);
         }
         for peer in &vpc.peers {
             text +=
                 &format!("  {} to {} {:?}{}\n", peer.id, peer.vpc, peer.ranges, if peer.asked { " asked" } else { "" });
+            for member in &peer.members {
+                text += &format!("    member {} {:?}\n", member.private_ip, member.groups);
+            }
         }
     }
     text

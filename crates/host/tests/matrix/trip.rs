@@ -143,8 +143,10 @@ impl<'l> Trips<'l> {
         let mut going: BTreeSet<u32> = some.iter().map(|of| of.n).collect();
         for (side, stage) in [(0, LATER + change * 2), (1, LATER + change * 2 + 1)] {
             let ends = some.iter().map(|of| (of.n, of.ends[side].clone()));
+            // Where the one side's went another way now, the other side's is no answer of it any more: see `answer`.
+            let crossed = |packet: &Packet| self.reference.crossed(&[packet.answer()], packet);
             let probes: Vec<_> = ends
-                .filter(|(_, (at, _))| here(at))
+                .filter(|(_, (at, packet))| here(at) && !crossed(packet))
                 .map(|(n, (at, packet))| (n, plain(&at, follows(&packet))))
                 .collect();
             let flights = probes.iter().map(|(n, probe)| self.fly(Tag { n: *n, stage }, probe)).collect();
@@ -194,7 +196,7 @@ impl<'l> Trips<'l> {
 
     fn interface(&self, at: &Place) -> Option<InterfacePlan> {
         let Place::Guest(id) = at else { return None };
-        self.topology.interfaces().into_iter().find_map(|(_, eni)| (eni.id == *id).then_some(eni))
+        self.topology.plan.network.vpcs.iter().flat_map(|vpc| &vpc.interfaces).find(|eni| eni.id == *id).cloned()
     }
 
     /// All that comes is what the reference says, and all that the reference says comes.
@@ -296,7 +298,8 @@ impl<'l> Trips<'l> {
             let vpc = self.topology.plan.network.vpcs.iter().find(|v| v.id == vpc).expect("it is there").clone();
             let place = Place::Guest(eni.id.clone());
             let own = eni.private_ip;
-            let router = crate::model::served(&vpc);
+            let mut router = crate::model::served(&vpc);
+            router.extend(vpc.endpoint_interfaces().map(|i| i.private_ip));
             let others = vpc.interfaces.iter().filter(|other| other.id != eni.id);
             let others: Vec<_> = others.flat_map(|other| other.addresses().map(|(ip, _)| ip)).collect();
             let mut asks: Vec<(Arp, bool)> = Vec::new();

@@ -157,7 +157,7 @@ fn place_of_sum(packet: &Packet, length: usize) -> Option<(usize, Vec<u8>)> {
     Some((at, pseudo))
 }
 
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u32 = 0;
     for part in parts {
         let mut words = part.chunks_exact(2);

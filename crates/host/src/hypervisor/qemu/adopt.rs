@@ -5,17 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use awan_model::id::InstanceId;
 use awan_model::instance::Exit;
-use nix::poll::{PollFd, PollFlags, poll};
 
 use super::args::mark_prefix;
-use super::record::{Process, Record};
-use super::supervise::{kill, pidfd};
+use super::record::Record;
 use crate::hypervisor::probe::QEMU;
+use crate::process::{Process, ends, kill, pidfd};
 
 const GONE_WITHIN_MS: u16 = 5_000;
 
@@ -53,9 +51,15 @@ pub fn end(tag: &str, pid: i32) {
     }
     tracing::warn!(pid, "a machine that no record has is ended");
     kill(&pidfd);
-    let mut gone = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    if !matches!(poll(&mut gone, GONE_WITHIN_MS), Ok(1)) {
+    if !ends(&pidfd, GONE_WITHIN_MS) {
         tracing::error!(pid, "it does not end");
+    }
+}
+
+/// Ends all machines of an installation: their networks are gone, and nothing would bring them back.
+pub fn abandon(tag: &str, uids: &Range<u32>) {
+    for machine in marked(tag, uids) {
+        end(tag, machine.pid);
     }
 }
 

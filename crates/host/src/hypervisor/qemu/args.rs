@@ -16,7 +16,8 @@ use crate::hypervisor::probe::Accelerator;
 pub struct DiskFds {
     pub volume: VolumeId,
     pub disk: i32,
-    pub backing: Option<i32>,
+    /// The nearest first.
+    pub backing: Vec<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,12 @@ pub struct Fds {
 }
 
 /// A file descriptor set that no disk has.
-const CONSOLE_SET: usize = 1000;
+const CONSOLE_SET: usize = 100_000;
+
+/// QEMU's name of the display. Nobody looks at it but who asks for a picture: see `screen`.
+pub const DISPLAY: &str = "vga0";
+/// What it keeps of pictures, which bounds how large these are.
+pub const DISPLAY_MIB: u64 = 8;
 
 /// Names a run on a command line, so that strays are found: see `adopt`.
 pub fn mark(tag: &str, id: &InstanceId, run: u32) -> String {
@@ -62,19 +68,24 @@ pub fn arguments(vm: &VmPlan, tag: &str, accelerator: &Accelerator, fds: &Fds) -
     // Emulated on a busy machine, the older timers lose ticks while Linux measures them, and one boot in ten stands
     // still: see docs/decisions/0005. Under KVM Linux has the hypervisor's clock, and an HPET only costs.
     args.pair("-M", if tcg { "q35" } else { "q35,hpet=off" });
-    args.pair("-accel", if tcg { format!("tcg,tb-size={}", tb_size_mib(vm)) } else { "kvm".to_owned() });
+    // Emulated processors take turns in one thread: see docs/decisions/0010.
+    let emulated = || format!("tcg,thread=single,tb-size={}", tb_size_mib(vm));
+    args.pair("-accel", if tcg { emulated() } else { "kvm".to_owned() });
     args.pair("-cpu", accelerator.cpu);
     args.pair("-smp", vm.vcpus.to_string());
     args.pair("-m", vm.memory_mib.to_string());
     identity(&mut args, vm);
     // Disks beside the root are on ports too, because from there they can go while the guest runs.
-    for port in 0..FREE_PORTS as usize + fds.disks.len().saturating_sub(1) {
+    for port in 0..fds.disks.len().saturating_sub(1) + free_ports(accelerator, fds.disks.len()) {
         let (slot, function) = (PORT_SLOT + port / 8, port % 8);
         args.device(&json!({
             "driver": "pcie-root-port", "id": format!("rp{port}"), "chassis": port + 1, "slot": port + 1, "bus": "pcie.0",
             "addr": format!("{slot:#x}.{function:#x}"), "multifunction": function == 0,
         }));
     }
+    args.device(&json!({
+        "driver": "VGA", "id": DISPLAY, "vgamem_mb": DISPLAY_MIB, "edid": false, "bus": "pcie.0", "addr": "0x1",
+    }));
     disks(&mut args, &fds.disks);
     interfaces(&mut args, vm, &fds.taps);
     args.pair("-object", r#"{"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}"#);
@@ -98,8 +109,14 @@ const PORT_SLOT: usize = NIC_SLOT + 15;
 /// Chassis and slot numbers of the ports of interfaces begin behind all those of disks.
 const INTERFACE_CHASSIS: usize = 64;
 
-/// Places for disks that come while the guest runs. Each costs 30 ms of boot under TCG.
-pub const FREE_PORTS: u32 = 4;
+/// Places for disks that come while the guest runs: all that there can be. Under TCG each costs 30 ms of boot, and there
+/// are few.
+pub fn free_ports(accelerator: &Accelerator, disks: usize) -> usize {
+    if accelerator.name == "tcg" { 4 } else { DATA_DISKS_MAX.saturating_sub(disks.saturating_sub(1)) }
+}
+
+/// As many as AttachVolume allows beside the root.
+const DATA_DISKS_MAX: usize = 26;
 
 /// Places for interfaces beside the primary: as many as the instance's type may have.
 pub fn interface_ports(vm: &VmPlan, interfaces: usize) -> usize {
@@ -159,20 +176,21 @@ fn consoles(args: &mut Args, fds: &Fds) {
 }
 
 fn disks(args: &mut Args, disks: &[DiskFds]) {
+    let mut sets = 1..;
     for (n, disk) in disks.iter().enumerate() {
         let node = if n == 0 { ROOT_NODE.to_owned() } else { node(&disk.volume) };
         // By their names the descriptors of a disk that goes are found again.
-        let named = if n == 0 { String::new() } else { format!(",opaque={node}") };
-        for (set, fd) in [(2 * n + 1, Some(disk.disk)), (2 * n + 2, disk.backing)] {
-            if let Some(fd) = fd {
-                args.pair("-add-fd", format!("fd={fd},set={set}{named}"));
-            }
-        }
-        let (set, backing) = (2 * n as u64 + 1, disk.backing.map(|_| 2 * n as u64 + 2));
-        args.pair("-blockdev", block(&node, set, backing).to_string());
+        let mut give = |fd: i32, name: &str| {
+            let set: u64 = sets.next().unwrap_or_default();
+            args.pair("-add-fd", format!("fd={fd},set={set},opaque={name}"));
+            set
+        };
+        let set = give(disk.disk, &node);
+        let backing: Vec<u64> = disk.backing.iter().map(|fd| give(*fd, &below(&node))).collect();
+        args.pair("-blockdev", block(&node, set, &backing).to_string());
         if n == 0 {
             let mut root = seat(&disk.volume, &node, "pcie.0");
-            (root["id"], root["addr"]) = ("vd0".into(), "0x4".into());
+            (root["id"], root["addr"]) = (ROOT_DEVICE.into(), "0x4".into());
             args.device(&root);
         } else {
             args.device(&seat(&disk.volume, &node, &format!("rp{}", n - 1)));
@@ -228,19 +246,58 @@ pub fn netdev(mac: Mac) -> String {
     format!("net-{}", digits(mac))
 }
 
-/// QEMU's name of the open root.
+/// QEMU's names of the open root and of the device that shows it.
 pub const ROOT_NODE: &str = "disk0";
+const ROOT_DEVICE: &str = "vd0";
 
-/// An open volume: a file, and an image below it, each in a set of descriptors.
-pub fn block(node: &str, set: u64, backing: Option<u64>) -> Value {
-    let file = |set: u64| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
-    let below = |set| {
-        let file = merged(file(set), "read-only", true);
-        json!({"driver": "qcow2", "read-only": true, "file": file, "backing": Value::Null})
-    };
-    let backing = backing.map_or(Value::Null, below);
-    let top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": backing});
-    merged(top, "file", merged(file(set), "discard", "unmap"))
+/// QEMU's name of the root, or of another volume.
+pub fn node_of(volume: &VolumeId, root: bool) -> String {
+    if root { ROOT_NODE.to_owned() } else { node(volume) }
+}
+
+/// QEMU's name of the device that shows a disk to the guest.
+pub fn device_of(volume: &VolumeId, root: bool) -> String {
+    if root { ROOT_DEVICE.to_owned() } else { device(volume) }
+}
+
+/// QEMU's name of what a node is a child of, if it was opened with it.
+pub fn below(node: &str) -> String {
+    format!("{node}.b")
+}
+
+/// QEMU's name of the file that a node is read from.
+pub fn file(node: &str) -> String {
+    format!("{node}.f")
+}
+
+/// QEMU's name of a disk that went on in the file of a generation while it was open. See [`generation`].
+pub fn forked(node: &str, generation: u32) -> String {
+    format!("{node}.{generation}")
+}
+
+/// The generation that a disk went on in, by the name of what is open; zero: in none since it was opened. `None`: it is
+/// not this disk.
+pub fn generation(node: &str, open: &str) -> Option<u32> {
+    match open.strip_prefix(node)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}
+
+/// An open volume: a file, and what is below it, the nearest first, each in a set of descriptors.
+pub fn block(node: &str, set: u64, backing: &[u64]) -> Value {
+    let open = |set: u64| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
+    let mut lower = Value::Null;
+    for (depth, set) in backing.iter().enumerate().rev() {
+        let file = merged(open(*set), "read-only", true);
+        lower = json!({"driver": "qcow2", "read-only": true, "file": file, "backing": lower});
+        if depth == 0 {
+            lower["node-name"] = below(node).into();
+        }
+    }
+    let top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": lower});
+    let opened = merged(merged(open(set), "discard", "unmap"), "node-name", file(node));
+    merged(top, "file", opened)
 }
 
 /// The device that shows an open volume to the guest.
@@ -280,14 +337,12 @@ mod tests {
     use super::*;
     use crate::hypervisor::testing::vm;
     use awan_model::instance::Wish;
-
-    /// As many as AttachVolume allows.
-    const DATA_VOLUMES_MAX: usize = 26;
+    use awan_model::volume::GENERATION_MAX;
 
     fn line(name: &'static str, cpu: &'static str, disks: usize, interfaces: usize) -> Vec<String> {
         let accelerator = Accelerator { name, cpu, note: String::new() };
         let volume: VolumeId = "vol-0123456789abcdef0".parse().expect("an id");
-        let disks = (0..disks).map(|_| DiskFds { volume: volume.clone(), disk: 10, backing: Some(11) }).collect();
+        let disks = (0..disks).map(|_| DiskFds { volume: volume.clone(), disk: 10, backing: vec![11] }).collect();
         let taps = (1..).take(interfaces).map(|n| (Mac([10, 0, 0, 0, 0, n]), 12)).collect();
         let fds = Fds { disks, taps, direct: Some((13, 14)), qmp: 15, serial: 16, console: 17 };
         arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds)
@@ -300,7 +355,7 @@ mod tests {
     #[test]
     fn every_device_has_an_address_of_its_own_where_all_places_are_taken() {
         let interfaces = awan_model::instance_type::builtin().iter().map(|t| t.max_interfaces).max().expect("types");
-        let devices = line("kvm", "host", 1 + DATA_VOLUMES_MAX, interfaces as usize);
+        let devices = line("kvm", "host", 1 + DATA_DISKS_MAX, interfaces as usize);
         let parsed = devices.iter().filter_map(|word| serde_json::from_str::<Value>(word).ok());
         let (mut addresses, mut ports, mut chips) = (BTreeSet::new(), BTreeSet::new(), 0);
         for device in parsed.filter(|device| device["bus"].is_string()) {
@@ -319,6 +374,11 @@ mod tests {
             assert!(addresses.insert((slot, function.to_owned())), "{device}");
         }
         assert_eq!((interfaces, chips), (15, 15));
+        for (name, disks, expected) in [("kvm", 1, 26), ("kvm", 5, 26), ("kvm", 27, 26), ("tcg", 1, 4), ("tcg", 5, 8)] {
+            let line = line(name, "host", disks, 1);
+            let ports = line.iter().filter(|word| word.contains("\"id\":\"rp"));
+            assert_eq!(ports.count(), expected, "{name} with {disks} disks");
+        }
     }
 
     #[test]
@@ -330,7 +390,7 @@ mod tests {
             -no-shutdown
             -display none
             -M q35
-            -accel tcg,tb-size=64
+            -accel tcg,thread=single,tb-size=64
             -cpu max
             -smp 2
             -m 1024
@@ -343,17 +403,18 @@ mod tests {
             -device {"addr":"0x17.0x1","bus":"pcie.0","chassis":2,"driver":"pcie-root-port","id":"rp1","multifunction":false,"slot":2}
             -device {"addr":"0x17.0x2","bus":"pcie.0","chassis":3,"driver":"pcie-root-port","id":"rp2","multifunction":false,"slot":3}
             -device {"addr":"0x17.0x3","bus":"pcie.0","chassis":4,"driver":"pcie-root-port","id":"rp3","multifunction":false,"slot":4}
-            -add-fd fd=10,set=1
-            -add-fd fd=11,set=2
-            -blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"aio":"threads","driver":"file","filename":"/dev/fdset/2","read-only":true},"read-only":true},"discard":"unmap","driver":"qcow2","file":{"aio":"threads","discard":"unmap","driver":"file","filename":"/dev/fdset/1"},"node-name":"disk0"}
+            -device {"addr":"0x1","bus":"pcie.0","driver":"VGA","edid":false,"id":"vga0","vgamem_mb":8}
+            -add-fd fd=10,set=1,opaque=disk0
+            -add-fd fd=11,set=2,opaque=disk0.b
+            -blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"aio":"threads","driver":"file","filename":"/dev/fdset/2","read-only":true},"node-name":"disk0.b","read-only":true},"discard":"unmap","driver":"qcow2","file":{"aio":"threads","discard":"unmap","driver":"file","filename":"/dev/fdset/1","node-name":"disk0.f"},"node-name":"disk0"}
             -device {"addr":"0x4","bus":"pcie.0","drive":"disk0","driver":"virtio-blk-pci","id":"vd0","rerror":"report","serial":"vol0123456789abcdef0","werror":"report"}
             -netdev tap,id=net-0a0000000001,fd=12,vhost=off
             -device {"addr":"0x8","bus":"pcie.0","driver":"virtio-net-pci","id":"nic-0a0000000001","mac":"0a:00:00:00:00:01","netdev":"net-0a0000000001","romfile":""}
             -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
             -device {"addr":"0x2","bus":"pcie.0","driver":"virtio-rng-pci","rng":"rng0"}
             -device {"driver":"vmgenid","guid":"ec200000-0000-0000-1234-56789abcdef0"}
-            -add-fd fd=17,set=1000
-            -chardev socket,id=ser0,fd=16,server=on,wait=off,logfile=/dev/fdset/1000,logappend=on
+            -add-fd fd=17,set=100000
+            -chardev socket,id=ser0,fd=16,server=on,wait=off,logfile=/dev/fdset/100000,logappend=on
             -serial chardev:ser0
             -chardev socket,id=qmp0,fd=15,server=on,wait=off
             -mon chardev=qmp0,mode=control
@@ -365,11 +426,16 @@ mod tests {
     }
 
     #[test]
-    fn under_kvm_only_the_accelerator_and_the_clock_differ() {
+    fn under_kvm_only_the_accelerator_the_clock_and_the_number_of_ports_differ() {
         let (tcg, kvm) = (shown("tcg", "max"), shown("kvm", "host"));
-        let differ: Vec<_> = tcg.lines().zip(kvm.lines()).filter(|(a, b)| a != b).collect();
-        let expected =
-            [("-M q35", "-M q35,hpet=off"), ("-accel tcg,tb-size=64", "-accel kvm"), ("-cpu max", "-cpu host")];
+        let further = |line: &&str| (4..DATA_DISKS_MAX).any(|n| line.contains(&format!("\"id\":\"rp{n}\"")));
+        let differ: Vec<_> =
+            tcg.lines().zip(kvm.lines().filter(|line| !further(line))).filter(|(a, b)| a != b).collect();
+        let expected = [
+            ("-M q35", "-M q35,hpet=off"),
+            ("-accel tcg,thread=single,tb-size=64", "-accel kvm"),
+            ("-cpu max", "-cpu host"),
+        ];
         assert_eq!(differ, expected);
     }
 
@@ -381,6 +447,15 @@ mod tests {
             assert_eq!(card_of(other), None, "{other}");
         }
         assert!(is_interface_port("np13") && !is_interface_port("rp0") && !is_interface_port("np"));
+    }
+
+    #[test]
+    fn the_generation_that_is_open_is_known_by_its_name() {
+        let node = "node-0123456789abcdef0";
+        let names = [node.to_owned(), forked(node, 7), below(node), file(node), "null-0123456789abcdef0".into()];
+        let found = names.map(|name| generation(node, &name));
+        assert_eq!(found, [Some(0), Some(7), None, None, None]);
+        assert!(file(&forked(node, GENERATION_MAX)).len() <= 31, "QEMU's names have at most 31 characters");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! **Invariants.** QEMU's own list is the truth: each step looks at it or leaves it so that it can be done again. A file
 //! is open only as long as its node is, or until the descriptors that belong to it are taken back.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::args;
 use super::qmp::Qmp;
-use crate::driver::BlockDevice;
+use crate::driver::{BlockDevice, Fork};
 
 const GIB: u64 = 1 << 30;
 /// What a disk that was taken away without its guest's consent shows instead: nothing.
@@ -25,14 +26,14 @@ pub struct Opened {
     pub volume: VolumeId,
     pub size_gib: u32,
     disk: OwnedFd,
-    backing: Option<OwnedFd>,
+    backing: Vec<OwnedFd>,
 }
 
 pub fn open(device: &BlockDevice) -> Result<Opened> {
     let file = File::options().read(true).write(true).open(&device.path);
     let disk = file.with_context(|| format!("opening {}", device.path.display()))?.into();
     let below = |path: &std::path::PathBuf| File::open(path).with_context(|| format!("opening {}", path.display()));
-    let backing = device.backing.first().map(below).transpose()?.map(Into::into);
+    let backing = device.backing.iter().map(|path| below(path).map(Into::into)).collect::<Result<_>>()?;
     Ok(Opened { volume: device.volume.clone(), size_gib: device.size_gib, disk, backing })
 }
 
@@ -54,15 +55,21 @@ pub async fn look(qmp: &mut Qmp) -> Result<Seats> {
         if kind == "child<pcie-root-port>" {
             seats.ports.extend(Some(name.clone()).filter(|port| !args::is_interface_port(port)));
         } else if let Ok(volume) = name.parse::<VolumeId>() {
-            let path = json!({"path": format!("/machine/peripheral/{name}"), "property": "drive"});
-            let drive = qmp.ask("qom-get", path, None).await.unwrap_or_default();
-            let whole = drive.as_str() == Some(&args::node(&volume));
+            let drive = drive(qmp, name).await.unwrap_or_default();
+            let whole = args::generation(&args::node(&volume), &drive).is_some();
             seats.disks.push((volume, whole));
         }
     }
     seats.ports.sort();
     seats.free_ports = u32::try_from(seats.ports.len().saturating_sub(seats.disks.len())).unwrap_or_default();
     Ok(seats)
+}
+
+/// What is open behind a device.
+async fn drive(qmp: &mut Qmp, device: &str) -> Result<String> {
+    let path = json!({"path": format!("/machine/peripheral/{device}"), "property": "drive"});
+    let drive = qmp.ask("qom-get", path, None).await?;
+    Ok(drive.as_str().context("QEMU names no drive")?.to_owned())
 }
 
 /// Returns when the device is in the machine. What is there already is fine.
@@ -83,11 +90,11 @@ pub async fn attach(qmp: &mut Qmp, opened: &Opened) -> Result<()> {
 async fn add(qmp: &mut Qmp, opened: &Opened, ports: &[String]) -> Result<()> {
     let node = args::node(&opened.volume);
     let set = give(qmp, &node, &opened.disk).await?;
-    let backing = match &opened.backing {
-        Some(file) => Some(give(qmp, &node, file).await?),
-        None => None,
-    };
-    qmp.ask("blockdev-add", args::block(&node, set, backing), None).await?;
+    let mut backing = Vec::new();
+    for file in &opened.backing {
+        backing.push(give(qmp, &args::below(&node), file).await?);
+    }
+    qmp.ask("blockdev-add", args::block(&node, set, &backing), None).await?;
     let mut refused = None;
     // Which ports are free is not asked.
     for port in ports {
@@ -136,17 +143,156 @@ fn nothing(volume: &VolumeId) -> String {
 /// Closes what no device shows any more, as far as it is there.
 pub async fn close(qmp: &mut Qmp, volume: &VolumeId) {
     let node = args::node(volume);
-    for name in [&node, &nothing(volume)] {
+    let nodes = nodes(qmp).await.unwrap_or_default();
+    let mut open: Vec<_> = nodes.keys().filter_map(|name| args::generation(&node, name)).collect();
+    // A child is closed before what it is a child of.
+    open.sort_unstable_by_key(|generation| std::cmp::Reverse(*generation));
+    let open = open.into_iter().map(|generation| open_as(&node, generation));
+    for name in open.chain([nothing(volume)]) {
         let _ = qmp.ask("blockdev-del", json!({"node-name": name}), None).await;
     }
-    let sets = qmp.ask("query-fdsets", json!({}), None).await.unwrap_or_default();
-    let own = |set: &&Value| set["fds"].as_array().into_iter().flatten().any(|fd| fd["opaque"] == *node);
-    for set in sets.as_array().into_iter().flatten().filter(own) {
-        let _ = qmp.ask("remove-fd", json!({"fdset-id": set["fdset-id"]}), None).await;
+    for (set, fds) in sets(qmp).await.unwrap_or_default() {
+        if fds.iter().any(|fd| fd.name == node || fd.name.strip_prefix(&*node).is_some_and(|n| n.starts_with('.'))) {
+            let _ = qmp.ask("remove-fd", json!({"fdset-id": set}), None).await;
+        }
     }
 }
 
-pub async fn grow(qmp: &mut Qmp, node: &str, size_gib: u32) -> Result<()> {
+/// QEMU's name of a disk in the file of a generation; zero: as it was opened.
+fn open_as(node: &str, generation: u32) -> String {
+    if generation == 0 { node.to_owned() } else { args::forked(node, generation) }
+}
+
+pub async fn grow(qmp: &mut Qmp, volume: &VolumeId, root: bool, size_gib: u32) -> Result<()> {
+    let node = drive(qmp, &args::device_of(volume, root)).await?;
+    if args::generation(&args::node_of(volume, root), &node).is_none() {
+        bail!("the volume has been taken away from its device");
+    }
     let size = u64::from(size_gib) * GIB;
     qmp.ask("block_resize", json!({"node-name": node, "size": size}), None).await.map(drop)
+}
+
+/// A disk that is to go on in a new file.
+#[derive(Debug)]
+pub struct Forking {
+    volume: VolumeId,
+    generation: u32,
+    old: OwnedFd,
+    new: OwnedFd,
+}
+
+pub fn open_fork(fork: &Fork) -> Result<Forking> {
+    let old = File::open(&fork.old).with_context(|| format!("opening {}", fork.old.display()))?.into();
+    let new = File::options().read(true).write(true).open(&fork.new);
+    let new = new.with_context(|| format!("opening {}", fork.new.display()))?.into();
+    Ok(Forking { volume: fork.volume.clone(), generation: fork.generation, old, new })
+}
+
+/// Has disks go on in new files, all at one moment. From then on the old ones are open for reading only. What was done
+/// of it before is not done again.
+pub async fn fork(qmp: &mut Qmp, root: Option<&VolumeId>, forks: &[Forking]) -> Result<()> {
+    let is_root = |fork: &Forking| root == Some(&fork.volume);
+    let (mut actions, mut added) = (Vec::new(), Vec::new());
+    for fork in forks {
+        let node = args::node_of(&fork.volume, is_root(fork));
+        let open = drive(qmp, &args::device_of(&fork.volume, is_root(fork))).await?;
+        let now = args::generation(&node, &open).context("the volume has been taken away from its device")?;
+        if now >= fork.generation {
+            continue;
+        }
+        let new = args::forked(&node, fork.generation);
+        forget(qmp, &new).await;
+        let set = give(qmp, &new, &fork.new).await?;
+        qmp.ask("blockdev-add", args::block(&new, set, &[]), None).await?;
+        actions.push(json!({"type": "blockdev-snapshot", "data": {"node": open, "overlay": new}}));
+        added.push(new);
+    }
+    if !actions.is_empty()
+        && let Err(e) = qmp.ask("transaction", json!({"actions": actions}), None).await
+    {
+        for new in added {
+            forget(qmp, &new).await;
+        }
+        return Err(e);
+    }
+    for fork in forks {
+        close_to_writing(qmp, &args::node_of(&fork.volume, is_root(fork)), fork).await?;
+    }
+    Ok(())
+}
+
+/// Closes a node that nothing uses, and its descriptors, as far as they are there.
+async fn forget(qmp: &mut Qmp, node: &str) {
+    let _ = qmp.ask("blockdev-del", json!({"node-name": node}), None).await;
+    for (set, fds) in sets(qmp).await.unwrap_or_default() {
+        if fds.iter().any(|fd| fd.name == node) {
+            let _ = qmp.ask("remove-fd", json!({"fdset-id": set}), None).await;
+        }
+    }
+}
+
+/// The file that a disk went on from. Others may have it open from now on, and nobody can write to it.
+async fn close_to_writing(qmp: &mut Qmp, node: &str, fork: &Forking) -> Result<()> {
+    let nodes = nodes(qmp).await?;
+    let mut before: Vec<u32> = nodes.keys().filter_map(|name| args::generation(node, name)).collect();
+    before.retain(|generation| *generation < fork.generation);
+    before.sort_unstable();
+    let at = before.pop().context("QEMU does not know what the disk went on from")?;
+    let old = open_as(node, at);
+    let sets = sets(qmp).await?;
+    let writing = sets.iter().find_map(|(set, fds)| Some((*set, fds.iter().find(|fd| fd.name == old)?.fd)));
+    if nodes.get(&old).copied() != Some(true) {
+        let (set, _) = writing.with_context(|| format!("QEMU has no descriptor of {old}"))?;
+        let below = lower(node, at, before.pop(), &nodes)?;
+        open_for_reading(qmp, (&old, below), set, fork).await?;
+    }
+    // As long as it is there, so is the lock of who writes.
+    if let Some((set, fd)) = writing {
+        qmp.ask("remove-fd", json!({"fdset-id": set, "fd": fd}), None).await?;
+    }
+    Ok(())
+}
+
+/// What a disk in the file of a generation is a child of, among the nodes that there are.
+fn lower(node: &str, at: u32, before: Option<u32>, nodes: &BTreeMap<String, bool>) -> Result<Option<String>> {
+    match (at, before) {
+        (0, _) => Ok(Some(args::below(node)).filter(|below| nodes.contains_key(below))),
+        (_, Some(lower)) => Ok(Some(open_as(node, lower))),
+        (_, None) => bail!("QEMU does not know what {node} in its generation {at} is a child of"),
+    }
+}
+
+async fn open_for_reading(qmp: &mut Qmp, (old, below): (&str, Option<String>), set: u64, fork: &Forking) -> Result<()> {
+    let reading = json!({"fdset-id": set, "opaque": args::below(old)});
+    qmp.ask("add-fd", reading, Some(fork.old.as_fd())).await?;
+    let options = json!([{
+        "driver": "qcow2", "node-name": old, "read-only": true, "discard": "unmap", "file": args::file(old),
+        "backing": below,
+    }]);
+    qmp.ask("blockdev-reopen", json!({"options": options}), None).await.map(drop)
+}
+
+/// All nodes, and whether they are open for reading only.
+async fn nodes(qmp: &mut Qmp) -> Result<BTreeMap<String, bool>> {
+    let listed = qmp.ask("query-named-block-nodes", json!({"flat": true}), None).await?;
+    let one = |entry: &Value| Some((entry["node-name"].as_str()?.to_owned(), entry["ro"].as_bool()?));
+    Ok(listed.as_array().into_iter().flatten().filter_map(one).collect())
+}
+
+struct Descriptor {
+    fd: i64,
+    name: String,
+}
+
+/// The sets of descriptors that QEMU was given.
+async fn sets(qmp: &mut Qmp) -> Result<Vec<(u64, Vec<Descriptor>)>> {
+    let listed = qmp.ask("query-fdsets", json!({}), None).await?;
+    let descriptor = |entry: &Value| {
+        Some(Descriptor { fd: entry["fd"].as_i64()?, name: entry["opaque"].as_str().unwrap_or_default().to_owned() })
+    };
+    let one = |set: &Value| {
+        let fds = set["fds"].as_array().into_iter().flatten().filter_map(descriptor).collect();
+        Some((set["fdset-id"].as_u64()?, fds))
+    };
+    Ok(listed.as_array().into_iter().flatten().filter_map(one).collect())
 }

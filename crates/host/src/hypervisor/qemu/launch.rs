@@ -1,9 +1,11 @@
 //! Starts QEMU with nothing but what its machine needs.
 //!
 //! **Invariants.** Before QEMU's first instruction the process has a user of its own, no capabilities, no way to gain
-//! any, no network, and its control group. It gets disks, taps, console and sockets as open descriptors: no path of
+//! any, no network, and its control group. Where users of their own cannot be had it has an empty folder in place of
+//! each that could hold a socket which only the user keeps from others. It gets disks, taps, console and sockets as open descriptors: no path of
 //! the host is its to write, so what this program opens in a machine's folder is what this program put there.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -37,7 +39,8 @@ pub struct Launch<'l> {
     pub accelerator: &'l Accelerator,
     pub folder: &'l Path,
     pub images: &'l Path,
-    pub uid: u32,
+    /// None: it stays the user that this program is.
+    pub user: Option<u32>,
     pub group: &'l Group,
 }
 
@@ -57,9 +60,13 @@ impl Launch<'_> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(COMPLAINTS)?).kill_on_drop(false);
         let inherited: Vec<RawFd> = keep.0.iter().map(AsRawFd::as_raw_fd).collect();
         let open: Vec<RawFd> = doors.iter().map(AsRawFd::as_raw_fd).collect();
-        let (uid, jail_fd) = (self.uid, jail.as_ref().map(AsRawFd::as_raw_fd));
-        let group = if self.accelerator.name == "kvm" { kvm_group(Path::new("/dev/kvm"))? } else { None };
-        let confine = move || confine((uid, group), &open, &inherited, jail_fd);
+        let jail_fd = jail.as_ref().map(AsRawFd::as_raw_fd);
+        let user = match self.user {
+            Some(uid) if self.accelerator.name == "kvm" => User::Own(uid, kvm_group(Path::new("/dev/kvm"))?),
+            Some(uid) => User::Own(uid, None),
+            None => User::Ours(hidden(Path::new("/"))?),
+        };
+        let confine = move || confine(&user, &open, &inherited, jail_fd);
         #[expect(unsafe_code, reason = "the child drops its privileges between fork and exec")]
         // SAFETY: `confine` makes system calls only; it takes no lock and allocates nothing.
         unsafe {
@@ -85,7 +92,7 @@ impl Launch<'_> {
         for disk in disks {
             let file = File::options().read(true).write(true).open(&disk.path);
             let file = file.with_context(|| format!("opening {}", disk.path.display()))?;
-            let backing = disk.backing.first().map(|path| keep.open(path)).transpose()?;
+            let backing = disk.backing.iter().map(|path| keep.open(path)).collect::<Result<_>>()?;
             opened.push(DiskFds { volume: disk.volume, disk: keep.hold(file), backing });
         }
         let direct = match &self.vm.boot {
@@ -188,13 +195,31 @@ fn kvm_group(device: &Path) -> Result<Option<libc::gid_t>> {
     Ok((!everybody && about.gid() != 0).then(|| about.gid()))
 }
 
+/// Who a machine's process is.
+enum User {
+    /// Somebody of its own, perhaps with the group that may open KVM's device.
+    Own(libc::uid_t, Option<libc::gid_t>),
+    /// Who this program is. Landlock keeps files from it, but not sockets: these folders are hidden.
+    Ours(Vec<CString>),
+}
+
+/// All folders at the top but those of programs and devices.
+fn hidden(root: &Path) -> Result<Vec<CString>> {
+    const SEEN: [&str; 10] = ["bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "sys", "usr"];
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).with_context(|| format!("reading {}", root.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let seen = name == "proc" || SEEN.iter().any(|seen| name == *seen);
+        if !seen && entry.file_type()?.is_dir() {
+            found.push(CString::new(entry.path().into_os_string().into_encoded_bytes())?);
+        }
+    }
+    Ok(found)
+}
+
 /// Runs in the child, between fork and exec.
-fn confine(
-    (uid, group): (u32, Option<libc::gid_t>),
-    doors: &[RawFd],
-    inherited: &[RawFd],
-    jail: Option<RawFd>,
-) -> std::io::Result<()> {
+fn confine(user: &User, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd>) -> std::io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
     #[expect(unsafe_code, reason = "system calls that have no safe form")]
     // SAFETY: each call takes plain numbers, or a pointer to something that outlives it.
@@ -204,15 +229,30 @@ fn confine(
             check(libc::write(*door, c"0".as_ptr().cast(), 1) as libc::c_long)?;
         }
         check(libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC).into())?;
+        if let User::Ours(folders) = user {
+            check(libc::unshare(libc::CLONE_NEWNS).into())?;
+            let (none, apart) = (std::ptr::null(), libc::MS_REC | libc::MS_SLAVE);
+            check(libc::mount(none, c"/".as_ptr(), none, apart, none.cast()).into())?;
+            // The namespaces of networks are kept here: they could not go while this process lives.
+            check(libc::umount2(c"/run".as_ptr(), libc::MNT_DETACH).into())?;
+            let closed = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+            for folder in folders {
+                let kind = c"tmpfs".as_ptr();
+                check(libc::mount(kind, folder.as_ptr(), kind, closed, c"size=4k".as_ptr().cast()).into())?;
+            }
+        }
         let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core).into())?;
         for capability in 0..CAPABILITIES {
             // Those that the kernel does not know fail, which is fine.
             libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
         }
-        check(libc::setgroups(group.iter().len(), group.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)).into())?;
-        check(libc::setresgid(uid, uid, uid).into())?;
-        check(libc::setresuid(uid, uid, uid).into())?;
+        if let User::Own(uid, group) = user {
+            let first = group.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            check(libc::setgroups(group.iter().len(), first).into())?;
+            check(libc::setresgid(*uid, *uid, *uid).into())?;
+            check(libc::setresuid(*uid, *uid, *uid).into())?;
+        }
         // A change of user leaves the inheritable set as it was.
         check(libc::syscall(libc::SYS_capset, &raw const CAPABILITY_VERSION_3, &raw const NO_CAPABILITIES))?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
@@ -243,6 +283,21 @@ mod tests {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o600)).expect("sets");
         Kept::default().open_anew(file.path()).expect("opens");
         assert_eq!(file.as_file().metadata().expect("is there").permissions().mode() & 0o777, 0o604);
+    }
+
+    #[test]
+    fn a_machine_without_a_user_of_its_own_sees_programs_and_devices() {
+        let root = tempfile::tempdir().expect("a folder");
+        for name in ["usr", "etc", "dev", "proc", "sys", "home", "run", "srv"] {
+            std::fs::create_dir(root.path().join(name)).expect("makes");
+        }
+        std::os::unix::fs::symlink("usr/bin", root.path().join("bin")).expect("links");
+        std::os::unix::fs::symlink("run", root.path().join("var")).expect("links");
+        std::fs::write(root.path().join("swapfile"), "").expect("writes");
+        let mut found = hidden(root.path()).expect("looks");
+        found.sort();
+        let paths = found.iter().map(|path| Path::new(path.to_str().expect("a name")).file_name().expect("a name"));
+        assert_eq!(paths.collect::<Vec<_>>(), ["home", "run", "srv"]);
     }
 
     #[test]

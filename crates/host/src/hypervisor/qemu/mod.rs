@@ -12,11 +12,13 @@ mod interfaces;
 mod launch;
 mod qmp;
 mod record;
+mod screen;
 mod supervise;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,19 +30,21 @@ use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::adopt::abandon;
 use self::cgroup::Groups;
 use self::launch::Launch;
-use self::record::{Process, Record, Records};
+use self::record::{Record, Records};
 use self::supervise::{DeviceOrder, Order, Supervisor};
-use crate::driver::{BlockDevice, Fut, Hypervisor, SeenVm, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
+use crate::process::{Process, pidfd};
 
 const ORDERS_MAX: usize = 16;
-/// How many user ids this installation has for machines.
-const UIDS: u32 = 10_000;
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
+const FORKED_WITHIN: Duration = Duration::from_secs(30);
 /// Then the guest is asked again; meanwhile it can be stopped.
 const LET_GO_WITHIN: Duration = Duration::from_secs(3);
+const SHOWN_WITHIN: Duration = Duration::from_secs(8);
 /// Beyond the guest's grace.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
@@ -52,11 +56,19 @@ pub struct QemuConfig {
     pub images: PathBuf,
     /// Tells the installations of one machine apart.
     pub tag: String,
-    /// The first of the user ids that machines run as.
-    pub uid_base: u32,
+    /// The user ids that machines run as, each as one of its own. None: there are none to be had, and all run as the user
+    /// of this program, who sees to it that they see no files (`launch.rs`).
+    pub users: Option<Range<u32>>,
     pub accelerator: Accelerator,
     /// How long a guest may take to power off when asked to.
     pub grace: Duration,
+}
+
+impl QemuConfig {
+    fn users(&self) -> Range<u32> {
+        let own = nix::unistd::Uid::effective().as_raw();
+        self.users.clone().unwrap_or(own..own + 1)
+    }
 }
 
 pub struct QemuHypervisor {
@@ -148,8 +160,7 @@ impl QemuHypervisor {
     }
 
     fn adopt(&self, records: Vec<Record>) -> Result<()> {
-        let uids = self.config.uid_base..self.config.uid_base + UIDS;
-        let marked = adopt::marked(&self.config.tag, &uids);
+        let marked = adopt::marked(&self.config.tag, &self.config.users());
         let found = adopt::adoption(records, marked, Process::is_alive, Process::of);
         for pid in found.end {
             adopt::end(&self.config.tag, pid);
@@ -170,7 +181,7 @@ impl QemuHypervisor {
     }
 
     fn watch_adopted(&self, record: &Record, process: &Process, inbox: mpsc::Receiver<Order>) -> Result<()> {
-        let opened = supervise::pidfd(process.pid).context("watching a machine");
+        let opened = pidfd(process.pid).context("watching a machine");
         // Only now that the descriptor names a process for good is it sure which one it is.
         if !process.is_alive() {
             let exit = Exit::Crashed("the machine ended while its host was away".into());
@@ -198,7 +209,8 @@ impl QemuHypervisor {
                 bail!("{} has a machine already", vm.id);
             }
             let taken: BTreeSet<u32> = vms.values().map(|vm| vm.record.uid).collect();
-            let uid = (self.config.uid_base..self.config.uid_base + UIDS).find(|uid| !taken.contains(uid));
+            let mut uids = self.config.users();
+            let uid = if self.config.users.is_none() { uids.next() } else { uids.find(|uid| !taken.contains(uid)) };
             let uid = uid.context("all user ids for machines are taken")?;
             let seen =
                 |disk: &BlockDevice| DiskSeen { volume: disk.volume.clone(), size_gib: disk.size_gib, attached: true };
@@ -207,7 +219,7 @@ impl QemuHypervisor {
             let record = Record {
                 reboots: vm.reboots,
                 disks: disks.iter().map(seen).collect(),
-                free_ports: args::FREE_PORTS,
+                free_ports: u32::try_from(args::free_ports(&self.config.accelerator, disks.len())).unwrap_or_default(),
                 interfaces: Some(taps.iter().map(card).collect()),
                 free_interface_ports: u32::try_from(free).unwrap_or_default(),
                 ..Record::blank(vm.id.clone(), vm.run, uid)
@@ -244,12 +256,12 @@ impl QemuHypervisor {
             accelerator: &self.config.accelerator,
             folder: &folder,
             images: &self.config.images,
-            uid: record.uid,
+            user: self.config.users.is_some().then_some(record.uid),
             group: &group,
         };
         let mut child = launch.start(disks, taps)?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("QEMU ended at once")?;
-        let pidfd = supervise::pidfd(pid).inspect_err(|_| supervise::end_unwatched(Some(&mut child)));
+        let pidfd = pidfd(pid).inspect_err(|_| supervise::end_unwatched(Some(&mut child)));
         let pidfd = pidfd.context("watching QEMU")?;
         record.process = Process::of(pid);
         self.shared.note(&vm.id, vm.run, |noted| noted.process.clone_from(&record.process));
@@ -293,7 +305,7 @@ impl QemuHypervisor {
         if old.as_ref().is_some_and(|old| old.exit.is_none() && old.process.as_ref().is_some_and(Process::is_alive)) {
             bail!("{} lives; its end cannot be declared", vm.id);
         }
-        let uid = old.as_ref().map_or(self.config.uid_base, |old| old.uid);
+        let uid = old.as_ref().map_or(self.config.users().start, |old| old.uid);
         let (reboots, exit) = (vm.reboots, Some(exit));
         let record = Record { reboots, exit, ..Record::blank(vm.id.clone(), vm.run, uid) };
         self.shared.records.write(&record)?;
@@ -397,6 +409,13 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(self.order_device(id, DeviceOrder::Grow(volume.clone(), size_gib), ATTACH_WITHIN))
     }
 
+    fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, Result<()>> {
+        Box::pin(async move {
+            let opened = blocking(|| forks.iter().map(disks::open_fork).collect::<Result<_>>())?;
+            self.order_device(id, DeviceOrder::Fork(opened), FORKED_WITHIN).await
+        })
+    }
+
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
         Box::pin(self.order_device(id, DeviceOrder::Plug(tap), ATTACH_WITHIN))
     }
@@ -419,6 +438,18 @@ impl Hypervisor for QemuHypervisor {
 
     fn keep_consoles<'a>(&'a self, of: &'a [InstanceId]) -> Fut<'a, Result<()>> {
         Box::pin(async move { console::keep_only(&self.consoles(), of) })
+    }
+
+    fn screenshot<'a>(&'a self, id: &'a InstanceId, wake: bool) -> Fut<'a, Result<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            let (done, shown) = oneshot::channel();
+            let orders = self.shared.vms().get(id).filter(|vm| vm.record.exit.is_none()).map(|vm| vm.orders.clone());
+            let orders = orders.with_context(|| format!("{id} has no machine"))?;
+            orders.send(Order::Screenshot(wake, done)).await.ok().context("its machine is gone")?;
+            let shown = tokio::time::timeout(SHOWN_WITHIN, shown).await.context("its machine does not answer")?;
+            let picture = shown.context("its machine is gone")??;
+            picture.map(|picture| blocking(|| picture.jpeg())).transpose()
+        })
     }
 
     fn interrupt<'a>(&'a self, id: &'a InstanceId) -> Fut<'a, Result<()>> {

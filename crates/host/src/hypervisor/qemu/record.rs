@@ -8,6 +8,8 @@ use awan_model::instance::{DiskSeen, Exit, InterfaceSeen};
 use awan_model::interface::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::process::Process;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub id: InstanceId,
@@ -57,37 +59,6 @@ impl Record {
     pub fn has_interface(&self, mac: Mac) -> bool {
         self.interfaces.iter().flatten().any(|seen| seen.mac == mac)
     }
-}
-
-/// A process, told apart from others that get its number later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    pub pid: i32,
-    /// In clock ticks since the machine started.
-    pub started: u64,
-    pub boot: String,
-}
-
-impl Process {
-    pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, started: start_time(pid)?, boot: boot_id() })
-    }
-
-    pub fn is_alive(&self) -> bool {
-        self.boot == boot_id() && start_time(self.pid) == Some(self.started)
-    }
-}
-
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// Field 22 of `/proc/PID/stat`; none for processes that are gone or only wait to be buried.
-fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 pub struct Records(PathBuf);

@@ -1,7 +1,7 @@
 //! Watches one machine from its first moment, or from its adoption, to its end.
 
 use std::collections::BTreeMap;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,15 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::args;
-use super::disks::{self, Opened};
+use super::disks::{self, Forking, Opened};
 use super::interfaces;
 use super::launch::{COMPLAINTS, QMP_SOCKET};
 use super::qmp::{Event, Qmp};
 use super::record::Record;
+use super::screen;
 use crate::driver::{Stop, Tap};
+use crate::hypervisor::picture::Picture;
+use crate::process::kill;
 
 /// A guest that is still booting does not hear the power button: it is pressed again and again.
 const PRESS_AGAIN: Duration = Duration::from_secs(2);
@@ -30,11 +33,15 @@ const PRESS_AGAIN: Duration = Duration::from_secs(2);
 const QUIT_WITHIN: Duration = Duration::from_secs(3);
 const CONNECT_AGAIN: Duration = Duration::from_millis(15);
 
+/// For a picture of what a machine shows, if it has a display.
+pub type Seen = oneshot::Sender<Result<Option<Picture>>>;
+
 #[derive(Debug)]
 pub enum Order {
     Stop(Stop),
     Reset,
     Interrupt,
+    Screenshot(bool, Seen),
     Device(DeviceOrder, oneshot::Sender<Result<()>>),
 }
 
@@ -44,6 +51,7 @@ pub enum DeviceOrder {
     Attach(Opened),
     Detach(VolumeId, bool),
     Grow(VolumeId, u32),
+    Fork(Vec<Forking>),
     Plug(Tap),
     Unplug(Mac, bool),
 }
@@ -62,18 +70,8 @@ pub struct Supervisor {
     leaving: BTreeMap<String, oneshot::Sender<Result<()>>>,
     /// The guest is to be reset as soon as QEMU listens.
     reset: bool,
-}
-
-/// A process by a name that no other process ever gets.
-pub fn pidfd(pid: i32) -> std::io::Result<OwnedFd> {
-    #[expect(unsafe_code, reason = "a system call without a safe form")]
-    // SAFETY: the call takes plain numbers; the descriptor it returns is new and ours.
-    unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            fd @ 0.. => Ok(OwnedFd::from_raw_fd(fd as RawFd)),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    }
+    /// Who wants to see what it shows as soon as QEMU listens; of several the last.
+    look: Option<(bool, Seen)>,
 }
 
 fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
@@ -81,22 +79,6 @@ fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     // SAFETY: the registration owns the descriptor; nobody else closes it.
     unsafe {
         AsyncFd::register(fd).context("watching a process")
-    }
-}
-
-/// Ends a process for good.
-pub fn kill(pidfd: &OwnedFd) {
-    use std::os::fd::AsRawFd as _;
-    #[expect(unsafe_code, reason = "a system call without a safe form")]
-    // SAFETY: the descriptor lives, and no information is passed.
-    unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            libc::SIGKILL,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        );
     }
 }
 
@@ -121,6 +103,7 @@ impl Supervisor {
             press: None,
             leaving: BTreeMap::new(),
             reset: false,
+            look: None,
         }
     }
 
@@ -175,6 +158,9 @@ impl Supervisor {
             self.found_interfaces(interfaces, qmp).await;
         }
         self.shared.note(&self.id, self.run, |record| record.begun = true);
+        if let (Some((wake, done)), Some(qmp)) = (self.look.take(), qmp.as_deref_mut()) {
+            let _ = done.send(screen::look(qmp, wake).await);
+        }
         if std::mem::take(&mut self.reset) {
             self.obey_reset(qmp).await;
         }
@@ -205,6 +191,10 @@ impl Supervisor {
                     let _ = qmp.execute("inject-nmi").await;
                 }
             }
+            Order::Screenshot(wake, done) => match qmp {
+                Some(qmp) => drop(done.send(screen::look(qmp, wake).await)),
+                None => self.look = Some((wake, done)),
+            },
             Order::Stop(Stop::Force) => {
                 self.exit = Some(Exit::Asked);
                 if qmp.is_none() {
@@ -235,6 +225,7 @@ impl Supervisor {
         let outcome = match order {
             DeviceOrder::Attach(opened) => self.attach(&opened, qmp).await.map(|()| None),
             DeviceOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await.map(|()| None),
+            DeviceOrder::Fork(forks) => self.fork(&forks, qmp).await.map(|()| None),
             DeviceOrder::Plug(tap) => self.plug(&tap, qmp).await.map(|()| None),
             DeviceOrder::Detach(volume, force) => {
                 let gone = self.detach(&volume, force, qmp).await;
@@ -282,10 +273,14 @@ impl Supervisor {
 
     async fn grow(&mut self, volume: &VolumeId, size_gib: u32, qmp: &mut Qmp) -> Result<()> {
         let root = self.shared.disks(&self.id).first().is_some_and(|disk| disk.volume == *volume);
-        let node = if root { args::ROOT_NODE.to_owned() } else { args::node(volume) };
-        disks::grow(qmp, &node, size_gib).await?;
+        disks::grow(qmp, volume, root, size_gib).await?;
         self.note_disk(volume, Some((size_gib, true)));
         Ok(())
+    }
+
+    async fn fork(&self, forks: &[Forking], qmp: &mut Qmp) -> Result<()> {
+        let disks = self.shared.disks(&self.id);
+        disks::fork(qmp, disks.first().map(|disk| &disk.volume), forks).await
     }
 
     /// The guest has let go of a device.
@@ -494,9 +489,10 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::path::Path;
 
-    use super::super::record::{Process, Records};
+    use super::super::record::Records;
     use super::super::{Shared, Vm};
     use super::*;
+    use crate::process::{Process, pidfd};
 
     const WITHIN: Duration = Duration::from_secs(30);
 

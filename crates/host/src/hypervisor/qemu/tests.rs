@@ -196,7 +196,7 @@ impl Bench {
             data_dir: folder.into(),
             images: folder.into(),
             tag: "fake00".into(),
-            uid_base: 1_900_000_000,
+            users: Some(1_900_000_000..1_900_010_000),
             accelerator: Accelerator { name: "tcg", cpu: "max", note: String::new() },
             grace: PATIENCE,
         };

@@ -19,7 +19,7 @@ use awan_model::id::{NetworkAclId, SubnetId};
 use awan_model::network_acl::Peer;
 use awan_model::plan::{AclEntryPlan, VpcPlan};
 
-use super::{Ruleset, nat_mark, tap, words};
+use super::{Ruleset, endpoint, nat_marks, tap, words};
 
 pub fn chains(rules: &mut Ruleset, plan: &VpcPlan) {
     for acl in &plan.acls {
@@ -34,6 +34,10 @@ pub fn chains(rules: &mut Ruleset, plan: &VpcPlan) {
     for nat in &plan.nats {
         taps.entry(&nat.subnet).or_default();
     }
+    let near = endpoint::near(plan);
+    for subnet in near.keys() {
+        taps.entry(subnet).or_default();
+    }
     let (mut leave, mut enter) = (Vec::new(), Vec::new());
     for (subnet, taps) in taps {
         let digits = subnet.digits();
@@ -41,7 +45,9 @@ pub fn chains(rules: &mut Ruleset, plan: &VpcPlan) {
         leave.extend(taps.iter().map(|tap| format!("{tap} : jump leave_{digits}")));
         enter.extend(taps.iter().map(|tap| format!("{tap} : goto enter_{digits}")));
         rules.set(&format!("taps_{digits}"), "ifname", taps);
-        rules.chain(&format!("leave_{digits}"), [format!("oifname @taps_{digits} accept"), egress]);
+        let stays = [format!("oifname @taps_{digits} accept")];
+        let lines = stays.into_iter().chain(near.get(subnet).cloned()).chain([egress]);
+        rules.chain(&format!("leave_{digits}"), lines);
         rules.chain(&format!("enter_{digits}"), [ingress]);
     }
     rules.map("leave", "ifname : verdict", leave);
@@ -68,8 +74,9 @@ fn nats(rules: &mut Ruleset, plan: &VpcPlan) {
             let judged = format!("jump enter_{subnet}");
             rules.chain(&format!("nat_{way}_{digits}"), [neighbour, judged, egress.clone()]);
         }
-        leave.push(format!("{} : jump nat_out_{digits}", nat_mark(nat)));
-        enter.push(format!("{} : jump nat_back_{digits}", nat.public_ip));
+        leave.extend(nat_marks(plan, nat).map(|(mark, _)| format!("{mark} : jump nat_out_{digits}")));
+        let addresses = nat.public_ip.into_iter().chain([nat.private_ip]);
+        enter.extend(addresses.map(|ip| format!("{ip} : jump nat_back_{digits}")));
     }
     rules.map("nat_leave", "mark : verdict", leave);
     rules.map("nat_enter", "ipv4_addr : verdict", enter);
@@ -209,12 +216,13 @@ table inet vpc {
         let mut subnet = plan.subnets[0].clone();
         subnet.id = "subnet-00000000000000002".parse().expect("an id");
         let id = "nat-00000000000000007".parse().expect("an id");
-        plan.nats.push(NatPlan { id, subnet: subnet.id.clone(), public_ip: "198.18.0.9".parse().expect("an address") });
+        let (private_ip, public_ip) = ("10.0.0.9".parse().expect("an address"), "198.18.0.9".parse().ok());
+        plan.nats.push(NatPlan { id, subnet: subnet.id.clone(), private_ip, public_ip });
         plan.subnets.push(subnet);
         let text = shown(&plan);
         for expected in [
             "  map nat_leave { type mark : verdict; elements = { 536870919 : jump nat_out_00000000000000007 }; }\n",
-            "  map nat_enter { type ipv4_addr : verdict; elements = { 198.18.0.9 : jump nat_back_00000000000000007 }; }\n",
+            "  map nat_enter { type ipv4_addr : verdict; elements = { 10.0.0.9 : jump nat_back_00000000000000007, 198.18.0.9 : jump nat_back_00000000000000007 }; }\n",
             "  set taps_00000000000000002 { type ifname; }\n",
             "{\n    iifname @taps_00000000000000002 return\n    jump enter_00000000000000002\n    goto ao_00000000000000001\n",
             "{\n    oifname @taps_00000000000000002 return\n    jump enter_00000000000000002\n    goto ao_00000000000000001\n",

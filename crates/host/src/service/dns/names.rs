@@ -17,7 +17,7 @@ const UDP_PAYLOAD: u16 = 1232;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Known {
-    Address(Ipv4Addr),
+    Addresses(Vec<Ipv4Addr>),
     Host(String),
     /// It exists and has no records.
     Folder,
@@ -64,21 +64,29 @@ fn records(network: &VpcPlan, pool: Option<Ipv4Net>, asked: &Message) -> Result<
         return Err(ResponseCode::Refused);
     }
     let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
-    let (kind, data) = match known(network, pool, &name) {
+    let (kind, all) = match known(network, pool, &name) {
         Known::Elsewhere => return Ok(None),
         Known::Nothing => return Err(ResponseCode::NXDomain),
         Known::Folder => return Ok(Some(Vec::new())),
-        Known::Address(ip) => (RecordType::A, RData::A(ip.into())),
+        Known::Addresses(all) => (RecordType::A, all.into_iter().map(|ip| RData::A(ip.into())).collect()),
         Known::Host(host) => {
             let host = Name::from_ascii(format!("{host}.")).map_err(|_| ResponseCode::ServFail)?;
-            (RecordType::PTR, RData::PTR(PTR(host)))
+            (RecordType::PTR, vec![RData::PTR(PTR(host))])
         }
     };
     let fits = |query: &Query| query.query_type() == kind || query.query_type() == RecordType::ANY;
-    Ok(Some(fits(query).then(|| Record::from_rdata(query.name().clone(), TTL_S, data)).into_iter().collect()))
+    let record = |data| Record::from_rdata(query.name().clone(), TTL_S, data);
+    Ok(Some(if fits(query) { all.into_iter().map(record).collect() } else { Vec::new() }))
 }
 
 fn known(network: &VpcPlan, pool: Option<Ipv4Net>, name: &str) -> Known {
+    if let Some(all) = network.endpoints.iter().find_map(|endpoint| endpoint.names.get(name)) {
+        return Known::Addresses(all.clone());
+    }
+    // An endpoint's own names are nobody's outside.
+    if label(name, &format!("{}.vpce.amazonaws.com", network.region)).is_some() {
+        return Known::Nothing;
+    }
     let domain = domain(&private_dns(Ipv4Addr::LOCALHOST, &network.region));
     if let Some(label) = label(name, &domain) {
         return private(network, label);
@@ -111,20 +119,21 @@ fn address_in(label: &str, prefix: &str) -> Option<Ipv4Addr> {
 fn private(network: &VpcPlan, label: &str) -> Known {
     match label {
         "" => Known::Folder,
-        "instance-data" => Known::Address(METADATA),
+        "instance-data" => Known::Addresses(vec![METADATA]),
         _ => match address_in(label, "ip-") {
-            Some(ip) if member(network, |m| m.private_ip == ip).is_some() => Known::Address(ip),
+            Some(ip) if member(network, |m| m.private_ip == ip).is_some() => Known::Addresses(vec![ip]),
             _ => Known::Nothing,
         },
     }
 }
 
-/// Inside its VPC a public name means the private address. Whether an address of another is in use is not told.
+/// Inside its VPC, and where its peers were allowed it, a public name means the private address. Whether an address of another is in use is not told.
 fn public(network: &VpcPlan, pool: Option<Ipv4Net>, label: &str) -> Known {
     let Some(ip) = address_in(label, "ec2-") else { return Known::Elsewhere };
-    match member(network, |m| network.dns_hostnames && m.public_ip == Some(ip)) {
-        Some(member) => Known::Address(member.private_ip),
-        None if pool.is_some_and(|pool| pool.contains(&ip)) => Known::Address(ip),
+    let beyond = || network.peers.iter().flat_map(|peer| &peer.members).find(|m| m.public_ip == Some(ip));
+    match member(network, |m| network.dns_hostnames && m.public_ip == Some(ip)).or_else(beyond) {
+        Some(member) => Known::Addresses(vec![member.private_ip]),
+        None if pool.is_some_and(|pool| pool.contains(&ip)) => Known::Addresses(vec![ip]),
         None => Known::Elsewhere,
     }
 }
@@ -152,6 +161,7 @@ fn member(network: &VpcPlan, is: impl Fn(&Member) -> bool) -> Option<&Member> {
 
 #[cfg(test)]
 mod tests {
+    use awan_model::plan::EndpointPlan;
     use expect_test::expect;
 
     use super::*;
@@ -230,6 +240,27 @@ mod tests {
             example.com. A: elsewhere
             . A: elsewhere"#]]
         .assert_eq(&answers);
+    }
+
+    #[test]
+    fn an_endpoints_names_mean_its_addresses_here_and_nothing_elsewhere() {
+        use RecordType::{A, AAAA};
+        let mut network = vpc_plan();
+        let own = "vpce-00000000000000001.ec2.us-east-1.vpce.amazonaws.com";
+        let ips: Vec<Ipv4Addr> = ["10.0.0.9", "10.0.1.9"].map(|ip| ip.parse().expect("an address")).into();
+        let names = [own, "ec2.us-east-1.amazonaws.com"].map(|name| (name.to_owned(), ips.clone()));
+        let id = "vpce-00000000000000001".parse().expect("an id");
+        network.endpoints = vec![EndpointPlan { id, interfaces: Vec::new(), names: names.into() }];
+        let asked = [(own, A), ("EC2.us-east-1.amazonaws.com.", A), ("ec2.us-east-1.amazonaws.com", AAAA)];
+        let (others, there) = ([("sts.us-east-1.amazonaws.com", A), ("x.us-east-1.vpce.amazonaws.com", A)], &network);
+        expect![[r#"
+            vpce-00000000000000001.ec2.us-east-1.vpce.amazonaws.com A: NoError 10.0.0.9 10.0.1.9
+            EC2.us-east-1.amazonaws.com. A: NoError 10.0.0.9 10.0.1.9
+            ec2.us-east-1.amazonaws.com AAAA: NoError
+            sts.us-east-1.amazonaws.com A: elsewhere
+            x.us-east-1.vpce.amazonaws.com A: NXDomain"#]]
+        .assert_eq(&ask(there, &[&asked[..], &others].concat()));
+        assert_eq!(ask(&vpc_plan(), &asked[..1]), format!("{own} A: NXDomain"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the metadata service says to one request. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use awan_model::plan::VmPlan;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub type Body = Full<Bytes>;
 #[derive(Debug, Clone, Copy)]
 pub struct Asker {
     pub index: u32,
-    pub from: Ipv4Addr,
+    pub from: IpAddr,
 }
 
 /// An answer before it is HTTP.
@@ -68,7 +68,8 @@ pub fn respond<B>(view: &View, sealer: &Sealer, asker: Asker, request: &Request<
     let Some((network, interface, vm)) = view.asker(asker.index, asker.from) else {
         return Said::error(404, "Not Found");
     };
-    if !vm.metadata.options.endpoint {
+    let options = &vm.metadata.options;
+    if !options.endpoint || asker.from.is_ipv6() && !options.ipv6 {
         return Said::error(403, "Forbidden");
     }
     if request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
@@ -114,6 +115,7 @@ fn token<B>(vm: &VmPlan, sealer: &Sealer, request: &Request<B>, now: u64) -> Sai
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::sync::Arc;
 
     use awan_model::instance::Wish;
@@ -123,8 +125,10 @@ mod tests {
     use crate::hypervisor::testing::{plan, vm};
     use crate::network::testing::vpc_plan;
 
-    const OWN: Asker = Asker { index: 9, from: Ipv4Addr::new(10, 0, 0, 5) };
-    const OTHER: Asker = Asker { index: 10, from: Ipv4Addr::new(10, 0, 0, 6) };
+    const OWN: Asker = Asker { index: 9, from: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)) };
+    const OTHER: Asker = Asker { index: 10, from: IpAddr::V4(OTHER_IP) };
+    const OTHER_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
+    const IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 7);
     const ID: &str = "/latest/meta-data/instance-id";
     const TOKEN: &str = "/latest/api/token";
 
@@ -137,7 +141,8 @@ mod tests {
         let mut other = network.interfaces[0].clone();
         other.id = "eni-00000000000000002".parse().expect("an id");
         other.instance = plan.vms[1].id.clone();
-        other.private_ip = OTHER.from;
+        other.private_ip = OTHER_IP;
+        other.ipv6 = vec![IPV6];
         network.interfaces.push(other);
         let taps = [OWN.index, OTHER.index].into_iter().zip(network.interfaces.iter().map(|i| i.id.clone()));
         let (taps, vpc) = (BTreeMap::from_iter(taps), network.id.clone());
@@ -280,6 +285,20 @@ mod tests {
         let own = Ask(&view, &sealer, OWN, 1000);
         let said = [own.ask("GET", "/latest/meta-data/", &[]), own.ask("PUT", TOKEN, &[(TTL_HEADER, "60")])];
         assert_eq!(said.map(|s| s.status), [403, 403]);
+    }
+
+    #[test]
+    fn over_ipv6_only_those_are_answered_who_chose_it() {
+        let from = |index| Asker { index, from: IPV6.into() };
+        for (on, status) in [(false, 403), (true, 200)] {
+            let (view, sealer) = (view(|vm| vm.metadata.options.ipv6 = on), sealer());
+            let (mut view, own) = (view, from(OTHER.index));
+            Arc::make_mut(&mut view.plan).vms[1].metadata.options =
+                awan_model::instance::MetadataOptions { ipv6: on, tokens_required: false, ..Default::default() };
+            assert_eq!(Ask(&view, &sealer, own, 1000).ask("GET", ID, &[]).status, status);
+            assert_eq!(Ask(&view, &sealer, from(OWN.index), 1000).ask("GET", ID, &[]).status, 404, "another's");
+            assert_eq!(Ask(&view, &sealer, OTHER, 1000).ask("GET", ID, &[]).status, 200, "IPv4 stays");
+        }
     }
 
     #[test]

@@ -115,6 +115,9 @@ fn files(plan: &HostPlan, network: &VpcPlan, interface: &InterfacePlan, vm: &VmP
     put("hostname", &private_name);
     put("local-hostname", &private_name);
     put("local-ipv4", &interface.private_ip.to_string());
+    if let Some(ip) = interface.ipv6.first() {
+        put("ipv6", &ip.to_string());
+    }
     put("instance-action", "none");
     put("instance-id", vm.id.as_str());
     put("instance-life-cycle", "on-demand");
@@ -190,6 +193,15 @@ fn one_interface(network: &VpcPlan, interface: &InterfacePlan, vm: &VmPlan) -> V
         ("vpc-ipv4-cidr-block", network.cidr.to_string()),
         ("vpc-ipv4-cidr-blocks", network.cidrs().map(|cidr| cidr.to_string()).collect::<Vec<_>>().join("\n")),
     ];
+    let lines = |all: Vec<String>| all.join("\n");
+    if !interface.ipv6.is_empty() {
+        out.push(("ipv6s", lines(interface.ipv6.iter().map(ToString::to_string).collect())));
+    }
+    let subnet = network.subnets.iter().find(|s| s.id == interface.subnet).and_then(|s| s.ipv6);
+    out.extend(subnet.map(|net| ("subnet-ipv6-cidr-blocks", net.to_string())));
+    if !network.ipv6.is_empty() {
+        out.push(("vpc-ipv6-cidr-blocks", lines(network.ipv6.iter().map(ToString::to_string).collect())));
+    }
     let public: Vec<_> = interface.addresses().filter_map(|(private, public)| Some((public?, private))).collect();
     let associations: Vec<_> =
         public.iter().map(|(public, private)| (format!("ipv4-associations/{public}"), private.to_string())).collect();

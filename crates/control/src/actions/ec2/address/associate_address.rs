@@ -10,6 +10,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_addresses::by_ip;
+use crate::actions::ec2::instance::view::only_interface;
 use crate::actions::ec2::interface::view::elastic;
 use crate::error::{Code, Error, Result, invalid, missing, refuse, refuse_both};
 use crate::network;
@@ -39,11 +40,11 @@ pub fn associate_address(
         (None, Some(id)) => {
             let instance = tx.get::<Instance>(&id.parse()?)?;
             must_live(tx, &instance)?;
-            tx.get::<NetworkInterface>(&instance.interface)?
+            only_interface(tx, &instance)?
         }
         (None, None) => return Err(missing("InstanceId")),
     };
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     let own = |text: &String| eni.addresses().find(|ip| ip.to_string() == *text);
     let private_ip = match &private_ip_address {
         Some(text) => own(text).ok_or_else(|| not_its_own(&eni, text))?,
@@ -74,12 +75,17 @@ pub fn associate_address(
 /// A NAT gateway keeps its address.
 pub fn must_be_movable(tx: &mut Tx<Tenant>, address: &Address) -> Result<()> {
     let held = address.association.as_ref().and_then(|held| tx.find::<NetworkInterface>(&held.interface));
-    held.map_or(Ok(()), |eni| network::must_be_free_of_gateway(&eni))
+    held.map_or(Ok(()), |eni| network::must_be_ones_own(&eni))
 }
 
 fn must_live(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<()> {
     let report = tx.find::<VmReport>(&instance.id);
     let now = state(instance, report.as_deref());
+    if now == State::Pending {
+        // Terraform tries again on this wording.
+        let message = format!("The pending instance '{}' is not in a valid state for this operation.", instance.id);
+        return Err(refuse(Code::InvalidInstanceId, message));
+    }
     if matches!(now, State::Terminated | State::ShuttingDown) {
         let message = format!("The instance '{}' is {now}; an address cannot be associated with it.", instance.id);
         return Err(refuse(Code::InvalidInstanceId, message));
@@ -138,6 +144,9 @@ mod tests {
         let address = one(&call("AllocateAddress", &[]), "allocationId");
         let instance = cloud.tenant("acme").run_with(&[("SubnetId", &subnet)]).expect("launches").remove(0);
         let ask = [("AllocationId", address.as_str()), ("InstanceId", instance.as_str())];
+        let refusal = cloud.tenant("acme").call("AssociateAddress", &ask).expect_err("waits");
+        assert!(refusal.starts_with("InvalidInstanceID: The pending instance"), "{refusal}");
+        cloud.settle();
         let refusal = cloud.tenant("acme").call("AssociateAddress", &ask).expect_err("no gateway");
         assert_eq!(refusal, format!("Gateway.NotAttached: Network {vpc} is not attached to any internet gateway"));
     }

@@ -27,12 +27,14 @@ const FILTERS: &[&str] = &[
 
 /// The allocation of this home that holds a public address.
 pub fn by_ip(tx: &mut Tx<Tenant>, ip: &str) -> Result<Arc<Address>> {
-    let missing = || -> Error {
-        let shown: String = ip.chars().take(64).collect();
-        refuse(Code::InvalidAddressNotFound, format!("Address '{}' not found.", shown.escape_debug()))
-    };
-    let ip: Ipv4Addr = ip.parse().map_err(|_| missing())?;
+    let ip: Ipv4Addr = ip.parse().map_err(|_| malformed(ip))?;
+    let missing = || refuse(Code::InvalidAddressNotFound, format!("Address '{ip}' not found."));
     tx.list::<Address>().into_iter().find(|a| a.public_ip == ip).ok_or_else(missing)
+}
+
+pub fn malformed(ip: &str) -> Error {
+    let shown: String = ip.chars().take(64).collect();
+    refuse(Code::InvalidAddressMalformed, format!("The address '{}' is not an IPv4 address.", shown.escape_debug()))
 }
 
 pub fn describe_addresses(
@@ -106,5 +108,18 @@ mod tests {
         let ip = Cloud::ids(&made, "publicIp").remove(0);
         let refusal = cloud.tenant("other").call("DescribeAddresses", &[("PublicIp.1", &ip)]).expect_err("foreign");
         assert_eq!(refusal, format!("InvalidAddress.NotFound: Address '{ip}' not found."));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_so() {
+        let mut cloud = Cloud::new();
+        for (action, name) in
+            [("DescribeAddresses", "PublicIp.1"), ("ReleaseAddress", "PublicIp"), ("DisassociateAddress", "PublicIp")]
+        {
+            for ip in ["foo", "198.18.0", "198.18.0.256", "::1", ""] {
+                let refusal = cloud.tenant("acme").call(action, &[(name, ip)]).expect_err(ip);
+                assert_eq!(refusal, format!("InvalidAddress.Malformed: The address '{ip}' is not an IPv4 address."));
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ pub fn associate_dhcp_options(tx: &mut Tx<Tenant>, req: ec2::AssociateDhcpOption
 
 #[cfg(test)]
 mod tests {
-    use awan_model::plan::DhcpPlan;
+    use awan_model::plan::{DhcpIpv6Plan, DhcpPlan};
     use awan_state::System;
 
     use crate::plan;
@@ -41,7 +41,11 @@ mod tests {
             ("DhcpConfiguration.1.Key", "domain-name"),
             ("DhcpConfiguration.1.Value.1", "corp.example"),
             ("DhcpConfiguration.2.Key", "domain-name-servers"),
-            ("DhcpConfiguration.2.Value.1", "192.0.2.1"),
+            ("DhcpConfiguration.2.Value.1", "192.0.2.1, 2001:db8::53"),
+            ("DhcpConfiguration.3.Key", "ipv6-address-preferred-lease-time"),
+            ("DhcpConfiguration.3.Value.1", "600"),
+            ("DhcpConfiguration.4.Key", "ntp-servers"),
+            ("DhcpConfiguration.4.Value.1", "2001:db8::123"),
         ];
         let made = cloud.tenant("acme").call("CreateDhcpOptions", &ask).expect("makes");
         let id = Cloud::ids(&made, "dhcpOptionsId").remove(0);
@@ -53,6 +57,12 @@ mod tests {
         assert!(associate("dopt-00000000000000001").expect_err("absent").starts_with("InvalidDhcpOptionID.NotFound"));
         assert_eq!(told(&cloud).domain_name, Some("corp.example".into()));
         assert!(!told(&cloud).resolver && told(&cloud).name_servers.len() == 1);
+        let ipv6 = DhcpIpv6Plan {
+            name_servers: vec!["2001:db8::53".parse().expect("an address")],
+            ntp_servers: vec!["2001:db8::123".parse().expect("an address")],
+            preferred_s: Some(600),
+        };
+        assert_eq!((told(&cloud).ipv6, told(&cloud).ntp_servers), (ipv6, Vec::new()));
         let ask = [("DhcpOptionsId", "default"), ("VpcId", vpc.as_str())];
         cloud.tenant("acme").call("AssociateDhcpOptions", &ask).expect("associates none");
         assert_eq!(told(&cloud), DhcpPlan::default());

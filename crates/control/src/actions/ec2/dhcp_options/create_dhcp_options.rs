@@ -1,6 +1,4 @@
 //! CreateDhcpOptions. Source of the options and their limits: "DHCP option sets in Amazon VPC", Amazon VPC User Guide.
-//!
-//! Record only: `ipv6-address-preferred-lease-time` and name servers with IPv6 addresses are told to nobody.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,4 @@
 //! CreateEgressOnlyInternetGateway. It is attached from the beginning.
-//!
-//! Record only: guests have no IPv6 way out yet; routes to it lead nowhere.
 
 use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::id::EgressOnlyGatewayId;

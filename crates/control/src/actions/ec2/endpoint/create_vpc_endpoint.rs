@@ -1,6 +1,5 @@
-//! CreateVpcEndpoint.
-//!
-//! Record only: no packets reach a service through an endpoint yet, and its names do not resolve.
+//! CreateVpcEndpoint: addresses and names in a VPC that lead to a service of Awan's own. Behind a gateway endpoint
+//! there is nothing: Awan has none of the services that have one.
 
 use awan_model::endpoint::{Endpoint, Way};
 use awan_model::id::EndpointId;
@@ -230,6 +229,14 @@ mod tests {
         assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
         let refusal = call("DeleteSubnet", &[("SubnetId", &subnets[0])]).expect_err("is served");
         assert!(refusal.starts_with("DependencyViolation"), "{refusal}");
+        let eni = ("NetworkInterfaceId", enis[0].as_str());
+        for (action, change) in [
+            ("ModifyNetworkInterfaceAttribute", ("Description.Value", "mine")),
+            ("AssignPrivateIpAddresses", ("SecondaryPrivateIpAddressCount", "1")),
+        ] {
+            let refusal = call(action, &[eni, change]).expect_err("is the endpoint's");
+            assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
+        }
         let id = Cloud::ids(&made, "vpcEndpointId").remove(0);
         call("DeleteVpcEndpoints", &[("VpcEndpointId.1", &id)]).expect("deletes");
         call("DeleteSubnet", &[("SubnetId", &subnets[0])]).expect("is empty");

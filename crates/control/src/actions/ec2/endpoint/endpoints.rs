@@ -1,5 +1,7 @@
 //! Endpoints as requests change them and answers show them, and the services that they lead to.
 
+use std::net::Ipv4Addr;
+
 use awan_model::endpoint::{Endpoint, Way};
 use awan_model::group::SecurityGroup;
 use awan_model::id::{EndpointId, GroupId, InterfaceId, RouteTableId, SubnetId};
@@ -47,6 +49,10 @@ impl Service {
     }
 
     pub fn dns_name(&self, home: &Home) -> String {
+        // One for all regions.
+        if self.short == "iam" {
+            return "iam.amazonaws.com".into();
+        }
         format!("{}.{}.amazonaws.com", self.short, home.region())
     }
 }
@@ -150,6 +156,19 @@ pub fn must_take_names(tx: &mut Tx<Tenant>, vpc: &Vpc, service: &str, but: Optio
     Ok(())
 }
 
+/// The names of an endpoint that has interfaces in these zones, with the addresses that each means: its own, one for
+/// each zone, and the service's, which is the endpoint's inside the VPC if that takes names (`private`).
+pub fn names(endpoint: &Endpoint, at: &[(String, Ipv4Addr)], private: bool) -> Vec<(String, Vec<Ipv4Addr>)> {
+    let Some(service) = SERVICES.iter().find(|s| s.name(&endpoint.home) == endpoint.service) else { return Vec::new() };
+    let (id, domain) = (&endpoint.id, format!("{}.{}.vpce.amazonaws.com", service.short, endpoint.home.region()));
+    let all: Vec<_> = at.iter().map(|(_, ip)| *ip).collect();
+    let mut names = vec![(format!("{id}.{domain}"), all.clone())];
+    names.extend(at.iter().map(|(zone, ip)| (format!("{id}-{zone}.{domain}"), vec![*ip])));
+    let takes = matches!(endpoint.way, Way::Interface { private_dns: true, .. });
+    names.extend((takes && private).then(|| (service.dns_name(&endpoint.home), all)));
+    names
+}
+
 /// The routes that endpoints give to a table.
 pub fn routes(tx: &mut Tx<Tenant>, table: &RouteTable) -> Vec<Route> {
     let lists = PrefixList::of_services(tx.home());
@@ -197,10 +216,8 @@ pub fn shown(tx: &mut Tx<Tenant>, endpoint: &Endpoint, tags: Vec<ec2::Tag>) -> e
             ..common
         },
         Way::Interface { interfaces, groups, private_dns } => {
-            let mut names =
-                vec![format!("{id}.{}.{}.vpce.amazonaws.com", service.rsplit('.').next().unwrap_or(""), home.region())];
-            let own = SERVICES.iter().find(|s| s.name(home) == *service).filter(|_| *private_dns);
-            names.extend(own.map(|s| s.dns_name(home)));
+            let enis = interfaces.iter().filter_map(|(_, eni)| tx.find::<NetworkInterface>(eni));
+            let at: Vec<_> = enis.map(|eni| (eni.zone.clone(), eni.private_ip)).collect();
             let dns_record_ip_type = Some("ipv4".into());
             ec2::VpcEndpoint {
                 vpc_endpoint_type: Some("Interface".into()),
@@ -209,9 +226,9 @@ pub fn shown(tx: &mut Tx<Tenant>, endpoint: &Endpoint, tags: Vec<ec2::Tag>) -> e
                 groups: groups.iter().map(|group| named(tx, group)).collect(),
                 private_dns_enabled: Some(*private_dns),
                 dns_options: Some(ec2::DnsOptions { dns_record_ip_type, ..Default::default() }),
-                dns_entries: names
+                dns_entries: names(endpoint, &at, true)
                     .into_iter()
-                    .map(|name| ec2::DnsEntry { dns_name: Some(name), ..Default::default() })
+                    .map(|(name, _)| ec2::DnsEntry { dns_name: Some(name), ..Default::default() })
                     .collect(),
                 ..common
             }

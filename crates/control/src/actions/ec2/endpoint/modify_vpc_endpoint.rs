@@ -1,6 +1,4 @@
 //! ModifyVpcEndpoint.
-//!
-//! Record only: no packets reach a service through an endpoint yet, and its names do not resolve.
 
 use awan_model::endpoint::{Endpoint, Way};
 use awan_model::id::{EndpointId, GroupId, InterfaceId, SubnetId};

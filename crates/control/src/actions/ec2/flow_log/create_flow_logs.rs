@@ -1,19 +1,20 @@
-//! CreateFlowLogs.
-//!
-//! Record only: no flow is recorded and nothing is delivered; DescribeFlowLogs says so.
+//! CreateFlowLogs. Their lines go into a log group, which is made if there is none of its name; what is to go
+//! elsewhere is written to files of its hosts, for the operator.
+
+use std::collections::BTreeMap;
 
 use awan_model::flow_log::{Destination, FlowLog};
 use awan_model::id::FlowLogId;
 use awan_model::interface::NetworkInterface;
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;
-use awan_state::{Tenant, Tx};
+use awan_state::{Home, Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::actions::ec2::vpc::create_vpc::brief;
-use crate::error::{Code, Result, invalid, invalid_value, missing, refuse, refuse_if, unsupported};
-use crate::tagging;
+use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if, unsupported};
 use crate::token::Use;
+use crate::{logs, tagging};
 
 /// EC2 writes these where no format is named. Source: "Flow log records", default format.
 const FORMAT: &str = "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} ${protocol} \
@@ -64,7 +65,7 @@ pub fn create_flow_logs(tx: &mut Tx<Tenant>, req: ec2::CreateFlowLogsRequest) ->
         role: deliver_logs_permission_arn.filter(|role| !role.is_empty()),
         options: destination_options.unwrap_or_default(),
     };
-    let destination = asked.destination()?;
+    let destination = asked.destination(tx.home())?;
     let format = log_format.filter(|format| !format.is_empty()).unwrap_or_else(|| FORMAT.into());
     if format.len() > FORMAT_MAX || !format.contains("${") {
         return Err(invalid_value(brief(&format), "LogFormat"));
@@ -87,10 +88,22 @@ pub fn create_flow_logs(tx: &mut Tx<Tenant>, req: ec2::CreateFlowLogsRequest) ->
             Err(item) => unsuccessful.push(item),
         }
     }
+    if !flow_log_ids.is_empty() {
+        provide(tx, &destination)?;
+    }
     if let Some(first) = token.filter(|_| !flow_log_ids.is_empty()) {
         first.keep(tx, flow_log_ids.clone());
     }
     Ok(ec2::CreateFlowLogsResult { client_token, flow_log_ids, unsuccessful })
+}
+
+/// A log group that is not there is made. Where there are too many, nothing is delivered, as EC2 does.
+fn provide(tx: &mut Tx<Tenant>, destination: &Destination) -> Result<()> {
+    let Destination::CloudWatch { group, .. } = destination else { return Ok(()) };
+    match logs::create(tx, group, BTreeMap::new()) {
+        Err(Error::Fault(fault)) => Err(Error::Fault(fault)),
+        Ok(()) | Err(Error::Refusal(_)) => Ok(()),
+    }
 }
 
 /// The id of what was made, or why it was not.
@@ -142,7 +155,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn destination(self) -> Result<Destination> {
+    fn destination(self, home: &Home) -> Result<Destination> {
         let Self { kind, arn, group, role, options } = self;
         let ec2::DestinationOptionsRequest { file_format, hive_compatible_partitions, per_hour_partition } = options;
         let (hive, per_hour) = (hive_compatible_partitions == Some(true), per_hour_partition == Some(true));
@@ -179,11 +192,14 @@ impl Asked {
                     (Some(_), Some(_)) => {
                         Err(invalid("Please only provide LogGroupName or only provide LogDestination."))
                     }
-                    (Some(group), None) => Ok(Destination::CloudWatch { arn: None, group, role }),
-                    (None, Some(_)) => {
-                        let arn = of("logs")?;
-                        let group = arn.split(':').nth(6).unwrap_or_default().to_owned();
-                        Ok(Destination::CloudWatch { arn: Some(arn), group, role })
+                    (Some(group), None) if logs::is_name(&group) => {
+                        Ok(Destination::CloudWatch { arn: None, group, role })
+                    }
+                    (Some(group), None) => Err(invalid_value(brief(&group), "LogGroupName")),
+                    (None, Some(arn)) => {
+                        let group = logs::named(home, arn.strip_suffix(":*").unwrap_or(arn)).map(str::to_owned);
+                        let group = group.ok_or_else(|| invalid_value(brief(arn), "LogDestination"))?;
+                        Ok(Destination::CloudWatch { arn: Some(arn.clone()), group, role })
                     }
                     (None, None) => Err(empty("LogGroupName")),
                 }
@@ -220,6 +236,50 @@ mod tests {
         call("DeleteVpc", &[("VpcId", &vpc)]).expect("takes the log with it");
         let shown = call("DescribeFlowLogs", &[]).expect("answers");
         assert!(Cloud::ids(&shown, "resourceId").is_empty(), "{shown}");
+        cloud.audit();
+    }
+
+    #[test]
+    fn a_log_group_is_made_where_there_is_none_and_only_one_of_ones_own_is_taken() {
+        let mut cloud = Cloud::new();
+        let vpc = Cloud::ids(&cloud.tenant("acme").call("DescribeVpcs", &[]).expect("answers"), "vpcId").remove(0);
+        let own = cloud.tenant("acme").account();
+        let mut make = |name: &str, value: &str, more: (&str, &str)| {
+            let role = ("DeliverLogsPermissionArn", "arn:aws:iam::1:role/r");
+            let ask =
+                [("ResourceType", "VPC"), ("ResourceId.1", &vpc), ("TrafficType", "ALL"), role, (name, value), more];
+            cloud.tenant("acme").call("CreateFlowLogs", &ask)
+        };
+        let arn = format!("arn:aws:logs:us-east-1:{own}:log-group:/b:*");
+        let usual = ("MaxAggregationInterval", "60");
+        for (name, value) in [
+            ("LogGroupName", "a b"),
+            ("LogDestination", "arn:aws:logs:us-east-1:999999999999:log-group:b"),
+            ("LogDestination", "arn:aws:logs:eu-west-1:123456789012:log-group:b"),
+            ("LogDestination", arn.trim_end_matches("/b:*")),
+            ("LogDestination", "arn:aws:s3:::bucket"),
+        ] {
+            let refusal = make(name, value, usual).expect_err(value);
+            assert_eq!(refusal, format!("InvalidParameterValue: Value ({value}) for parameter {name} is invalid."));
+        }
+        let dry = make("LogGroupName", "dry", ("DryRun", "true")).expect_err("dry");
+        assert!(dry.starts_with("DryRunOperation"), "{dry}");
+        make("LogGroupName", "a", usual).expect("makes");
+        make("LogDestination", &arn, usual).expect("makes");
+        let groups = cloud.tenant("acme").logs("DescribeLogGroups", "{}").expect("answers");
+        let names = groups.split("\"logGroupName\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+        assert_eq!(names.collect::<Vec<_>>(), ["/b", "a"]);
+        let told = |cloud: &mut Cloud, element: &str| {
+            let shown = cloud
+                .tenant("acme")
+                .call("DescribeFlowLogs", &[("Filter.1.Name", "log-group-name"), ("Filter.1.Value.1", "a")]);
+            Cloud::ids(&shown.expect("answers"), element)
+        };
+        assert_eq!(told(&mut cloud, "deliverLogsStatus"), ["SUCCESS"]);
+        assert!(told(&mut cloud, "deliverLogsErrorMessage").is_empty());
+        cloud.tenant("acme").logs("DeleteLogGroup", r#"{"logGroupName":"a"}"#).expect("deletes");
+        assert_eq!(told(&mut cloud, "deliverLogsStatus"), ["FAILED"]);
+        assert_eq!(told(&mut cloud, "deliverLogsErrorMessage"), ["Access error: there is no such log group."]);
         cloud.audit();
     }
 

@@ -1,6 +1,7 @@
-//! DescribeFlowLogs. Since nothing is delivered, none says that it was.
+//! DescribeFlowLogs. Only what goes into a log group is delivered.
 
 use awan_model::flow_log::{Destination, FlowLog};
+use awan_model::log_group::LogGroup;
 use awan_state::{Tenant, Tx};
 use awan_wire::{ec2, shape};
 
@@ -31,7 +32,8 @@ pub fn describe_flow_logs(
     let mut kept = Vec::new();
     for log in logs {
         let tags = tagging::of(tx, log.id.as_str());
-        let shown = shown(&log, tagging::shown(&tags));
+        let failure = failure(tx, &log);
+        let shown = shown(&log, failure, tagging::shown(&tags));
         let values = |name: &str| {
             let one = match name {
                 "deliver-log-status" => &shown.deliver_logs_status,
@@ -52,11 +54,25 @@ pub fn describe_flow_logs(
     Ok(ec2::DescribeFlowLogsResult { flow_logs: kept.into_iter().map(|(_, shown)| shown).collect(), next_token })
 }
 
-fn shown(log: &FlowLog, tags: Vec<ec2::Tag>) -> ec2::FlowLog {
+/// Why nothing is delivered where a log names.
+fn failure(tx: &mut Tx<Tenant>, log: &FlowLog) -> Option<&'static str> {
+    match &log.destination {
+        Destination::CloudWatch { group, .. } => {
+            let there = tx.find::<LogGroup>(&LogGroup::key(group)).is_some();
+            (!there).then_some("Access error: there is no such log group.")
+        }
+        Destination::S3 { .. } => Some("Unknown error: there are no buckets; files of the host have the records."),
+        Destination::Firehose { .. } => {
+            Some("Unknown error: there are no streams; files of the host have the records.")
+        }
+    }
+}
+
+fn shown(log: &FlowLog, failure: Option<&str>, tags: Vec<ec2::Tag>) -> ec2::FlowLog {
     let common = ec2::FlowLog {
         creation_time: Some(shape::Timestamp(log.created.try_into().unwrap_or(i64::MAX))),
-        deliver_logs_error_message: Some("Unknown error".into()),
-        deliver_logs_status: Some("FAILED".into()),
+        deliver_logs_error_message: failure.map(str::to_owned),
+        deliver_logs_status: Some(if failure.is_some() { "FAILED" } else { "SUCCESS" }.into()),
         flow_log_id: Some(log.id.to_string()),
         flow_log_status: Some("ACTIVE".into()),
         resource_id: Some(log.resource.clone()),
@@ -115,7 +131,8 @@ mod tests {
             ("log-destination-type", "s3", &[subnet.as_str()]),
             ("log-group-name", "flo*", &[vpc.as_str()]),
             ("traffic-type", "ACCEPT", &[]),
-            ("deliver-log-status", "SUCCESS", &[]),
+            ("deliver-log-status", "SUCCESS", &[vpc.as_str()]),
+            ("deliver-log-status", "FAILED", &[subnet.as_str()]),
         ] {
             let shown = call("DescribeFlowLogs", &[("Filter.1.Name", name), ("Filter.1.Value.1", value)]);
             assert_eq!(Cloud::ids(&shown, "resourceId"), expected, "{name}");

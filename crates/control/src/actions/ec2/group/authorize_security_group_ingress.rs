@@ -54,7 +54,15 @@ mod tests {
             "InvalidPermission.Duplicate: the specified rule \"peer: 203.0.113.0/24, TCP, from port: 22, to port: 22, ALLOW\" already exists"
         );
         cloud.tenant("acme").call("RevokeSecurityGroupIngress", &ssh).expect("removes");
-        let refusal = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &ssh).expect_err("gone");
+        let told = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &ssh).expect("is the default VPC's");
+        assert!(told.contains("<unknownIpPermissionSet><item>") && !told.contains("securityGroupRuleId"), "{told}");
+        let made = cloud.tenant("acme").call("CreateVpc", &[("CidrBlock", "10.9.0.0/16")]).expect("makes");
+        let ask = [("GroupName", "g"), ("GroupDescription", "d"), ("VpcId", &Cloud::ids(&made, "vpcId")[0])];
+        let made = cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect("makes");
+        let elsewhere = Cloud::ids(&made, "groupId").remove(0);
+        let mut rule = ssh;
+        rule[0].1 = &elsewhere;
+        let refusal = cloud.tenant("acme").call("RevokeSecurityGroupIngress", &rule).expect_err("gone");
         assert_eq!(refusal, "InvalidPermission.NotFound: The specified rule does not exist in this security group.");
     }
 

@@ -28,7 +28,7 @@ pub fn create_security_group(
     if name.starts_with("sg-") {
         return Err(invalid("Group names may not begin with 'sg-'"));
     }
-    if name == SecurityGroup::DEFAULT {
+    if name.eq_ignore_ascii_case(SecurityGroup::DEFAULT) {
         return Err(refuse(Code::InvalidGroupReserved, "The security group 'default' is reserved"));
     }
     if tx.lookup(SecurityGroup::BY_NAME, &SecurityGroup::name_in(&vpc.id, &name)).is_some() {
@@ -52,10 +52,19 @@ pub fn create_security_group(
     Ok(ec2::CreateSecurityGroupResult { group_id: Some(id.to_string()), tags, security_group_arn: Some(arn) })
 }
 
-/// EC2 allows these characters: a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{}!$*
+/// EC2 allows these characters: a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{}!$*. Spaces at the end are cut off.
 fn text(text: String, parameter: &str) -> Result<String> {
+    let text = text.trim_end_matches(' ').to_owned();
+    if text.is_empty() {
+        return Err(invalid(format!("Value () for parameter {parameter} is invalid. The name is empty.")));
+    }
+    if text.chars().count() > TEXT_MAX {
+        return Err(invalid(format!(
+            "Value for parameter {parameter} is invalid. It has more than {TEXT_MAX} characters."
+        )));
+    }
     let fine = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
-    if text.is_empty() || text.chars().count() > TEXT_MAX || !text.chars().all(fine) {
+    if !text.chars().all(fine) {
         let shown: String = text.chars().take(TEXT_MAX).collect();
         let message = format!(
             "Value ({}) for parameter {parameter} is invalid. Character sets beyond ASCII are not supported.",
@@ -75,6 +84,11 @@ mod tests {
         let mut cloud = Cloud::new();
         let ask = [("GroupName", "web"), ("GroupDescription", "web servers")];
         cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect("makes a group");
+        for name in ["WEB", "Web  "] {
+            let again = [("GroupName", name), ask[1]];
+            let refusal = cloud.tenant("acme").call("CreateSecurityGroup", &again).expect_err("the same name");
+            assert!(refusal.starts_with("InvalidGroup.Duplicate"), "{refusal}");
+        }
         let refusal = cloud.tenant("acme").call("CreateSecurityGroup", &ask).expect_err("taken");
         assert!(
             refusal.starts_with("InvalidGroup.Duplicate: The security group 'web' already exists for VPC 'vpc-"),

@@ -1,7 +1,8 @@
-//! DescribeSecurityGroupReferences: VPCs on the other side of a connection whose rules name a group. Rules here name
-//! groups of their own VPC only, so no other VPC does.
+//! DescribeSecurityGroupReferences: VPCs on the other side of a connection whose rules name a group. Those of the same
+//! account; what another account's rules say is its own business.
 
-use awan_model::group::SecurityGroup;
+use awan_model::group::{Peer, SecurityGroup};
+use awan_model::id::GroupId;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -15,10 +16,27 @@ pub fn describe_security_group_references(
     if group_id.is_empty() {
         return Err(missing("GroupId"));
     }
+    let mut asked: Vec<GroupId> = Vec::new();
     for id in &group_id {
-        tx.get::<SecurityGroup>(&id.parse()?)?;
+        asked.push(tx.get::<SecurityGroup>(&id.parse()?)?.id.clone());
     }
-    Ok(ec2::DescribeSecurityGroupReferencesResult::default())
+    let mut found = std::collections::BTreeSet::new();
+    for group in tx.list::<SecurityGroup>() {
+        for rule in &group.rules {
+            if let Peer::Beyond(beyond) = &rule.peer
+                && asked.contains(&beyond.group)
+            {
+                found.insert((beyond.group.clone(), group.vpc.clone(), beyond.peering.clone()));
+            }
+        }
+    }
+    let shown = found.into_iter().map(|(group, vpc, peering)| ec2::SecurityGroupReference {
+        group_id: Some(group.to_string()),
+        referencing_vpc_id: Some(vpc.to_string()),
+        vpc_peering_connection_id: Some(peering.to_string()),
+        transit_gateway_id: None,
+    });
+    Ok(ec2::DescribeSecurityGroupReferencesResult { security_group_reference_set: shown.collect() })
 }
 
 #[cfg(test)]

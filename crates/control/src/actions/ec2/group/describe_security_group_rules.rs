@@ -7,7 +7,7 @@ use awan_model::id::RuleId;
 use awan_state::{Missing, Tenant, Tx};
 use awan_wire::ec2;
 
-use super::rules;
+use super::{beyond, rules};
 use crate::describe::{Filters, Page};
 use crate::error::Result;
 use crate::tagging;
@@ -50,7 +50,9 @@ pub fn describe_security_group_rules(
         }
     }
     let (kept, next_token) = page.cut(kept, |(_, rule, _)| rule.id.clone());
-    let security_group_rules = kept.iter().map(|(g, r, tags)| rules::shown(g, r, tagging::shown(tags))).collect();
+    let states = beyond::states(tx, kept.iter().map(|(_, rule, _)| rule));
+    let shown = kept.iter().map(|(g, r, tags)| rules::shown(g, r, &states, tagging::shown(tags)));
+    let security_group_rules = shown.collect();
     Ok(ec2::DescribeSecurityGroupRulesResult { security_group_rules, next_token })
 }
 

@@ -6,7 +6,7 @@ use awan_model::group::{Peer, SecurityGroup};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::rules;
+use super::{beyond, rules};
 use crate::actions::ec2::instance::launch;
 use crate::describe::{Filters, Page};
 use crate::error::Result;
@@ -69,7 +69,8 @@ pub fn describe_security_groups(
         }
     }
     let (kept, next_token) = page.cut(kept, |(group, _)| group.id.clone());
-    let security_groups = kept.iter().map(|(group, tags)| shown(group, tagging::shown(tags))).collect();
+    let states = beyond::states(tx, kept.iter().flat_map(|(group, _)| &group.rules));
+    let security_groups = kept.iter().map(|(group, tags)| shown(group, &states, tagging::shown(tags))).collect();
     Ok(ec2::DescribeSecurityGroupsResult { next_token, security_groups })
 }
 
@@ -98,6 +99,8 @@ fn value(group: &SecurityGroup, names: &Names, tags: &BTreeMap<String, String>, 
             ("group-id", Peer::Group(id)) => Some(id.to_string()),
             ("group-name", Peer::Group(id)) => names.get(id).cloned(),
             ("user-id", Peer::Group(_)) => Some(group.home.account().into()),
+            ("group-id", Peer::Beyond(beyond)) => Some(beyond.group.to_string()),
+            ("user-id", Peer::Beyond(beyond)) => Some(beyond.account.clone()),
             ("protocol", _) => Some(protocol),
             ("from-port", _) => from.map(|n| n.to_string()),
             ("to-port", _) => to.map(|n| n.to_string()),
@@ -107,18 +110,18 @@ fn value(group: &SecurityGroup, names: &Names, tags: &BTreeMap<String, String>, 
     group.rules.iter().filter(|r| r.egress == egress).filter_map(of).collect()
 }
 
-fn shown(group: &SecurityGroup, tags: Vec<ec2::Tag>) -> ec2::SecurityGroup {
+fn shown(group: &SecurityGroup, states: &beyond::States, tags: Vec<ec2::Tag>) -> ec2::SecurityGroup {
     let (account, region) = (group.home.account(), group.home.region());
     ec2::SecurityGroup {
         group_id: Some(group.id.to_string()),
-        ip_permissions_egress: rules::permissions(group, true),
+        ip_permissions_egress: rules::permissions(group, true, states),
         tags,
         vpc_id: Some(group.vpc.to_string()),
         security_group_arn: Some(format!("arn:aws:ec2:{region}:{account}:security-group/{}", group.id)),
         owner_id: Some(account.into()),
         group_name: Some(group.name.clone()),
         description: Some(group.description.clone()),
-        ip_permissions: rules::permissions(group, false),
+        ip_permissions: rules::permissions(group, false, states),
     }
 }
 

@@ -5,6 +5,7 @@ use awan_model::id::RuleId;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
+use super::beyond;
 use super::rules::{self, Draft, Flat};
 use crate::error::{Code, Result, combination, invalid, missing, refuse};
 
@@ -29,6 +30,9 @@ pub fn modify_security_group_rules(
         }
         let draft = draft(tx, &group, security_group_rule.unwrap_or_default())?;
         let Draft { traffic, peer, description } = draft;
+        if group.rules[at].peer != peer {
+            beyond::must_be_there(tx, &peer)?;
+        }
         group.rules[at] = Rule { traffic, peer, description, ..group.rules[at].clone() };
         changed.push(at);
     }

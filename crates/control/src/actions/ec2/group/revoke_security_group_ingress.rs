@@ -26,10 +26,10 @@ pub fn revoke_security_group_ingress(
     let group = rules::group(tx, group_id, group_name)?;
     let flat = Flat { protocol, from_port, to_port, cidr, source_group_name, source_group_owner };
     let drafts = rules::revoked_drafts(tx, &group, &security_group_rule_ids, ip_permissions, flat)?;
-    let revoked = rules::revoke(tx, group, false, &security_group_rule_ids, drafts)?;
+    let (revoked, unknown_ip_permissions) = rules::revoke(tx, group, false, &security_group_rule_ids, drafts)?;
     Ok(ec2::RevokeSecurityGroupIngressResult {
         r#return: Some(true),
-        unknown_ip_permissions: Vec::new(),
+        unknown_ip_permissions,
         revoked_security_group_rules: revoked,
     })
 }

@@ -1,15 +1,18 @@
 //! Rules of security groups: from EC2's permissions and back, and the actions that change them.
 
 use awan_model::group::{Peer, Rule, SecurityGroup, Traffic};
-use awan_model::id::{GroupId, RuleId};
+use awan_model::id::RuleId;
+use awan_model::prefix_list::Family;
 use awan_model::tag::Tags;
+use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::beyond::{self, States};
 use crate::actions::ec2::instance::launch;
 use crate::actions::ec2::prefix_list::lists;
-use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_both, refuse_if};
+use crate::error::{Code, Error, Result, combination, invalid, invalid_value, missing, refuse, refuse_both};
 use crate::tagging;
 
 /// EC2's default quota: inbound or outbound rules per security group.
@@ -114,7 +117,7 @@ pub fn drafts(
         }
         for pair in user_id_group_pairs {
             let description = described(pair.description.clone())?;
-            out.push(Draft { traffic, peer: Peer::Group(peer_group(tx, group, pair)?), description });
+            out.push(Draft { traffic, peer: beyond::peer(tx, group, pair)?, description });
         }
         if out.len() == before {
             return Err(refuse(Code::InvalidParameter, "A permission names no source or destination"));
@@ -151,39 +154,6 @@ fn not_a_block(text: &str) -> Error {
         Ok(_) => invalid(format!("CIDR block {} is of the other address family", shown.escape_debug())),
         Err(_) => invalid(format!("CIDR block {} is malformed", shown.escape_debug())),
     }
-}
-
-fn peer_group(tx: &mut Tx<Tenant>, group: &SecurityGroup, pair: ec2::UserIdGroupPair) -> Result<GroupId> {
-    let ec2::UserIdGroupPair {
-        description: _,
-        user_id,
-        group_name,
-        group_id,
-        vpc_id,
-        vpc_peering_connection_id,
-        peering_status: _,
-    } = pair;
-    refuse_if(vpc_peering_connection_id.is_some(), "UserIdGroupPair.VpcPeeringConnectionId")?;
-    let absent = |id: &str| {
-        Error::from(awan_state::Missing {
-            code: "InvalidGroup.NotFound",
-            message: format!(
-                "The security group '{}' does not exist",
-                id.chars().take(255).collect::<String>().escape_debug()
-            ),
-        })
-    };
-    if user_id.is_some_and(|user| user != tx.home().account()) {
-        return Err(absent(group_id.or(group_name).as_deref().unwrap_or_default()));
-    }
-    let id = match (group_id, group_name) {
-        (Some(id), _) => id.parse()?,
-        (None, Some(name)) => launch::by_name(tx, &group.vpc, &name)?,
-        (None, None) => return Err(missing("UserIdGroupPair.GroupId")),
-    };
-    let peer = tx.get::<SecurityGroup>(&id)?;
-    let elsewhere = peer.vpc != group.vpc || vpc_id.is_some_and(|v| v != peer.vpc.as_str());
-    if elsewhere { Err(absent(id.as_str())) } else { Ok(id) }
 }
 
 fn traffic(protocol: &str, from: Option<i32>, to: Option<i32>) -> Result<Traffic> {
@@ -242,6 +212,7 @@ pub fn authorize(
     let tags = tagging::specified(specs, "security-group-rule", &["security-group-rule"])?;
     let mut made = Vec::new();
     for Draft { traffic, peer, description } in drafts {
+        beyond::must_be_there(tx, &peer)?;
         let id = RuleId::made(tx.new_id(RuleId::PREFIX));
         let rule = Rule { id, egress, traffic, peer, description };
         if group.rules.iter().any(|old| old.same(&rule)) {
@@ -259,23 +230,29 @@ pub fn authorize(
     for rule in &made {
         tagging::add(tx, rule.id.as_str(), &tags)?;
     }
-    let shown = made.iter().map(|rule| shown(&group, rule, tags.clone())).collect();
+    let states = beyond::states(tx, &made);
+    let shown = made.iter().map(|rule| shown(&group, rule, &states, tags.clone())).collect();
     tx.put(group);
     Ok(shown)
 }
 
-/// Refuses more rules than a group can have on either side. A prefix list counts for as many as it has room for: "Work
-/// with customer-managed prefix lists", Amazon VPC documentation.
+/// Refuses more rules than a group can have on either side, for either family. A rule that names a group counts for both
+/// ("Amazon VPC quotas"), a prefix list for as many as it has room for ("Work with customer-managed prefix lists").
 pub fn must_have_room(tx: &mut Tx<Tenant>, group: &SecurityGroup) -> Result<()> {
     for egress in [false, true] {
-        let mut weight = 0;
+        let (mut ipv4, mut ipv6) = (0, 0);
         for rule in group.rules.iter().filter(|r| r.egress == egress) {
-            weight += match &rule.peer {
-                Peer::PrefixList(id) => lists::usable(tx, id)?.max_entries.into(),
-                Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => 1,
-            };
+            match &rule.peer {
+                Peer::Ipv4(_) => ipv4 += 1,
+                Peer::Ipv6(_) => ipv6 += 1,
+                Peer::Group(_) | Peer::Beyond(_) => (ipv4, ipv6) = (ipv4 + 1, ipv6 + 1),
+                Peer::PrefixList(id) => {
+                    let list = lists::usable(tx, id)?;
+                    *(if list.family == Family::Ipv6 { &mut ipv6 } else { &mut ipv4 }) += usize::from(list.max_entries);
+                }
+            }
         }
-        if weight > RULES_MAX {
+        if ipv4.max(ipv6) > RULES_MAX {
             let message = "The maximum number of rules per security group has been reached.";
             return Err(refuse(Code::RulesPerSecurityGroupLimitExceeded, message));
         }
@@ -325,6 +302,7 @@ pub fn words(rule: &Rule) -> String {
         Peer::Ipv4(net) => net.to_string(),
         Peer::Ipv6(net) => net.to_string(),
         Peer::Group(id) => id.to_string(),
+        Peer::Beyond(beyond) => beyond.group.to_string(),
         Peer::PrefixList(id) => id.to_string(),
     };
     let ports = match (from, to) {
@@ -351,14 +329,17 @@ pub fn revoked_drafts(
     Ok(Vec::new())
 }
 
-/// Removes rules by id or by what they say; all of them are there, or none is removed.
+/// Removes rules by id or by what they say; all of them are there, or none is removed. In the default VPC, what no rule
+/// says is told and is no mistake. Source: the API reference of RevokeSecurityGroupIngress.
 pub fn revoke(
     tx: &mut Tx<Tenant>,
     mut group: SecurityGroup,
     egress: bool,
     ids: &[String],
     drafts: Vec<Draft>,
-) -> Result<Vec<ec2::RevokedSecurityGroupRule>> {
+) -> Result<(Vec<ec2::RevokedSecurityGroupRule>, Vec<ec2::IpPermission>)> {
+    let lenient = tx.find::<Vpc>(&group.vpc).is_some_and(|vpc| vpc.is_default);
+    let mut unknown = SecurityGroup { rules: Vec::new(), ..group.clone() };
     let mut gone = Vec::new();
     let mut take = |group: &mut SecurityGroup, is: &dyn Fn(&Rule) -> bool| {
         let at = group.rules.iter().position(|r| r.egress == egress && is(r))?;
@@ -369,15 +350,23 @@ pub fn revoke(
         let id: RuleId = id.parse()?;
         take(&mut group, &|r| r.id == id).ok_or_else(|| no_such_rule(&id))?;
     }
-    for Draft { traffic, peer, .. } in drafts {
-        take(&mut group, &|r| r.traffic == traffic && r.peer == peer).ok_or_else(no_such_permission)?;
+    for Draft { traffic, peer, description } in drafts {
+        if take(&mut group, &|r| r.traffic == traffic && r.peer == peer).is_none() {
+            if !lenient {
+                return Err(no_such_permission());
+            }
+            let id = RuleId::made(tx.new_id(RuleId::PREFIX));
+            unknown.rules.push(Rule { id, egress, traffic, peer, description });
+        }
     }
     for rule in &gone {
         tx.remove::<Tags>(&rule.id.to_string());
     }
     let shown = gone.iter().map(|rule| revoked(&group, rule)).collect();
+    let states = beyond::states(tx, &unknown.rules);
+    let unknown = permissions(&unknown, egress, &states);
     tx.put(group);
-    Ok(shown)
+    Ok((shown, unknown))
 }
 
 /// Protocol, from, to, as EC2 writes them.
@@ -393,14 +382,18 @@ pub fn wire_traffic(traffic: Traffic) -> (String, Option<i32>, Option<i32>) {
     }
 }
 
-pub fn shown(group: &SecurityGroup, rule: &Rule, tags: Vec<ec2::Tag>) -> ec2::SecurityGroupRule {
+pub fn shown(group: &SecurityGroup, rule: &Rule, states: &States, tags: Vec<ec2::Tag>) -> ec2::SecurityGroupRule {
     let (protocol, from, to) = wire_traffic(rule.traffic);
     let (account, region) = (group.home.account(), group.home.region());
-    let referenced = |id: &GroupId| ec2::ReferencedSecurityGroup {
-        group_id: Some(id.to_string()),
-        user_id: Some(account.into()),
-        vpc_id: Some(group.vpc.to_string()),
-        ..Default::default()
+    let referenced = match &rule.peer {
+        Peer::Group(id) => Some(ec2::ReferencedSecurityGroup {
+            group_id: Some(id.to_string()),
+            user_id: Some(account.into()),
+            vpc_id: Some(group.vpc.to_string()),
+            ..Default::default()
+        }),
+        Peer::Beyond(beyond) => Some(beyond::referenced(beyond, states)),
+        Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => None,
     };
     ec2::SecurityGroupRule {
         security_group_rule_id: Some(rule.id.to_string()),
@@ -413,7 +406,7 @@ pub fn shown(group: &SecurityGroup, rule: &Rule, tags: Vec<ec2::Tag>) -> ec2::Se
         cidr_ipv4: if let Peer::Ipv4(net) = &rule.peer { Some(net.to_string()) } else { None },
         cidr_ipv6: if let Peer::Ipv6(net) = &rule.peer { Some(net.to_string()) } else { None },
         prefix_list_id: if let Peer::PrefixList(id) = &rule.peer { Some(id.to_string()) } else { None },
-        referenced_group_info: if let Peer::Group(id) = &rule.peer { Some(referenced(id)) } else { None },
+        referenced_group_info: referenced,
         description: rule.description.clone(),
         tags,
         security_group_rule_arn: Some(format!("arn:aws:ec2:{region}:{account}:security-group-rule/{}", rule.id)),
@@ -432,9 +425,10 @@ fn revoked(group: &SecurityGroup, rule: &Rule) -> ec2::RevokedSecurityGroupRule 
         cidr_ipv6,
         prefix_list_id,
         description,
+        referenced_group_info,
         ..
-    } = shown(group, rule, Vec::new());
-    let referenced_group_id = if let Peer::Group(id) = &rule.peer { Some(id.to_string()) } else { None };
+    } = shown(group, rule, &States::new(), Vec::new());
+    let referenced_group_id = referenced_group_info.and_then(|info| info.group_id);
     ec2::RevokedSecurityGroupRule {
         security_group_rule_id,
         group_id,
@@ -451,7 +445,7 @@ fn revoked(group: &SecurityGroup, rule: &Rule) -> ec2::RevokedSecurityGroupRule 
 }
 
 /// Rules as permissions: those for the same traffic together, as EC2 shows them.
-pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission> {
+pub fn permissions(group: &SecurityGroup, egress: bool, states: &States) -> Vec<ec2::IpPermission> {
     let mut by_traffic: std::collections::BTreeMap<Traffic, ec2::IpPermission> = std::collections::BTreeMap::new();
     for rule in group.rules.iter().filter(|r| r.egress == egress) {
         let permission = by_traffic.entry(rule.traffic).or_insert_with(|| {
@@ -475,6 +469,10 @@ pub fn permissions(group: &SecurityGroup, egress: bool) -> Vec<ec2::IpPermission
                 group_id: Some(id.to_string()),
                 ..Default::default()
             }),
+            Peer::Beyond(there) => {
+                let pair = ec2::UserIdGroupPair { description, ..beyond::pair(there, states) };
+                permission.user_id_group_pairs.push(pair);
+            }
         }
     }
     by_traffic.into_values().collect()

@@ -1,18 +1,19 @@
 //! CreateImage: snapshots of all volumes of an instance, and an image of them.
 //!
-//! Record only: the instance is rebooted as EC2 does it; what its volumes hold is not kept yet, so nothing can be launched from the image on real hosts.
+//! The instance is rebooted as EC2 does it, but its volumes are kept as they are, without waiting for it: what the guest
+//! has written and not flushed is not in the image.
 
-use awan_model::image::{Boot, Details, Device, DeviceOptions, Image};
+use awan_model::image::{Details, Device, DeviceOptions, Image};
 use awan_model::instance::{Instance, State, VmReport, state};
-use awan_model::snapshot::Bytes;
+use awan_model::snapshot::{Bytes, Phase};
 use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::devices::{Mapped, mapped, named, new_id};
-use crate::actions::ec2::snapshot::create_snapshot::{described, of_volume, regional, room_for};
+use crate::actions::ec2::snapshot::create_snapshot::{described, of_volumes, regional, room_for};
 use crate::error::{Code, Result, invalid, missing, refuse, refuse_if};
-use crate::tagging;
+use crate::{bytes, tagging};
 
 pub fn create_image(tx: &mut Tx<Tenant>, req: ec2::CreateImageRequest) -> Result<ec2::CreateImageResult> {
     let ec2::CreateImageRequest {
@@ -62,8 +63,9 @@ fn of_instance(tx: &mut Tx<Tenant>, instance: &Instance, mapped: &Mapped, tags: 
     volumes.retain(|v| !mapped.omitted.contains(&name_of(v)));
     volumes.sort_by_key(|v| name_of(v));
     room_for(tx, volumes.len())?;
-    let mut devices = Vec::new();
-    for volume in &volumes {
+    let (mut devices, mut bytes, mut phase) = (Vec::new(), Bytes::Nothing, Phase::Completed);
+    let snapshots = of_volumes(tx, &volumes, |_| format!("Created by CreateImage({}) for {id}", instance.id))?;
+    for (volume, snapshot) in volumes.iter().zip(snapshots) {
         let name = name_of(volume);
         let options = DeviceOptions {
             kind: volume.kind.clone(),
@@ -73,8 +75,13 @@ fn of_instance(tx: &mut Tx<Tenant>, instance: &Instance, mapped: &Mapped, tags: 
         };
         let asked = mapped.devices.iter().find(|(device, _)| device.name == name).map(|(device, _)| device);
         let options = asked.map_or(Ok(options.clone()), |device| changed(device, volume, options))?;
-        let snapshot = of_volume(tx, volume, format!("Created by CreateImage({}) for {id}", instance.id));
         tagging::add(tx, snapshot.id.as_str(), tags)?;
+        if snapshot.phase == Phase::Pending {
+            phase = Phase::Pending;
+        }
+        if name == instance.root_device {
+            bytes = snapshot.bytes;
+        }
         devices.push(Device { name, snapshot: Some(snapshot.id), size_gib: volume.size_gib, options });
     }
     let new = mapped.devices.iter().filter(|(d, _)| volumes.iter().all(|v| name_of(v) != d.name));
@@ -103,10 +110,11 @@ fn of_instance(tx: &mut Tx<Tenant>, instance: &Instance, mapped: &Mapped, tags: 
         size_gib,
         root_device: instance.root_device.clone(),
         snapshot,
-        boot: Boot::Firmware,
+        boot: bytes::boot(tx, &bytes),
         created: tx.now(),
         details: Details {
-            bytes: Some(Bytes::Own),
+            bytes: Some(bytes),
+            phase,
             root: options,
             devices,
             source_instance: Some(instance.id.clone()),
@@ -131,6 +139,9 @@ fn changed(asked: &Device, volume: &Volume, mut options: DeviceOptions) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use awan_state::System;
+
+    use crate::plan;
     use crate::testing::Cloud;
 
     #[test]
@@ -156,10 +167,17 @@ mod tests {
         let refusal = cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect_err("in use");
         let expected = format!("InvalidSnapshot.InUse: The snapshot {snapshot} is currently in use by {image}");
         assert_eq!(refusal, expected);
-        cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches, where nothing has bytes");
-        cloud.report_real_host();
-        let refusal = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect_err("there are no bytes");
-        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        assert_eq!(Cloud::ids(&shown, "imageState"), ["pending"]);
+        let refusal = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect_err("too early");
+        assert_eq!(refusal, format!("InvalidAMIID.Unavailable: The image ID '{image}' is not available"));
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeImages", &[("ImageId.1", &image)]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "imageState"), ["available"]);
+        let child = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches").remove(0);
+        let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+        let boots = plans.values().flat_map(|plan| &plan.vms).map(|vm| (&vm.boot, &vm.image)).collect::<Vec<_>>();
+        assert!(boots.len() == 2 && boots[0] == boots[1], "begins as what it is an image of: {boots:?}");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &child)]).expect("terminates");
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
         let again = [("InstanceId", instance.as_str()), ("Name", "silver")];
         let refusal = cloud.tenant("acme").call("CreateImage", &again).expect_err("is going");

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use awan_model::account::BUILTIN_ALIAS;
 use awan_model::image::{Image, Protection};
+use awan_model::snapshot::Phase;
 use awan_state::{Millis, Tenant, Tx};
 use awan_wire::ec2;
 
 use super::devices;
 use crate::actions::ec2::instance::view::text_time;
+use crate::actions::ec2::snapshot::describe_snapshots::known;
 use crate::describe::{Filters, Page};
-use crate::error::{Result, invalid_value};
+use crate::error::Result;
 use crate::tagging;
 
 const FILTERS: &[&str] = &[
@@ -90,12 +92,8 @@ pub fn describe_images(tx: &mut Tx<Tenant>, req: ec2::DescribeImagesRequest) -> 
         found = tx.all_shared::<Image>();
     }
     let own = tx.home().account().to_owned();
-    for owner in &owners {
-        let known = ["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str());
-        if !known && !awan_model::account::Account::is_id(owner) {
-            return Err(invalid_value(owner.chars().take(64).collect::<String>().escape_debug(), "owner"));
-        }
-    }
+    known(&owners, &["self", "amazon", "aws-marketplace", "aws-backup-vault"])?;
+    known(&executable_users, &["self", "all"])?;
     let now = tx.now();
     let old = |i: &Image| i.details.deprecated.is_some_and(|at| at <= now) && i.home.account() != own;
     found.retain(|i| include_disabled == Some(true) || !i.details.disabled);
@@ -186,7 +184,12 @@ fn of_device(device: ec2::BlockDeviceMapping, name: &str) -> Option<String> {
 }
 
 fn state(image: &Image) -> &'static str {
-    if image.details.disabled { "disabled" } else { "available" }
+    match image.details.phase {
+        Phase::Pending => "pending",
+        Phase::Error => "failed",
+        Phase::Completed if image.details.disabled => "disabled",
+        Phase::Completed => "available",
+    }
 }
 
 /// What instances of the image must be asked with, for their metadata.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use awan_model::id::ImageId;
 use awan_model::image::{Device, DeviceOptions, Image};
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -23,7 +23,7 @@ const DEVICE_NAME_MAX: usize = 32;
 /// Refuses an image of which no instance can be made.
 pub fn launchable(tx: &mut Tx<Tenant>, image: &Image) -> Result<()> {
     let id = &image.id;
-    if image.details.disabled {
+    if image.details.disabled || image.details.phase != Phase::Completed {
         return Err(refuse(Code::InvalidAmiIdUnavailable, format!("The image ID '{id}' is not available")));
     }
     if image.architecture != "x86_64" {
@@ -33,21 +33,21 @@ pub fn launchable(tx: &mut Tx<Tenant>, image: &Image) -> Result<()> {
         );
         return Err(invalid(message));
     }
-    let mut unkept = image.bytes().is_none().then(|| image.snapshot.clone());
+    let mut unkept = (image.details.bytes == Some(Bytes::Own)).then(|| image.snapshot.clone());
     for snapshot in image.details.devices.iter().filter_map(|device| device.snapshot.as_ref()) {
         if sharing::of_image::<Snapshot>(tx, snapshot)?.bytes == Bytes::Own {
             unkept = Some(snapshot.clone());
         }
     }
     match unkept {
-        Some(snapshot) if bytes::are_read(tx) => {
+        Some(snapshot) => {
             let message = format!(
                 "The image '{id}' is a record: what its snapshot '{snapshot}' holds is not kept, so nothing can be \
                  launched from it."
             );
             Err(refuse(Code::UnsupportedOperation, message))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -182,6 +182,7 @@ fn bad(message: impl Into<String>) -> Error {
 
 fn backing(tx: &mut Tx<Tenant>, id: &str) -> Result<Arc<Snapshot>> {
     let snapshot = tx.shared::<Snapshot>(&id.parse()?)?;
+    bytes::of(&snapshot)?;
     // Else its owner could take it away from under the image.
     if snapshot.home != *tx.home() && !snapshot.is_builtin() {
         let message = format!("The snapshot '{id}' is of another account. Copy it, and use the copy.");

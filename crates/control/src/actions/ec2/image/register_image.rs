@@ -1,16 +1,15 @@
 //! RegisterImage: an image of a snapshot.
 //!
-//! Record only: it can be launched where its root snapshot is that of an image that came with Awan; no host keeps what others hold.
+//! It can be launched where its root snapshot was imported, or is that of an image that came with Awan; no host keeps what others hold.
 
-use awan_model::image::{Boot, Details, DeviceOptions, Image};
-use awan_model::snapshot::Bytes;
+use awan_model::image::{Details, DeviceOptions, Image};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::devices::{Mapped, mapped, named, new_id};
 use crate::actions::ec2::snapshot::create_snapshot::described;
 use crate::error::{Code, Result, invalid_value, refuse, refuse_if};
-use crate::tagging;
+use crate::{bytes, tagging};
 
 pub fn register_image(tx: &mut Tx<Tenant>, req: ec2::RegisterImageRequest) -> Result<ec2::RegisterImageResult> {
     let ec2::RegisterImageRequest {
@@ -99,10 +98,7 @@ pub fn of_devices(tx: &mut Tx<Tenant>, mapped: Mapped, root_device: String, deta
     let Some((root, Some(snapshot))) = root else {
         return Err(no(format!("The root device '{}' has no snapshot", root_device.escape_debug())));
     };
-    let boot = match &snapshot.bytes {
-        Bytes::Image(id) => tx.shared::<Image>(id)?.boot.clone(),
-        Bytes::Own => Boot::Firmware,
-    };
+    let boot = bytes::boot(tx, &snapshot.bytes);
     Ok(Image {
         home: tx.home().clone(),
         id: new_id(tx),

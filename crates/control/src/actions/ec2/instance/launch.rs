@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use awan_model::group::SecurityGroup;
 use awan_model::id::{GroupId, VpcId};
+use awan_model::installation::Installation;
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
@@ -42,17 +43,28 @@ pub fn subnet(
     let mut defaults = tx.list::<Subnet>();
     defaults.retain(|s| s.default_for_zone);
     if defaults.is_empty() {
-        return Err(refuse(
-            Code::VpcIdNotSpecified,
-            "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
-        ));
+        let none = "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.";
+        let vpc = tx.list::<Vpc>().into_iter().find(|v| v.is_default);
+        let vpc = vpc.ok_or_else(|| refuse(Code::VpcIdNotSpecified, none))?;
+        if zone.is_none() {
+            let id = &vpc.id;
+            let message = format!("No subnets found for the default VPC '{id}'. Please specify a subnet.");
+            return Err(refuse(Code::MissingInput, message));
+        }
     }
     defaults.retain(|s| zone.is_none_or(|zone| zone == s.zone));
     // The first of those with the most room; where it is asked for by name, it is the only one.
     defaults.sort_by_cached_key(|s| (std::cmp::Reverse(fits(&s.zone)), s.zone.clone()));
     defaults.into_iter().next().ok_or_else(|| {
         let shown: String = zone.unwrap_or_default().chars().take(64).collect();
-        invalid(format!("Invalid availability zone: [{}]", shown.escape_debug()))
+        let shown = shown.escape_debug();
+        let region = tx.home().region().to_owned();
+        let zones = tx.public::<Installation>(&Installation::ID.into()).map(|i| i.zones(&region)).unwrap_or_default();
+        if zones.iter().any(|known| Some(known.as_str()) == zone) {
+            refuse(Code::InvalidInput, format!("No default subnet for availability zone: '{shown}'."))
+        } else {
+            invalid(format!("Invalid availability zone: [{shown}]"))
+        }
     })
 }
 

@@ -57,6 +57,9 @@ pub fn network(tx: &mut Tx<Tenant>, asked: Asked, most: u32, fits: impl Fn(&str)
         zone,
     } = asked;
     if network_interfaces.is_empty() {
+        if subnet_id.is_some() && !security_groups.is_empty() {
+            return Err(combination("The parameter groupName cannot be used with the parameter subnet"));
+        }
         let subnet = launch::subnet(tx, subnet_id.as_deref(), zone.as_deref(), fits)?;
         let groups = launch::groups(tx, &subnet.vpc, &security_group_ids, &security_groups)?;
         let mut wanted = Wanted::read(&subnet, private_ip_address, Vec::new(), None)?;
@@ -123,11 +126,9 @@ fn several(
 fn sorted(
     specs: Vec<ec2::InstanceNetworkInterfaceSpecification>,
 ) -> Result<Vec<(usize, ec2::InstanceNetworkInterfaceSpecification)>> {
-    let alone = specs.len() == 1;
     let mut out: Vec<(usize, ec2::InstanceNetworkInterfaceSpecification)> = (1..).zip(specs).collect();
-    for (_, spec) in &mut out {
+    for (_, spec) in &out {
         match spec.device_index {
-            None if alone => spec.device_index = Some(0),
             None => return Err(invalid("Each network interface requires a device index.")),
             Some(index) if index < 0 => return Err(invalid_value(index, "deviceIndex")),
             Some(_) => {}

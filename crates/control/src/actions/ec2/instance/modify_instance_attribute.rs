@@ -6,7 +6,7 @@ use awan_model::placement_group::PlacementGroup;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::{credits, launch, placing, run_instances};
+use super::{credits, launch, placing, run_instances, view};
 use crate::disks;
 use crate::error::{Code, Error, Result, combination, invalid_value, missing, refuse, refuse_if};
 
@@ -116,7 +116,8 @@ fn apply(tx: &mut Tx<Tenant>, mut instance: Instance, change: Change) -> Result<
     match change {
         Change::Type(name) => {
             must_be_stopped(tx, &instance, "instanceType")?;
-            let kind = run_instances::instance_kind(tx, &name)?;
+            let kind = run_instances::instance_kind(tx, &name)
+                .map_err(|e| refuse(Code::InvalidInstanceAttributeValue, e.message()))?;
             let group = instance.options.group.as_ref().and_then(|id| tx.find::<PlacementGroup>(id));
             placing::must_go_together(group.as_deref(), instance.options.dedicated, &kind)?;
             // EC2: a type without credits forgets them, one with credits begins with its family's.
@@ -136,13 +137,13 @@ fn apply(tx: &mut Tx<Tenant>, mut instance: Instance, change: Change) -> Result<
             instance.ebs_optimized = on;
         }
         Change::SourceDestCheck(on) => {
-            let eni = tx.get::<NetworkInterface>(&instance.interface)?;
+            let eni = view::only_interface(tx, &instance)?;
             tx.put(NetworkInterface { source_dest_check: on, ..(*eni).clone() });
             return Ok(());
         }
         Change::Groups(ids) => {
             let groups = launch::groups(tx, &instance.vpc, &ids, &[])?;
-            let eni = tx.get::<NetworkInterface>(&instance.interface)?;
+            let eni = view::only_interface(tx, &instance)?;
             tx.put(NetworkInterface { groups, ..(*eni).clone() });
             return Ok(());
         }

@@ -15,6 +15,10 @@ pub fn reboot_instances(tx: &mut Tx<Tenant>, req: ec2::RebootInstancesRequest) -
     for instance in view::by_ids(tx, &instance_ids)? {
         let report = tx.find::<VmReport>(&instance.id);
         let now = state(&instance, report.as_deref());
+        if matches!(now, State::ShuttingDown | State::Terminated) {
+            // "Requests to reboot terminated instances are ignored."
+            continue;
+        }
         if now != State::Running {
             let message =
                 format!("The instance '{}' is not in a state from which it can be rebooted. It is {now}.", instance.id);
@@ -38,5 +42,8 @@ mod tests {
         cloud.tenant("acme").call("StopInstances", &[("InstanceId.1", &id)]).expect("stops");
         let refusal = cloud.tenant("acme").call("RebootInstances", &[("InstanceId.1", &id)]).expect_err("stopping");
         assert!(refusal.starts_with("IncorrectInstanceState"), "{refusal}");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
+        cloud.tenant("acme").call("RebootInstances", &[("InstanceId.1", &id)]).expect("is ignored");
+        assert_eq!(cloud.instance(&id).0.reboots, 1);
     }
 }

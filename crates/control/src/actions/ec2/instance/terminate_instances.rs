@@ -34,9 +34,15 @@ fn terminate(tx: &mut Tx<Tenant>, instance: &Instance, force: bool) -> Result<ec
         State::Terminated | State::ShuttingDown => return Ok(view::change(id, before, before)),
         State::Pending | State::Running | State::Stopping | State::Stopped => {}
     }
-    if instance.termination_protection {
+    // Source: "Enable stop protection": it protects from termination, too.
+    let attribute = match (instance.termination_protection, instance.stop_protection) {
+        (true, _) => Some("disableApiTermination"),
+        (false, true) => Some("disableApiStop"),
+        (false, false) => None,
+    };
+    if let Some(attribute) = attribute {
         let message = format!(
-            "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+            "The instance '{id}' may not be terminated. Modify its '{attribute}' instance attribute and try again."
         );
         return Err(refuse(Code::OperationNotPermitted, message));
     }
@@ -74,7 +80,12 @@ mod tests {
         let refusal = cloud.tenant("acme").call("TerminateInstances", &both).expect_err("protected");
         assert!(refusal.starts_with("OperationNotPermitted"), "{refusal}");
         assert_eq!(cloud.state("acme", &a), "running");
+        let stop = [("InstanceId", a.as_str()), ("DisableApiStop.Value", "true")];
+        cloud.tenant("acme").call("ModifyInstanceAttribute", &stop).expect("protects");
+        let refusal = cloud.tenant("acme").call("TerminateInstances", &both[..1]).expect_err("cannot even stop");
+        assert!(refusal.contains("'disableApiStop'"), "{refusal}");
     }
+
     #[test]
     fn a_second_termination_can_add_force_and_nothing_else() {
         let mut cloud = Cloud::new();

@@ -18,7 +18,7 @@ use awan_wire::shape::Timestamp;
 use super::{choices, metadata, modify_instance_maintenance_options};
 use crate::actions::ec2::capacity::preference;
 use crate::actions::ec2::interface::view::{Mapped, mapped};
-use crate::error::Result;
+use crate::error::{Code, Result, refuse};
 use crate::reconcile::ended;
 use crate::{disks, identity, tagging};
 
@@ -81,6 +81,19 @@ pub fn by_ids(tx: &mut Tx<Tenant>, ids: &[String]) -> Result<Vec<Arc<Instance>>>
         [one] => Err(refuse_missing(format!("The instance ID '{one}' does not exist"))),
         many => Err(refuse_missing(format!("The instance IDs '{}' do not exist", many.join(", ")))),
     }
+}
+
+/// The interface of an instance that has one only: which of several is meant, a request cannot say.
+pub fn only_interface(tx: &mut Tx<Tenant>, instance: &Instance) -> Result<Arc<NetworkInterface>> {
+    let id = &instance.id;
+    let of = |eni: &NetworkInterface| eni.attachment.as_ref().is_some_and(|a| a.instance == *id);
+    if tx.list::<NetworkInterface>().iter().filter(|eni| of(eni)).count() > 1 {
+        let message = format!(
+            "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead."
+        );
+        return Err(refuse(Code::InvalidInstanceId, message));
+    }
+    Ok(tx.get::<NetworkInterface>(&instance.interface)?)
 }
 
 fn refuse_missing(message: String) -> crate::error::Error {

@@ -186,7 +186,7 @@ fn shown(kind: &InstanceType) -> ec2::InstanceTypeInfo {
             ..Default::default()
         }),
         network_info: Some(network(kind)),
-        placement_group_info: Some(ec2::PlacementGroupInfo { supported_strategies: Vec::new() }),
+        placement_group_info: Some(ec2::PlacementGroupInfo { supported_strategies: strategies(kind) }),
         hibernation_supported: Some(false),
         burstable_performance_supported: Some(kind.burstable),
         dedicated_hosts_supported: Some(false),
@@ -198,6 +198,12 @@ fn shown(kind: &InstanceType) -> ec2::InstanceTypeInfo {
     }
 }
 
+/// What a launch into a placement group takes.
+fn strategies(kind: &InstanceType) -> Vec<String> {
+    let all = ["cluster", "partition", "spread"];
+    all.iter().skip(usize::from(kind.burstable)).map(|strategy| (*strategy).to_owned()).collect()
+}
+
 fn network(kind: &InstanceType) -> ec2::NetworkInfo {
     let int = |n: u32| i32::try_from(n).ok();
     let card = ec2::NetworkCardInfo {
@@ -205,6 +211,7 @@ fn network(kind: &InstanceType) -> ec2::NetworkInfo {
         network_performance: Some(kind.network_performance.clone()),
         maximum_network_interfaces: int(kind.max_interfaces),
         baseline_bandwidth_in_gbps: Some(f64::from(kind.baseline_mbps) / 1000.0),
+        peak_bandwidth_in_gbps: kind.peak_mbps().map(|peak| f64::from(peak) / 1000.0),
         ..Default::default()
     };
     ec2::NetworkInfo {

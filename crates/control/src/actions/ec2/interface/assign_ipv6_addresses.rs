@@ -1,6 +1,4 @@
 //! AssignIpv6Addresses.
-//!
-//! Record only: no guest is told of IPv6 yet, and no packet of it goes anywhere.
 
 use awan_model::interface::NetworkInterface;
 use awan_model::subnet::Subnet;
@@ -27,7 +25,7 @@ pub fn assign_ipv6_addresses(
     refuse_if(!ipv6_prefixes.is_empty() || ipv6_prefix_count.is_some_and(|n| n != 0), "Ipv6Prefix")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let mut eni = (*tx.get::<NetworkInterface>(&id.parse()?)?).clone();
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     let subnet = tx.get::<Subnet>(&eni.subnet)?;
     let wanted = Wanted::asked(&subnet, &ipv6_addresses, ipv6_address_count)?;
     if wanted.count() == 0 {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use awan_model::address::{Address, Association};
 use awan_model::instance::Instance;
 use awan_model::interface::NetworkInterface;
 use awan_model::subnet::Subnet;
@@ -28,7 +29,7 @@ pub fn assign_private_ip_addresses(
     refuse_if(!ipv4_prefixes.is_empty() || ipv4_prefix_count.is_some_and(|n| n != 0), "Ipv4Prefix")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let mut eni = (*tx.get::<NetworkInterface>(&id.parse()?)?).clone();
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     let subnet = tx.get::<Subnet>(&eni.subnet)?;
     let more = addresses::count(secondary_private_ip_address_count)?;
     if private_ip_addresses.is_empty() == (more == 0) {
@@ -75,7 +76,13 @@ fn take(tx: &mut Tx<Tenant>, to: &NetworkInterface, ip: Ipv4Addr, may: bool) -> 
         None => Ok(()),
         Some(holder) if holder.id == to.id => Ok(()),
         Some(holder) if may && holder.private_ip != ip => {
+            let address = network::elastic_of(tx, &holder, ip);
             network::remove_addresses(tx, &holder, &[ip]);
+            // Its elastic address moves along ("AssignPrivateIpAddresses", Amazon EC2 API Reference).
+            if let Some((address, association)) = address.and_then(|a| Some((a.clone(), a.association.clone()?))) {
+                let association = Some(Association { interface: to.id.clone(), ..association });
+                tx.put(Address { association, ..(*address).clone() });
+            }
             Ok(())
         }
         Some(_) => Err(refuse(Code::AddressInUse, format!("Address {ip} is in use."))),
@@ -129,6 +136,10 @@ mod tests {
         assert!(refusal.starts_with("MissingParameter"), "{refusal}");
         let refusal = assign(&mut cloud, "acme", &a, &[("SecondaryPrivateIpAddressCount", "49")]).expect_err("53");
         assert!(refusal.starts_with("PrivateIpAddressLimitExceeded"), "{refusal}");
+        let shown = cloud.tenant("acme").call("DescribeAddresses", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "networkInterfaceId"), [b.as_str()], "its elastic address moved along: {shown}");
+        let ask = [("NetworkInterfaceId", b.as_str()), ("PrivateIpAddress.1", ip.as_str())];
+        cloud.tenant("acme").call("UnassignPrivateIpAddresses", &ask).expect("unassigns");
         let free = cloud.tenant("acme").call("ReleaseAddress", &[("AllocationId", &address)]);
         free.expect("its private address went away");
         cloud.audit();

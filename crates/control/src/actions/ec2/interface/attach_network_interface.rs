@@ -33,7 +33,7 @@ pub fn attach_network_interface(
     let instance = instance_id.ok_or_else(|| missing("InstanceId"))?;
     let device_index = device_index.ok_or_else(|| missing("DeviceIndex"))?;
     let eni = tx.get::<NetworkInterface>(&eni.parse()?)?;
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     let instance = tx.get::<Instance>(&instance.parse()?)?;
     let device_index = u32::try_from(device_index).map_err(|_| invalid_value(device_index, "deviceIndex"))?;
     must_be_free(&eni)?;

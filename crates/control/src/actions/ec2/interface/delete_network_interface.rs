@@ -4,18 +4,14 @@ use awan_model::interface::NetworkInterface;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use crate::error::{Code, Result, invalid, missing, refuse};
+use crate::error::{Result, invalid, missing};
 use crate::network;
 
 pub fn delete_network_interface(tx: &mut Tx<Tenant>, req: ec2::DeleteNetworkInterfaceRequest) -> Result<()> {
     let ec2::DeleteNetworkInterfaceRequest { dry_run: _, network_interface_id } = req;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let eni = tx.get::<NetworkInterface>(&id.parse()?)?;
-    if eni.requester_managed {
-        let message = format!("You are not allowed to delete the network interface '{}' of another resource.", eni.id);
-        return Err(refuse(Code::OperationNotPermitted, message));
-    }
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     if eni.attachment.is_some() {
         return Err(invalid(format!("Network interface '{}' is currently in use.", eni.id)));
     }

@@ -112,7 +112,7 @@ fn value(tx: &mut Tx<Tenant>, seen: &Seen, names: &mut GroupNames, name: &str) -
         "description" => vec![eni.description.clone()],
         "group-id" => eni.groups.iter().map(ToString::to_string).collect(),
         "group-name" => eni.groups.iter().map(|id| names.of(tx, id)).collect(),
-        "interface-type" => vec!["interface".into()],
+        "interface-type" => vec![view::kind(eni).into()],
         "ipv6-addresses.ipv6-address" => eni.ipv6.iter().map(ToString::to_string).collect(),
         "mac-address" => vec![eni.mac.to_string()],
         "network-interface-id" => vec![eni.id.to_string()],

@@ -34,7 +34,7 @@ pub fn modify_network_interface_attribute(
     refuse_if(!associated_subnet_ids.is_empty(), "AssociatedSubnetId")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let mut eni = (*tx.get::<NetworkInterface>(&id.parse()?)?).clone();
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     let description = description.and_then(|d| d.value);
     let check = source_dest_check.and_then(|c| c.value);
     let given = [description.is_some(), check.is_some(), !groups.is_empty(), attachment.is_some()];

@@ -15,7 +15,7 @@ pub fn reset_network_interface_attribute(
     let ec2::ResetNetworkInterfaceAttributeRequest { dry_run: _, network_interface_id, source_dest_check } = req;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let eni = tx.get::<NetworkInterface>(&id.parse()?)?;
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     source_dest_check.ok_or_else(|| missing("SourceDestCheck"))?;
     tx.put(NetworkInterface { source_dest_check: true, ..(*eni).clone() });
     Ok(())

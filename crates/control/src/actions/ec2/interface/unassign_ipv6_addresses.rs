@@ -1,6 +1,4 @@
 //! UnassignIpv6Addresses.
-//!
-//! Record only: no guest is told of IPv6 yet, and no packet of it goes anywhere.
 
 use std::net::Ipv6Addr;
 
@@ -20,7 +18,7 @@ pub fn unassign_ipv6_addresses(
     refuse_if(!ipv6_prefixes.is_empty(), "Ipv6Prefix")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let mut eni = (*tx.get::<NetworkInterface>(&id.parse()?)?).clone();
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     if ipv6_addresses.is_empty() {
         return Err(missing("Ipv6Addresses"));
     }

@@ -13,7 +13,7 @@ pub fn unassign_private_ip_addresses(tx: &mut Tx<Tenant>, req: ec2::UnassignPriv
     refuse_if(!ipv4_prefixes.is_empty(), "Ipv4Prefix")?;
     let id = network_interface_id.ok_or_else(|| missing("NetworkInterfaceId"))?;
     let eni = tx.get::<NetworkInterface>(&id.parse()?)?;
-    network::must_be_free_of_gateway(&eni)?;
+    network::must_be_ones_own(&eni)?;
     if private_ip_addresses.is_empty() {
         return Err(missing("PrivateIpAddress"));
     }

@@ -1,6 +1,4 @@
 //! CreateNatGateway. It has an interface of its own, and a public one its elastic address, as EC2's have.
-//!
-//! Record only: a private one translates nothing; packets of a route to it go nowhere.
 
 use awan_model::address::{Address, Association};
 use awan_model::id::{AssociationId, NatGatewayId};
@@ -156,6 +154,7 @@ fn answer(tx: &mut Tx<Tenant>, made: &[String], client_token: Option<String>) ->
 
 #[cfg(test)]
 mod tests {
+    use awan_model::plan::Way;
     use awan_state::System;
 
     use crate::plan;
@@ -199,6 +198,51 @@ mod tests {
         let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
         let network = &plans.values().next().expect("a host").network.vpcs[0];
         assert!(network.subnets.iter().all(|subnet| subnet.ways.is_empty()));
+    }
+
+    #[test]
+    fn a_private_gateway_leads_to_the_peers_that_its_own_subnet_is_led_to() {
+        let mut cloud = Cloud::new();
+        let one = |made: String, element: &str| Cloud::ids(&made, element).remove(0);
+        cloud.tenant("acme").run();
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask).expect(action);
+        let main = call("DescribeRouteTables", &[]);
+        let (main, vpc) = (one(main.clone(), "routeTableId"), one(main, "vpcId"));
+        let peer = one(call("CreateVpc", &[("CidrBlock", "10.7.0.0/16")]), "vpcId");
+        let ask = [("VpcId", vpc.as_str()), ("PeerVpcId", peer.as_str())];
+        let pcx = one(call("CreateVpcPeeringConnection", &ask), "vpcPeeringConnectionId");
+        call("AcceptVpcPeeringConnection", &[("VpcPeeringConnectionId", &pcx)]);
+        let of_vpc = ("VpcId", vpc.as_str());
+        let subnet = one(call("CreateSubnet", &[of_vpc, ("CidrBlock", "172.31.240.0/24")]), "subnetId");
+        let table = one(call("CreateRouteTable", &[of_vpc]), "routeTableId");
+        call("AssociateRouteTable", &[("RouteTableId", &table), ("SubnetId", &subnet)]);
+        let ask = [("SubnetId", subnet.as_str()), ("ConnectivityType", "private")];
+        let nat = one(call("CreateNatGateway", &ask), "natGatewayId");
+        let to = ("DestinationCidrBlock", "10.7.0.0/17");
+        call("CreateRoute", &[("RouteTableId", &main), to, ("NatGatewayId", &nat)]);
+        let network = |cloud: &Cloud| {
+            let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+            plans.values().next().expect("a host").network.vpcs[0].clone()
+        };
+        let by_nat = |cloud: &Cloud| -> Vec<String> {
+            let network = network(cloud);
+            let ways = network.subnets.iter().filter(|s| s.id.as_str() != subnet).flat_map(|s| &s.ways);
+            let led = ways
+                .filter(|way| matches!(&way.way, Way::NatPeering(id, to) if id.as_str() == nat && to.as_str() == pcx));
+            led.map(|way| way.to.to_string()).collect()
+        };
+        assert_eq!(by_nat(&cloud), [""; 0], "no route of its own subnet leads there");
+        let to_peer = [
+            ("RouteTableId", table.as_str()),
+            ("DestinationCidrBlock", "10.7.0.0/16"),
+            ("VpcPeeringConnectionId", &pcx),
+        ];
+        cloud.tenant("acme").call("CreateRoute", &to_peer).expect("adds");
+        let count = network(&cloud).subnets.len() - 1;
+        assert_eq!(by_nat(&cloud), vec!["10.7.0.0/17"; count]);
+        let planned = network(&cloud).nats;
+        assert_eq!((planned.len(), planned[0].public_ip), (1, None));
+        cloud.audit();
     }
 
     #[test]

@@ -1,6 +1,4 @@
 //! ModifyVpcPeeringConnectionOptions: each side's own.
-//!
-//! Record only: names do not resolve across a peering connection yet.
 
 use awan_model::peering::{Peering, PeeringAnswer, State};
 use awan_model::vpc::Vpc;

@@ -89,7 +89,7 @@ pub fn side(vpc: &Vpc) -> Side {
 }
 
 fn ranges(vpc: &Vpc) -> Vec<IpNet> {
-    std::iter::once(vpc.cidr.into()).chain(vpc.ipv6.iter().map(|range| range.cidr.into())).collect()
+    vpc.cidrs().map(IpNet::from).chain(vpc.ipv6.iter().map(|range| range.cidr.into())).collect()
 }
 
 pub fn overlap(a: &[IpNet], b: &[IpNet]) -> bool {
@@ -97,6 +97,37 @@ pub fn overlap(a: &[IpNet], b: &[IpNet]) -> bool {
     let of = |all: &[IpNet]| all.iter().filter_map(v4).collect::<Vec<Ipv4Net>>();
     let others = of(b);
     of(a).iter().any(|one| others.iter().any(|other| network::overlap(one, other)))
+}
+
+/// Lets the peers of a VPC know its ranges, after they changed.
+pub fn tell_ranges(tx: &mut Tx<Tenant>, vpc: &Vpc) {
+    let told = |side: &Side| Side { ranges: ranges(vpc), ..side.clone() };
+    for known in of_vpc(tx, &vpc.id) {
+        if known.peering.side.vpc == vpc.id {
+            tx.put(Peering { side: told(&known.peering.side), ..(*known.peering).clone() });
+        } else if let Some(answer) = known.answer {
+            tx.put(PeeringAnswer { side: told(&answer.side), ..(*answer).clone() });
+        }
+    }
+}
+
+/// A range that a peer has is the peer's. Who waits for an answer has shown what ranges it has. Source: "IPv4 CIDR block
+/// association restrictions", Amazon VPC User Guide.
+pub fn must_be_nobodys(tx: &mut Tx<Tenant>, vpc: &Vpc, cidr: &Ipv4Net) -> Result<()> {
+    for known in of_vpc(tx, &vpc.id) {
+        let id = &known.peering.id;
+        let asking = known.peering.side.vpc == vpc.id;
+        if asking && known.state == State::PendingAcceptance {
+            let message = format!("The network '{}' takes no more ranges while {id} waits for an answer", vpc.id);
+            return Err(refuse(Code::InvalidVpcRange, message));
+        }
+        let mut others = known.sides().filter(|(_, side)| side.vpc != vpc.id).map(|(_, side)| side);
+        if known.state == State::Active && others.any(|side| overlap(&side.ranges, &[(*cidr).into()])) {
+            let message = format!("The CIDR '{cidr}' conflicts with a CIDR of the network that {id} leads to");
+            return Err(refuse(Code::InvalidVpcRange, message));
+        }
+    }
+    Ok(())
 }
 
 /// Forgets what neither side is shown any more. The question goes before the answer: an answered one must not seem

@@ -65,8 +65,10 @@ pub fn describe_availability_zones(
     let named = |zone: &String| zone_names.contains(zone) || zone_ids.contains(&zone_id(zone));
     let all = zone_names.is_empty() && zone_ids.is_empty();
     let group = format!("{region}-zg-1");
+    let long = format!("{region} 1");
     let values = |zone: &str, name: &str| match name {
         "group-name" => vec![group.clone()],
+        "group-long-name" => vec![long.clone()],
         "opt-in-status" => vec!["opt-in-not-required".into()],
         "region-name" => vec![region.clone()],
         "state" => vec!["available".into()],
@@ -81,6 +83,7 @@ pub fn describe_availability_zones(
         zone_name: Some(zone.clone()),
         zone_id: Some(zone_id(zone)),
         group_name: Some(group.clone()),
+        group_long_name: Some(long.clone()),
         network_border_group: Some(region.clone()),
         zone_type: Some("availability-zone".into()),
         state: Some("available".into()),

@@ -1,6 +1,4 @@
 //! CreateRoute. The most specific route of a packet counts, but none leads away what is for the VPC itself.
-//!
-//! Record only: to an egress-only gateway no packets go yet; those of such a route go nowhere.
 
 use awan_model::route::{Destination, Route, RouteTable};
 use awan_model::vpc::Vpc;

@@ -1,6 +1,4 @@
 //! ReplaceRoute: another target for a destination that has one.
-//!
-//! Record only: to an egress-only gateway no packets go yet; those of such a route go nowhere.
 
 use awan_model::route::RouteTable;
 use awan_model::vpc::Vpc;

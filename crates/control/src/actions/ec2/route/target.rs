@@ -14,6 +14,7 @@ use awan_model::vpc::Vpc;
 use awan_state::{Tenant, Tx};
 use ipnet::Ipv6Net;
 
+use crate::actions::ec2::instance::view::only_interface;
 use crate::actions::ec2::peering::peerings;
 use crate::actions::ec2::prefix_list::lists::usable;
 use crate::actions::ec2::vpc::create_vpc::{brief, network_of};
@@ -198,14 +199,8 @@ fn interface(tx: &mut Tx<Tenant>, table: &RouteTable, id: &str) -> Result<Target
 fn instance(tx: &mut Tx<Tenant>, table: &RouteTable, id: &str) -> Result<Target> {
     let id: InstanceId = id.parse()?;
     let instance = tx.get::<Instance>(&id)?;
-    let of = |eni: &NetworkInterface| eni.attachment.as_ref().is_some_and(|a| a.instance == id);
-    if tx.list::<NetworkInterface>().iter().filter(|eni| of(eni)).count() > 1 {
-        let message = format!(
-            "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead."
-        );
-        return Err(refuse(Code::InvalidInstanceId, message));
-    }
-    interface(tx, table, instance.interface.as_str())
+    let eni = only_interface(tx, &instance)?;
+    interface(tx, table, eni.id.as_str())
 }
 
 /// Some targets are for one family. NAT gateways have no NAT64 here, for which alone EC2 takes IPv6 to them.

@@ -1,14 +1,13 @@
 //! CopySnapshot: a snapshot of one's own of one that one sees, in this region or another.
-//!
-//! Record only: a copy of what came with Awan is the same; what tenants' snapshots hold is not kept yet.
+//! The bytes, which never change, are the same for both.
 
-use awan_model::snapshot::Snapshot;
+use awan_model::snapshot::{Bytes, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::create_snapshot::{described, new, room_for};
 use crate::error::{Result, invalid, missing, refuse_if};
-use crate::{sharing, tagging};
+use crate::{bytes, sharing, tagging};
 
 pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Result<ec2::CopySnapshotResult> {
     let ec2::CopySnapshotRequest {
@@ -42,15 +41,21 @@ pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Resu
     let region = source_region.ok_or_else(|| missing("SourceRegion"))?;
     let id = source_snapshot_id.ok_or_else(|| missing("SourceSnapshotId"))?.parse()?;
     let source = sharing::in_region::<Snapshot>(tx, &region, &id)?;
+    usable(&source)?;
     room_for(tx, 1)?;
     let copy = copied(tx, &source, described(description)?);
     tagging::add(tx, copy.id.as_str(), &tags)?;
     Ok(ec2::CopySnapshotResult { tags, snapshot_id: Some(copy.id.to_string()) })
 }
 
+/// Refuses what is not whole.
+fn usable(source: &Snapshot) -> Result<()> {
+    if source.bytes == Bytes::Own { Ok(()) } else { bytes::of(source).map(drop) }
+}
+
 pub fn copied(tx: &mut Tx<Tenant>, source: &Snapshot, description: String) -> Snapshot {
     let mut copy = new(tx, source.size_gib, description, source.bytes.clone());
-    copy.copy_of = Some(source.id.clone());
+    (copy.copy_of, copy.phase) = (Some(source.id.clone()), source.phase);
     tx.put(copy.clone());
     copy
 }

@@ -1,18 +1,17 @@
-//! CreateSnapshot: a record of a volume at one moment.
-//!
-//! Record only: what the volume holds is not kept yet, so on real hosts nothing can be made of the snapshot.
+//! CreateSnapshot: what a volume holds at one moment after the request and before its host is done, which is soon.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use awan_model::id::SnapshotId;
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_snapshots::shown;
 use crate::error::{Code, Result, invalid, invalid_value, missing, refuse, refuse_if};
-use crate::tagging;
+use crate::{bytes, tagging};
 
 /// EC2's quota is 100,000; here all of them are kept in memory.
 const SNAPSHOTS_MAX: usize = 10_000;
@@ -26,7 +25,8 @@ pub fn create_snapshot(tx: &mut Tx<Tenant>, req: ec2::CreateSnapshotRequest) -> 
     let volume = tx.get::<Volume>(&volume_id.ok_or_else(|| missing("VolumeId"))?.parse()?)?;
     let tags = tagging::specified(&tag_specifications, "snapshot", &["snapshot"])?;
     room_for(tx, 1)?;
-    let snapshot = of_volume(tx, &volume, described(description)?);
+    let description = described(description)?;
+    let snapshot = of_volumes(tx, &[volume], |_| description.clone())?.remove(0);
     tagging::add(tx, snapshot.id.as_str(), &tags)?;
     Ok(shown(&snapshot, tags))
 }
@@ -64,6 +64,7 @@ pub fn new(tx: &mut Tx<Tenant>, size_gib: u32, description: String, bytes: Bytes
         size_gib,
         description,
         bytes,
+        phase: Phase::Completed,
         copy_of: None,
         public: false,
         blocked: false,
@@ -73,15 +74,79 @@ pub fn new(tx: &mut Tx<Tenant>, size_gib: u32, description: String, bytes: Bytes
     }
 }
 
-pub fn of_volume(tx: &mut Tx<Tenant>, volume: &Volume, description: String) -> Snapshot {
-    let snapshot = Snapshot { volume: Some(volume.id.clone()), ..new(tx, volume.size_gib, description, Bytes::Own) };
-    tx.put(snapshot.clone());
-    snapshot
+/// Of all of them at one moment, in their order.
+pub fn of_volumes(
+    tx: &mut Tx<Tenant>,
+    volumes: &[Arc<Volume>],
+    description: impl Fn(&Volume) -> String,
+) -> Result<Vec<Snapshot>> {
+    let taken = bytes::take(tx, volumes)?;
+    let mut snapshots = Vec::new();
+    for (volume, (bytes, phase)) in volumes.iter().zip(taken) {
+        let blank = new(tx, volume.size_gib, description(volume), bytes);
+        let snapshot = Snapshot { volume: Some(volume.id.clone()), phase, ..blank };
+        tx.put(snapshot.clone());
+        snapshots.push(snapshot);
+    }
+    Ok(snapshots)
 }
 
 #[cfg(test)]
 mod tests {
+    use awan_state::System;
+
+    use crate::plan;
     use crate::testing::Cloud;
+
+    #[test]
+    fn what_a_volume_held_is_kept_as_long_as_something_begins_as_it() {
+        let mut cloud = Cloud::new();
+        let instance = cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        let mut snapshots = Vec::new();
+        for _ in 0..2 {
+            let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+            assert_eq!(Cloud::ids(&made, "status"), ["pending"]);
+            snapshots.push(Cloud::ids(&made, "snapshotId").remove(0));
+        }
+        let with = |cloud: &mut Cloud, name, value| {
+            let ask = [("Owner.1", "self"), ("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+            let shown = cloud.tenant("acme").call("DescribeSnapshots", &ask).expect("answers");
+            Cloud::ids(&shown, "snapshotId").len()
+        };
+        let all = [("status", "pending"), ("status", "completed"), ("progress", "0%"), ("progress", "100%")];
+        assert_eq!(all.map(|(name, value)| with(&mut cloud, name, value)), [2, 0, 2, 0]);
+        cloud.settle();
+        assert_eq!(all.map(|(name, value)| with(&mut cloud, name, value)), [0, 2, 0, 2]);
+        let shown = cloud.tenant("acme").call("DescribeSnapshots", &[("Owner.1", "self")]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "status"), ["completed", "completed"]);
+        let layers = |cloud: &Cloud| {
+            let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+            let mut volumes = plans.values().flat_map(|plan| &plan.volumes);
+            let of = volumes.find(|planned| planned.id.as_str() == volume);
+            of.map(|of| of.layers.iter().map(|layer| (layer.generation, layer.kept)).collect::<Vec<_>>())
+        };
+        assert_eq!(layers(&cloud), Some(vec![(1, true), (2, true)]));
+        // The volume is a child of the second, and that of the first.
+        for snapshot in &snapshots {
+            cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", snapshot)]).expect("deletes");
+        }
+        cloud.settle();
+        assert_eq!(cloud.contents(), 2);
+        cloud.audit();
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let last = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
+        cloud.settle();
+        assert_eq!((layers(&cloud), cloud.contents()), (None, 3), "the snapshot outlives its volume");
+        cloud.audit();
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &last)]).expect("deletes");
+        cloud.settle();
+        assert_eq!(cloud.contents(), 0);
+        cloud.audit();
+    }
 
     #[test]
     fn a_snapshot_tells_of_its_volume_and_only_to_its_owner() {

@@ -1,6 +1,4 @@
 //! CreateSnapshots: of all volumes of an instance, at one moment.
-//!
-//! Record only: what the volumes hold is not kept yet, so on real hosts nothing can be made of the snapshots.
 
 use awan_model::id::VolumeId;
 use awan_model::instance::Instance;
@@ -8,7 +6,7 @@ use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
-use super::create_snapshot::{described, of_volume, regional, room_for};
+use super::create_snapshot::{described, of_volumes, regional, room_for};
 use super::describe_snapshots::shown;
 use crate::error::{Result, invalid, invalid_value, missing, refuse_if};
 use crate::tagging;
@@ -36,8 +34,8 @@ pub fn create_snapshots(tx: &mut Tx<Tenant>, req: ec2::CreateSnapshotsRequest) -
     let volumes = wanted(tx, specification)?;
     room_for(tx, volumes.len())?;
     let mut snapshots = Vec::new();
-    for volume in volumes {
-        let snapshot = of_volume(tx, &volume, description.clone());
+    let taken = of_volumes(tx, &volumes, |_| description.clone())?;
+    for (volume, snapshot) in volumes.iter().zip(taken) {
         if copy_tags_from_source.is_some() {
             let copied = tagging::shown(&tagging::of(tx, volume.id.as_str()));
             tagging::add(tx, snapshot.id.as_str(), &copied)?;

@@ -48,6 +48,8 @@ mod tests {
         cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &id)]).expect("deletes");
         let refusal = cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &id)]).expect_err("gone");
         assert_eq!(refusal, format!("InvalidSnapshot.NotFound: The snapshot '{id}' does not exist."));
+        cloud.settle();
         cloud.audit();
+        assert_eq!(cloud.contents(), 0, "what it held is gone");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use awan_model::account::{Account, BUILTIN_ALIAS};
-use awan_model::snapshot::Snapshot;
+use awan_model::snapshot::{Phase, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -113,10 +113,10 @@ fn value(snapshot: &Snapshot, tags: &BTreeMap<String, String>, name: &str) -> Ve
         "encrypted" => "false".into(),
         "owner-alias" if snapshot.is_builtin() => BUILTIN_ALIAS.into(),
         "owner-id" => snapshot.home.account().to_owned(),
-        "progress" => "100%".into(),
+        "progress" => progress(snapshot).into(),
         "snapshot-id" => snapshot.id.to_string(),
         "start-time" => return text_time(snapshot.started).into_iter().collect(),
-        "status" => "completed".into(),
+        "status" => snapshot.phase.as_str().into(),
         "storage-tier" => "standard".into(),
         "transfer-type" if snapshot.copy_of.is_some() => "standard".into(),
         "volume-id" => source(snapshot),
@@ -127,18 +127,23 @@ fn value(snapshot: &Snapshot, tags: &BTreeMap<String, String>, name: &str) -> Ve
     vec![value]
 }
 
+/// Its host has all of it at once, or nothing.
+fn progress(snapshot: &Snapshot) -> &'static str {
+    if snapshot.phase == Phase::Completed { "100%" } else { "0%" }
+}
+
 pub fn shown(snapshot: &Snapshot, tags: Vec<ec2::Tag>) -> ec2::Snapshot {
     ec2::Snapshot {
         owner_alias: snapshot.is_builtin().then(|| BUILTIN_ALIAS.into()),
         tags,
         storage_tier: Some("standard".into()),
         transfer_type: snapshot.copy_of.is_some().then(|| "standard".into()),
-        completion_time: time(snapshot.started),
+        completion_time: (snapshot.phase == Phase::Completed).then(|| time(snapshot.started)).flatten(),
         snapshot_id: Some(snapshot.id.to_string()),
         volume_id: Some(source(snapshot)),
-        state: Some("completed".into()),
+        state: Some(snapshot.phase.as_str().into()),
         start_time: time(snapshot.started),
-        progress: Some("100%".into()),
+        progress: Some(progress(snapshot).into()),
         owner_id: Some(snapshot.home.account().into()),
         description: Some(snapshot.description.clone()),
         volume_size: i32::try_from(snapshot.size_gib).ok(),
@@ -192,6 +197,7 @@ mod tests {
         let token = Cloud::ids(&first, "nextToken").remove(0);
         let rest = ids(&mut cloud, "acme", &[("Owner.1", "self"), ("NextToken", &token)]);
         assert_eq!((Cloud::ids(&first, "snapshotId").len(), rest.len()), (5, 2));
+        cloud.settle();
         for (name, value, count) in [
             ("description", "3", 1),
             ("volume-id", volume.as_str(), 7),

@@ -1,6 +1,4 @@
 //! AssociateSubnetCidrBlock: a subnet's one IPv6 range.
-//!
-//! Record only: no guest is told of IPv6 yet, and no packet of it goes anywhere.
 
 use awan_model::subnet::Subnet;
 use awan_model::vpc::Vpc;

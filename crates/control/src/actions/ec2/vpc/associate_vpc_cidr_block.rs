@@ -12,6 +12,7 @@ use ipnet::Ipv4Net;
 
 use super::create_vpc::{must_be_for_guests, network_of, wants_ipv6};
 use super::describe_vpcs::{association, ipv6_association};
+use crate::actions::ec2::peering::peerings;
 use crate::error::{Code, Result, missing, refuse, refuse_both, refuse_if};
 use crate::network;
 
@@ -66,6 +67,7 @@ pub fn associate_vpc_cidr_block(
     must_be_for_guests(tx, &cidr)?;
     must_go_together(&vpc, &cidr)?;
     must_be_no_route(tx, &vpc, &cidr)?;
+    peerings::must_be_nobodys(tx, &vpc, &cidr)?;
     if vpc.cidrs().count() >= RANGES_MAX {
         let message = format!("This network '{}' has met its maximum number of allowed CIDRs: {RANGES_MAX}", vpc.id);
         return Err(refuse(Code::CidrLimitExceeded, message));
@@ -74,6 +76,7 @@ pub fn associate_vpc_cidr_block(
     let range = Range { id, cidr };
     let mut changed = (*vpc).clone();
     changed.secondary.push(range.clone());
+    peerings::tell_ranges(tx, &changed);
     tx.put(changed);
     Ok(ec2::AssociateVpcCidrBlockResult {
         ipv6_cidr_block_association: None,
@@ -206,6 +209,40 @@ mod tests {
             let answer = cloud.tenant("acme").call("AssociateVpcCidrBlock", &ask);
             assert_eq!(answer.is_ok(), n < 4, "{answer:?}");
         }
+        cloud.audit();
+    }
+
+    fn with<'a>(vpc: &'a str, cidr: &'a str) -> [(&'static str, &'a str); 2] {
+        [("VpcId", vpc), ("CidrBlock", cidr)]
+    }
+
+    #[test]
+    fn a_peers_range_is_not_taken() {
+        let mut cloud = Cloud::new();
+        let [a, b, c] = ["10.2.0.0/16", "10.3.0.0/16", "10.6.0.0/16"].map(|cidr| vpc(&mut cloud, cidr));
+        let mut call = |action: &str, ask: &[(&str, &str)]| cloud.tenant("acme").call(action, ask);
+        let made = call("CreateVpcPeeringConnection", &[("VpcId", &a), ("PeerVpcId", &b)]).expect("asks");
+        let id = Cloud::ids(&made, "vpcPeeringConnectionId").remove(0);
+        let refusal = call("AssociateVpcCidrBlock", &with(&a, "100.64.0.0/16")).expect_err("waits for an answer");
+        assert!(refusal.starts_with(&format!("InvalidVpc.Range: The network '{a}' takes no more")), "{refusal}");
+        call("AssociateVpcCidrBlock", &with(&b, "10.4.0.0/16")).expect("who is asked may");
+        call("AcceptVpcPeeringConnection", &[("VpcPeeringConnectionId", &id)]).expect("accepts");
+        let added = call("AssociateVpcCidrBlock", &with(&a, "10.5.0.0/16")).expect("is nobody's");
+        for (vpc, cidr) in [(&a, "10.4.128.0/17"), (&b, "10.5.1.0/24")] {
+            let refusal = call("AssociateVpcCidrBlock", &with(vpc, cidr)).expect_err(cidr);
+            assert!(refusal.starts_with(&format!("InvalidVpc.Range: The CIDR '{cidr}' conflicts with a")), "{refusal}");
+        }
+        // All ranges of both count, and both know them.
+        let shown = call("DescribeVpcPeeringConnections", &[]).expect("answers");
+        for cidr in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"] {
+            assert!(shown.contains(cidr), "{cidr}: {shown}");
+        }
+        call("AssociateVpcCidrBlock", &with(&c, "10.5.64.0/24")).expect("is no peer");
+        let made = call("CreateVpcPeeringConnection", &[("VpcId", &a), ("PeerVpcId", &c)]).expect("asks");
+        assert_eq!(Cloud::ids(&made, "code"), ["failed"]);
+        let id = Cloud::ids(&added, "associationId").remove(0);
+        call("DisassociateVpcCidrBlock", &[("AssociationId", &id)]).expect("ends");
+        call("AssociateVpcCidrBlock", &with(&b, "10.5.1.0/24")).expect("is nobody's any more");
         cloud.audit();
     }
 }

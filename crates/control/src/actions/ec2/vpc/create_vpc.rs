@@ -64,7 +64,13 @@ pub fn create_vpc(tx: &mut Tx<Tenant>, req: ec2::CreateVpcRequest) -> Result<ec2
         vpc = network::ipv6::add_range(tx, &vpc)?.0;
     }
     tagging::add(tx, vpc.id.as_str(), &tags)?;
-    Ok(ec2::CreateVpcResult { vpc: Some(shown(&vpc, tags)) })
+    let mut told = shown(&vpc, tags);
+    for range in &mut told.ipv6_cidr_block_association_set {
+        // It is there when the next request looks.
+        range.ipv6_cidr_block_state =
+            Some(ec2::VpcCidrBlockState { state: Some("associating".into()), status_message: None });
+    }
+    Ok(ec2::CreateVpcResult { vpc: Some(told) })
 }
 
 /// A region is one network border group of its own name.

@@ -58,7 +58,7 @@ pub fn describe_subnets(tx: &mut Tx<Tenant>, req: ec2::DescribeSubnetsRequest) -
     }
     let mut taken: HashMap<_, usize> = HashMap::new();
     for eni in tx.list::<NetworkInterface>() {
-        *taken.entry(eni.subnet.clone()).or_default() += 1;
+        *taken.entry(eni.subnet.clone()).or_default() += eni.addresses().count();
     }
     let mut kept = Vec::new();
     for subnet in found {

@@ -1,6 +1,4 @@
 //! DisassociateSubnetCidrBlock: the IPv6 range goes that no interface has an address of.
-//!
-//! Record only: no guest is told of IPv6 yet, and no packet of it goes anywhere.
 
 use awan_model::id::SubnetCidrAssociationId;
 use awan_model::interface::NetworkInterface;

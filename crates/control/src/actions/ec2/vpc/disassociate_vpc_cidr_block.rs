@@ -7,6 +7,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::describe_vpcs::{association, ipv6_association};
+use crate::actions::ec2::peering::peerings;
 use crate::error::{Code, Error, Result, missing, refuse};
 
 pub fn disassociate_vpc_cidr_block(
@@ -38,6 +39,7 @@ pub fn disassociate_vpc_cidr_block(
     }
     let mut changed = (*vpc).clone();
     changed.secondary.retain(|other| other.id != id);
+    peerings::tell_ranges(tx, &changed);
     tx.put(changed);
     Ok(ec2::DisassociateVpcCidrBlockResult {
         ipv6_cidr_block_association: None,

@@ -1,0 +1,227 @@
+//! ImportSnapshot: a snapshot of a disk that lies elsewhere. A host fetches it; what becomes of it, the task tells.
+
+use awan_model::id::ImportSnapshotId;
+use awan_model::import::{ImportTask, Product};
+use awan_state::{Tenant, Tx};
+use awan_wire::ec2;
+
+use super::task::{self, Asked};
+use crate::actions::ec2::snapshot::create_snapshot::{described, room_for};
+use crate::error::{Error, Result, missing};
+use crate::imports;
+use crate::tagging;
+use crate::token::Use;
+
+pub fn import_snapshot(tx: &mut Tx<Tenant>, req: ec2::ImportSnapshotRequest) -> Result<ec2::ImportSnapshotResult> {
+    let others = ec2::ImportSnapshotRequest { client_token: None, dry_run: None, ..req.clone() };
+    let token = Use::given("ImportSnapshot", req.client_token.as_deref(), 64, &format!("{others:?}"))?;
+    if let Some(first) = &token
+        && let Some(made) = first.made(tx)?
+    {
+        let id = made.into_iter().next().ok_or_else(|| Error::fault("a token that made nothing"))?;
+        let task = tx.get::<ImportTask>(&id)?;
+        return Ok(answer(tx, &task));
+    }
+    let task = begin(tx, req)?;
+    if let Some(first) = token {
+        first.keep(tx, vec![task.id.clone()]);
+    }
+    Ok(answer(tx, &task))
+}
+
+fn answer(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::ImportSnapshotResult {
+    ec2::ImportSnapshotResult {
+        description: task::said(&task.description),
+        import_task_id: Some(task.id.clone()),
+        snapshot_task_detail: Some(detail(tx, task)),
+        tags: tagging::shown(&tagging::of(tx, &task.id)),
+    }
+}
+
+fn begin(tx: &mut Tx<Tenant>, req: ec2::ImportSnapshotRequest) -> Result<std::sync::Arc<ImportTask>> {
+    let ec2::ImportSnapshotRequest {
+        client_data,
+        client_token,
+        description,
+        disk_container,
+        dry_run: _,
+        encrypted,
+        kms_key_id,
+        // The role that EC2 reads a bucket with.
+        role_name: _,
+        tag_specifications,
+    } = req;
+    task::client_told(client_data)?;
+    task::refuse_encryption(tx, encrypted, kms_key_id.is_some())?;
+    let ec2::SnapshotDiskContainer { description: of_disk, format, url, user_bucket } =
+        disk_container.ok_or_else(|| missing("DiskContainer"))?;
+    let asked = Asked { description: described(of_disk)?, device: None, format, url, bucket: user_bucket.is_some() };
+    let disk = task::disk(tx, asked, "DiskContainer")?;
+    let tags = tagging::specified(&tag_specifications, "import-snapshot-task", &["import-snapshot-task"])?;
+    task::room(tx)?;
+    room_for(tx, 1)?;
+    let task = ImportTask {
+        home: tx.home().clone(),
+        id: tx.new_id(ImportSnapshotId::PREFIX),
+        description: described(description)?,
+        product: Product::Snapshot,
+        disks: vec![disk],
+        client_token: client_token.filter(|token| !token.is_empty()),
+        created: tx.now(),
+        outcome: None,
+    };
+    let task = task::put(tx, task);
+    tagging::add(tx, &task.id, &tags)?;
+    Ok(task)
+}
+
+pub fn detail(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::SnapshotTaskDetail {
+    let progress = imports::progress(tx, task);
+    let disk = task.disks.first();
+    ec2::SnapshotTaskDetail {
+        description: disk.and_then(|disk| task::said(&disk.description)),
+        disk_image_size: task::bytes(task, 0),
+        encrypted: Some(false),
+        format: disk.map(|disk| disk.format.as_str().to_owned()),
+        kms_key_id: None,
+        progress: task::text(progress.percent),
+        snapshot_id: disk.and_then(|disk| task::snapshot_id(task, disk)),
+        status: Some(progress.status.to_owned()),
+        status_message: progress.message,
+        url: disk.map(|disk| disk.url.clone()),
+        user_bucket: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use awan_model::import::ImportPhase;
+
+    use crate::testing::Cloud;
+
+    const URL: &str = "http://images.example/disk";
+
+    fn ask<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let usual = [("DiskContainer.Url", URL), ("DiskContainer.Format", "qcow2"), ("Description", "mine")];
+        let kept = usual.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        kept.chain(more.iter().copied()).collect()
+    }
+
+    fn told(cloud: &mut Cloud, element: &str) -> Option<String> {
+        let shown = cloud.tenant("acme").call("DescribeImportSnapshotTasks", &[]).expect("answers");
+        Cloud::ids(&shown, element).pop()
+    }
+
+    #[test]
+    fn a_disk_becomes_a_snapshot_that_instances_are_launched_from_and_leaves_nothing() {
+        let mut cloud = Cloud::new();
+        let made = cloud.tenant("acme").call("ImportSnapshot", &ask(&[])).expect("begins");
+        assert_eq!(
+            (Cloud::ids(&made, "status"), Cloud::ids(&made, "format")),
+            (vec!["active".into()], vec!["QCOW2".into()])
+        );
+        assert!(Cloud::ids(&made, "snapshotId").is_empty() && cloud.snapshots("acme").is_empty());
+        cloud.settle();
+        assert_eq!(
+            (told(&mut cloud, "status").as_deref(), told(&mut cloud, "url").as_deref()),
+            (Some("completed"), Some(URL))
+        );
+        let snapshot = told(&mut cloud, "snapshotId").expect("is made");
+        assert_eq!(cloud.snapshots("acme"), std::slice::from_ref(&snapshot));
+        let register = [
+            ("Name", "mine"),
+            ("Architecture", "x86_64"),
+            ("VirtualizationType", "hvm"),
+            ("RootDeviceName", "/dev/sda1"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+            ("BlockDeviceMapping.1.Ebs.SnapshotId", snapshot.as_str()),
+        ];
+        let made = cloud.tenant("acme").call("RegisterImage", &register).expect("registers");
+        let image = Cloud::ids(&made, "imageId").remove(0);
+        cloud.join("elsewhere", "*", 1_000_000);
+        let ids = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches where the bytes are");
+        cloud.settle();
+        assert_eq!(cloud.state("acme", &ids[0]), "running");
+        cloud.audit();
+        cloud.tenant("acme").call("DeregisterImage", &[("ImageId", &image)]).expect("goes");
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect("goes");
+        cloud.settle();
+        assert_eq!(cloud.contents(), 1, "a disk still begins as it");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &ids[0])]).expect("ends");
+        cloud.settle();
+        assert_eq!(cloud.contents(), 0);
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_fails_or_is_too_large_says_so_and_is_forgotten_by_its_host() {
+        for (phase, why) in [
+            (ImportPhase::Failed { why: "ClientError: no".into() }, "ClientError: no"),
+            (
+                ImportPhase::Waiting { size_gib: 2_000_000 },
+                "ClientError: Disk validation failed [there is no room for a disk of 2000000 GiB]",
+            ),
+        ] {
+            let mut cloud = Cloud::new();
+            cloud.tenant("acme").call("ImportSnapshot", &ask(&[])).expect("begins");
+            cloud.report_content(&phase);
+            cloud.settle();
+            assert_eq!(told(&mut cloud, "status").as_deref(), Some("error"));
+            assert_eq!(told(&mut cloud, "statusMessage").as_deref(), Some(why));
+            assert_eq!((cloud.contents(), cloud.snapshots("acme")), (0, vec![]));
+            cloud.audit();
+        }
+    }
+
+    #[test]
+    fn the_same_token_is_the_same_task_and_another_account_sees_none() {
+        let mut cloud = Cloud::new();
+        let mut begin = || {
+            let made = cloud.tenant("acme").call("ImportSnapshot", &ask(&[("ClientToken", "a")])).expect("begins");
+            Cloud::ids(&made, "importTaskId").remove(0)
+        };
+        let (first, again) = (begin(), begin());
+        assert_eq!(first, again);
+        let other = ask(&[("ClientToken", "a"), ("Description", "other")]);
+        let refusal = cloud.tenant("acme").call("ImportSnapshot", &other).expect_err("differs");
+        assert!(refusal.starts_with("IdempotentParameterMismatch"), "{refusal}");
+        for action in ["DescribeImportSnapshotTasks", "CancelImportTask"] {
+            let key = if action == "CancelImportTask" { "ImportTaskId" } else { "ImportTaskId.1" };
+            let refusal = cloud.tenant("other").call(action, &[(key, &first)]).expect_err("foreign");
+            assert_eq!(
+                refusal,
+                format!("InvalidConversionTaskId.NotFound: The import task ID '{first}' does not exist")
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_imported_is_refused() {
+        let mut cloud = Cloud::new();
+        for (key, value, code) in [
+            ("DiskContainer.Url", "", "MissingParameter"),
+            ("DiskContainer.Url", "ftp://x/y", "InvalidParameterValue"),
+            ("DiskContainer.Url", "file://x/y", "InvalidParameterValue"),
+            ("DiskContainer.Url", "http://x/a b", "InvalidParameterValue"),
+            ("DiskContainer.Url", "https://x/y", "UnsupportedOperation"),
+            ("DiskContainer.Url", "s3://x/y", "UnsupportedOperation"),
+            ("DiskContainer.UserBucket.S3Bucket", "b", "UnsupportedOperation"),
+            ("DiskContainer.Format", "", "MissingParameter"),
+            ("DiskContainer.Format", "VHDX", "UnsupportedOperation"),
+            ("DiskContainer.Format", "luks", "InvalidParameterValue"),
+            ("Encrypted", "true", "UnsupportedOperation"),
+            ("KmsKeyId", "k", "UnsupportedOperation"),
+            ("TagSpecification.1.ResourceType", "snapshot", "InvalidParameterValue"),
+        ] {
+            let refusal = cloud.tenant("acme").call("ImportSnapshot", &ask(&[(key, value)])).expect_err(value);
+            assert!(refusal.starts_with(code), "{key}={value}: {refusal}");
+        }
+        let refusal = cloud.tenant("acme").call("ImportSnapshot", &[]).expect_err("has no disk");
+        assert!(refusal.starts_with("MissingParameter"), "{refusal}");
+        for _ in 0..20 {
+            cloud.tenant("acme").call("ImportSnapshot", &ask(&[])).expect("begins");
+        }
+        let refusal = cloud.tenant("acme").call("ImportSnapshot", &ask(&[])).expect_err("one too many");
+        assert!(refusal.starts_with("ResourceLimitExceeded"), "{refusal}");
+    }
+}

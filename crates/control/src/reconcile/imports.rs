@@ -1,0 +1,246 @@
+//! What becomes of disks from elsewhere: each gets a host, then room, then a snapshot. What is to be kept of volumes becomes
+//! what snapshots are completed with. What nothing begins as goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use awan_model::id::{HostId, ImageId};
+use awan_model::image::{Details, Device, DeviceOptions, Image};
+use awan_model::import::{
+    Content, ContentReport, ImportPhase, ImportTask, ImportedDisk, ImportedImage, Outcome, Product, Source,
+};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
+use awan_state::{Db, Record as _, Ref, System, Tenant, Tx};
+
+use crate::error::{Error, Result};
+use crate::{imports, schedule};
+
+/// EC2's largest snapshot of a disk that was imported.
+const SIZE_GIB_MAX: u32 = 16_384;
+
+enum Step {
+    Lay(Arc<ImportTask>, ImportedDisk),
+    Room(Arc<Content>, u32),
+    Fail(Arc<ImportTask>, String),
+    Complete(Arc<ImportTask>, Vec<(u32, u64)>),
+    /// Its host has it, or has lost it; and how much room it takes.
+    Taken(Arc<Content>, Phase, Option<u64>),
+    Drop(Arc<Content>),
+}
+
+pub fn imports(db: &Db) -> Result<()> {
+    // One thing leads to the next: a host is followed by nothing before it has said something.
+    while !db.read(System, steps).is_empty() {
+        let changed = db.transact_blocking(System, "imports", |tx| {
+            let steps = steps(tx);
+            let taken = steps.into_iter().map(|step| take(tx, step)).collect::<Vec<_>>();
+            Ok::<_, Error>(taken.contains(&true))
+        })?;
+        if !changed {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn steps(tx: &mut Tx<System>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for task in tx.all::<ImportTask>().into_iter().filter(|task| task.is_active()) {
+        let mut done = Vec::new();
+        for disk in &task.disks {
+            let Some(content) = tx.find_in::<Content>(&task.home, &disk.content) else {
+                steps.push(Step::Lay(task.clone(), disk.clone()));
+                continue;
+            };
+            let report = tx.find_in::<ContentReport>(&task.home, &disk.content);
+            match report.filter(|report| report.host == content.host).map(|report| report.phase.clone()) {
+                Some(ImportPhase::Failed { why }) => steps.push(Step::Fail(task.clone(), why)),
+                Some(ImportPhase::Waiting { size_gib }) if content.size_gib < size_gib => {
+                    steps.push(Step::Room(content, size_gib));
+                }
+                Some(ImportPhase::Kept { size_gib, bytes }) => done.push((size_gib, bytes)),
+                _ => {}
+            }
+        }
+        if done.len() == task.disks.len() {
+            steps.push(Step::Complete(task, done));
+        }
+    }
+    let contents = tx.all::<Content>();
+    if !contents.is_empty() {
+        let wanted: BTreeSet<_> = imports::wanted(tx);
+        steps.extend(taken(tx, &contents));
+        steps.extend(contents.into_iter().filter(|content| !wanted.contains(&content.id)).map(Step::Drop));
+    }
+    steps
+}
+
+/// What volumes held whose hosts have something new to say about it.
+fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
+    let taken = contents.iter().filter(|content| content.taken().is_some());
+    let mut reports = Vec::new();
+    for content in taken {
+        let report = tx.find_in::<ContentReport>(&content.home, &content.id);
+        reports.extend(report.filter(|r| r.host == content.host).map(|report| (content, report)));
+    }
+    if reports.is_empty() {
+        return Vec::new();
+    }
+    let mut phases: BTreeMap<ImageId, BTreeSet<Phase>> = BTreeMap::new();
+    for snapshot in tx.all::<Snapshot>() {
+        if let Bytes::Image(id) = &snapshot.bytes {
+            phases.entry(id.clone()).or_default().insert(snapshot.phase);
+        }
+    }
+    let step = |(content, report): (&Arc<Content>, Arc<ContentReport>)| {
+        let (phase, bytes) = match report.phase {
+            ImportPhase::Kept { bytes, .. } => (Phase::Completed, Some(bytes)),
+            ImportPhase::Failed { .. } => (Phase::Error, content.bytes),
+            _ => return None,
+        };
+        let news = phases.get(&content.id).is_some_and(|all| all.iter().any(|known| *known != phase));
+        (news || content.bytes != bytes).then(|| Step::Taken(content.clone(), phase, bytes))
+    };
+    reports.into_iter().filter_map(step).collect()
+}
+
+/// Of its snapshots, and of images that wait for them.
+fn completed(tx: &mut Tx<System>, content: &Content, phase: Phase, takes: Option<u64>) {
+    tx.put(Content { bytes: takes, ..content.clone() });
+    let bytes = Bytes::Image(content.id.clone());
+    let of_it = |snapshot: &Arc<Snapshot>| snapshot.bytes == bytes && snapshot.phase != phase;
+    let snapshots: Vec<_> = tx.all::<Snapshot>().into_iter().filter(of_it).collect();
+    for snapshot in snapshots {
+        tx.act_for_tenant(&snapshot.home, |tx| tx.put(Snapshot { phase, ..(*snapshot).clone() }));
+    }
+    for image in tx.all::<Image>().into_iter().filter(|image| image.details.phase == Phase::Pending) {
+        let found: Vec<_> = image.snapshots().map(|id| tx.find_in::<Snapshot>(&image.home, id)).collect();
+        // One that did not come with the image is another account's, and whole.
+        let phases: Vec<Phase> = found.into_iter().flatten().map(|snapshot| snapshot.phase).collect();
+        let phase = [Phase::Error, Phase::Pending].into_iter().find(|p| phases.contains(p)).unwrap_or_default();
+        if phase != Phase::Pending {
+            let details = Details { phase, ..image.details.clone() };
+            tx.act_for_tenant(&image.home, |tx| tx.put(Image { details, ..(*image).clone() }));
+        }
+    }
+}
+
+/// Whether anything came of it.
+fn take(tx: &mut Tx<System>, step: Step) -> bool {
+    match step {
+        Step::Lay(task, disk) => lay(tx, &task, &disk),
+        Step::Room(content, size_gib) => room(tx, &content, size_gib),
+        Step::Fail(task, why) => end(tx, &task, |at| Outcome::Failed { at, why }),
+        Step::Complete(task, done) => complete(tx, &task, &done),
+        Step::Taken(content, phase, bytes) => {
+            completed(tx, &content, phase, bytes);
+            true
+        }
+        Step::Drop(content) => {
+            tx.forget(&Ref::<ContentReport>::new(&content.home, &content.id));
+            tx.remove(&content.at());
+            true
+        }
+    }
+}
+
+/// All disks of a task lie on one host, because an instance of them has to.
+fn lay(tx: &mut Tx<System>, task: &ImportTask, disk: &ImportedDisk) -> bool {
+    let others = task.disks.iter().find_map(|other| tx.find_in::<Content>(&task.home, &other.content));
+    let host: Option<HostId> = match others {
+        Some(other) => Some(other.host.clone()),
+        None => tx.act_for_tenant(&task.home, schedule::roomiest),
+    };
+    let Some(host) = host else { return false };
+    let source = Source::Fetched { url: disk.url.clone(), format: disk.format };
+    tx.put(Content { home: task.home.clone(), id: disk.content.clone(), host, size_gib: 0, bytes: None, source });
+    true
+}
+
+fn room(tx: &mut Tx<System>, content: &Content, size_gib: u32) -> bool {
+    let left = tx.act_for_tenant(&content.home, |tx| schedule::disk_gib_left(tx, &content.host));
+    if size_gib <= SIZE_GIB_MAX && u64::from(size_gib) <= left {
+        tx.put(Content { size_gib, ..content.clone() });
+        return true;
+    }
+    let tasks = tx.all_in::<ImportTask>(&content.home);
+    let of = tasks.iter().find(|task| task.is_active() && task.disks.iter().any(|disk| disk.content == content.id));
+    let why = format!("ClientError: Disk validation failed [there is no room for a disk of {size_gib} GiB]");
+    of.is_some_and(|task| end(tx, task, |at| Outcome::Failed { at, why }))
+}
+
+fn end(tx: &mut Tx<System>, task: &ImportTask, outcome: impl FnOnce(awan_state::Millis) -> Outcome) -> bool {
+    // Another step of the same turn may have ended it.
+    let Some(now) = tx.find_at(&task.at()).filter(|now| now.is_active()) else { return false };
+    let outcome = Some(outcome(tx.now()));
+    tx.act_for_tenant(&task.home, |tx| tx.put(ImportTask { outcome, ..(*now).clone() }));
+    true
+}
+
+fn complete(tx: &mut Tx<System>, task: &ImportTask, done: &[(u32, u64)]) -> bool {
+    let bytes = done.iter().map(|(_, bytes)| *bytes).collect();
+    if !end(tx, task, |at| Outcome::Completed { at, bytes }) {
+        return false;
+    }
+    tx.act_for_tenant(&task.home, |tx| {
+        for (disk, (size_gib, _)) in task.disks.iter().zip(done) {
+            let snapshot = snapshot(tx, task, disk, *size_gib);
+            tx.put(snapshot);
+        }
+        if let Product::Image(asked) = &task.product {
+            let image = image(tx, task, asked, done);
+            tx.put(image);
+        }
+    });
+    true
+}
+
+fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gib: u32) -> Snapshot {
+    let said = [&disk.description, &task.description].into_iter().find(|text| !text.is_empty()).cloned();
+    Snapshot {
+        home: task.home.clone(),
+        id: disk.snapshot.clone(),
+        volume: None,
+        size_gib,
+        description: said.unwrap_or_else(|| format!("Created by AWS-VMImport service for {}", task.id)),
+        bytes: Bytes::Image(disk.content.clone()),
+        phase: Phase::Completed,
+        copy_of: None,
+        public: false,
+        blocked: false,
+        shared_with: BTreeSet::new(),
+        lock: None,
+        started: tx.now(),
+    }
+}
+
+/// The first disk is the root.
+fn image(tx: &mut Tx<Tenant>, task: &ImportTask, asked: &ImportedImage, done: &[(u32, u64)]) -> Image {
+    let (root, others) = task.disks.split_first().expect("a task has a disk");
+    let device = |(n, disk): (usize, &ImportedDisk)| Device {
+        name: disk.device.clone().unwrap_or_else(|| format!("/dev/sd{}", char::from(b'f' + n as u8))),
+        snapshot: Some(disk.snapshot.clone()),
+        size_gib: done.get(n + 1).map_or(1, |(size_gib, _)| *size_gib),
+        options: DeviceOptions::default(),
+    };
+    let details = Details {
+        bytes: Some(Bytes::Image(root.content.clone())),
+        devices: others.iter().enumerate().map(device).collect(),
+        boot_mode: asked.boot_mode.clone(),
+        ..Details::default()
+    };
+    Image {
+        home: task.home.clone(),
+        id: asked.image.clone(),
+        name: task.id.clone(),
+        description: task.description.clone(),
+        public: false,
+        architecture: "x86_64".into(),
+        size_gib: done.first().map_or(1, |(size_gib, _)| *size_gib),
+        root_device: root.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
+        snapshot: root.snapshot.clone(),
+        boot: awan_model::image::Boot::Firmware,
+        created: tx.now(),
+        details,
+    }
+}

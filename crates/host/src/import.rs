@@ -1,0 +1,269 @@
+//! Disks that come from elsewhere: fetched, understood, and kept as what volumes can begin as.
+//!
+//! **Invariants.** A disk is under its name only when it is whole, and what no plan has is removed. What was begun and
+//! not finished begins again. Nothing is written of a disk before there is room for all of it.
+
+pub mod disk;
+pub mod fetch;
+pub mod write;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use awan_model::id::ImageId;
+use awan_model::import::{Format, ImportPhase, Source};
+use awan_model::plan::ContentPlan;
+use awan_model::report::ContentSeen;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use self::fetch::Rules;
+
+pub const DISK: &str = "disk.qcow2";
+const UNFINISHED: &str = "new";
+const SOURCE: &str = "source";
+/// How large the file was that a disk came in.
+const CAME: &str = "bytes";
+const GIB: u64 = 1 << 30;
+/// As EC2's largest snapshot.
+const DISK_MAX: u64 = 64 << 40;
+const CONVERTED_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
+/// Progress is told in steps of so many percent.
+const STEP: u8 = 5;
+const FETCHED_AT_ONCE: usize = 8;
+
+pub struct Contents {
+    folder: PathBuf,
+    rules: Rules,
+    jobs: Mutex<BTreeMap<ImageId, Job>>,
+    /// Who waits for others to be fetched, and to be converted, which takes a processor.
+    fetching: Semaphore,
+    converting: Semaphore,
+    changed: Arc<Notify>,
+}
+
+/// A disk from elsewhere.
+struct Wanted {
+    id: ImageId,
+    url: String,
+    format: Format,
+}
+
+struct Job {
+    phase: ImportPhase,
+    room: watch::Sender<u32>,
+    unwanted: Arc<AtomicBool>,
+    task: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Contents {
+    pub fn open(folder: PathBuf, rules: Rules) -> Result<Arc<Self>> {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.with_context(|| format!("making {}", folder.display()))?;
+        let (fetching, converting) = (Semaphore::new(FETCHED_AT_ONCE), Semaphore::new(1));
+        Ok(Arc::new(Self { folder, rules, jobs: Mutex::default(), fetching, converting, changed: Arc::default() }))
+    }
+
+    /// Wakes the agent when a disk is further than it was.
+    pub fn changed(&self) -> Arc<Notify> {
+        self.changed.clone()
+    }
+
+    /// What there is, whole or not.
+    pub fn present(&self) -> Result<Vec<ImageId>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            found.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Begins, goes on with and ends what the plan says.
+    pub fn follow(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
+        let wanted = |id: &ImageId| plan.iter().any(|content| content.id == *id);
+        self.jobs().retain(|id, _| wanted(id));
+        for id in self.present()?.iter().filter(|id| !wanted(id)) {
+            let folder = self.folder.join(id.as_str());
+            std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        for content in plan {
+            // What volumes held is kept where volumes are.
+            let Source::Fetched { url, format } = &content.source else { continue };
+            if let Some(job) = self.jobs().get(&content.id) {
+                job.room.send_if_modified(|room| std::mem::replace(room, content.size_gib) != content.size_gib);
+                continue;
+            }
+            self.begin(content, url.clone(), *format)?;
+        }
+        Ok(())
+    }
+
+    pub fn seen(&self, plan: &[ContentPlan]) -> Vec<ContentSeen> {
+        let jobs = self.jobs();
+        let seen = |content: &ContentPlan| {
+            let phase = jobs.get(&content.id)?.phase.clone();
+            Some(ContentSeen { home: content.home.clone(), id: content.id.clone(), phase })
+        };
+        plan.iter().filter_map(seen).collect()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<ImageId, Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>, content: &ContentPlan, url: String, format: Format) -> Result<()> {
+        let folder = self.folder.join(content.id.as_str());
+        let (room, granted) = watch::channel(content.size_gib);
+        let unwanted = Arc::new(AtomicBool::new(false));
+        if folder.join(DISK).exists() {
+            let phase = kept(&folder)?;
+            self.jobs().insert(content.id.clone(), Job { phase, room, unwanted, task: None });
+            return Ok(());
+        }
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let phase = ImportPhase::Fetching { percent: 0 };
+        let job = Job { phase, room, unwanted: unwanted.clone(), task: None };
+        self.jobs().insert(content.id.clone(), job);
+        let (bringing, id) = (self.clone(), content.id.clone());
+        let wanted = Wanted { id: id.clone(), url, format };
+        let task = tokio::spawn(bringing.bring(wanted, folder, granted, unwanted)).abort_handle();
+        if let Some(job) = self.jobs().get_mut(&id) {
+            job.task = Some(task);
+        }
+        Ok(())
+    }
+
+    /// `unwanted` names this job: one that another has followed tells nothing any more.
+    fn note(&self, id: &ImageId, unwanted: &AtomicBool, phase: ImportPhase) {
+        if let Some(job) = self.jobs().get_mut(id).filter(|_| !unwanted.load(Ordering::Relaxed))
+            && job.phase != phase
+        {
+            job.phase = phase;
+            self.changed.notify_one();
+        }
+    }
+
+    async fn bring(
+        self: Arc<Self>,
+        content: Wanted,
+        folder: PathBuf,
+        room: watch::Receiver<u32>,
+        unwanted: Arc<AtomicBool>,
+    ) {
+        let phase = match self.try_bring(&content, &folder, room, &unwanted).await {
+            Ok(phase) => phase,
+            Err(e) => {
+                tracing::warn!(content = %content.id, error = format!("{e:#}"), "a disk could not be imported");
+                let _ = std::fs::remove_file(folder.join(SOURCE));
+                let _ = std::fs::remove_file(folder.join(UNFINISHED));
+                ImportPhase::Failed { why: told(&e) }
+            }
+        };
+        self.note(&content.id, &unwanted, phase);
+    }
+
+    async fn try_bring(
+        self: &Arc<Self>,
+        content: &Wanted,
+        folder: &Path,
+        mut room: watch::Receiver<u32>,
+        unwanted: &Arc<AtomicBool>,
+    ) -> Result<ImportPhase> {
+        let fetched = |percent: u8| {
+            self.note(&content.id, unwanted, ImportPhase::Fetching { percent: percent / STEP * STEP });
+        };
+        let turn = self.fetching.acquire().await?;
+        let source = fetch::fetch(&content.url, &self.rules, &folder.join(SOURCE), fetched).await?;
+        drop(turn);
+        let bytes = source.metadata().context("looking at what was fetched")?.len();
+        let (format, reader) = (content.format, source.try_clone()?);
+        let size = blocking(move || Ok(disk::open(BufReader::new(reader), format, DISK_MAX)?.size())).await?;
+        let size_gib = u32::try_from(size.div_ceil(GIB))?;
+        self.note(&content.id, unwanted, ImportPhase::Waiting { size_gib });
+        room.wait_for(|granted| *granted >= size_gib).await.context("it is not wanted any more")?;
+        let _turn = self.converting.acquire().await?;
+        let (this, id, unwanted) = (self.clone(), content.id.clone(), unwanted.clone());
+        let place = folder.to_owned();
+        let convert = move || {
+            let deadline = Instant::now() + CONVERTED_WITHIN;
+            let goes_on = |done: u64| {
+                let percent = u8::try_from(done.saturating_mul(100) / size).unwrap_or(100) / STEP * STEP;
+                this.note(&id, &unwanted, ImportPhase::Converting { percent });
+                ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
+                ensure!(Instant::now() < deadline, "it took too long");
+                fetch::has_room(&place, 0)
+            };
+            convert(source, format, u64::from(size_gib) * GIB, &place, bytes, goes_on)
+        };
+        blocking(convert).await?;
+        Ok(ImportPhase::Kept { size_gib, bytes })
+    }
+}
+
+/// What a tenant may read: the outermost reason, and none that tells of this machine.
+fn told(e: &anyhow::Error) -> String {
+    // What a source is to blame for is said in words; what is not is this machine's.
+    if e.chain().count() == 1 && e.is::<std::io::Error>() {
+        return "ServerError: the disk could not be kept".into();
+    }
+    format!("ClientError: Disk validation failed [{e}]")
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the work ended early")?
+}
+
+fn convert(
+    source: File,
+    format: Format,
+    size: u64,
+    folder: &Path,
+    bytes: u64,
+    goes_on: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let mut disk = disk::open(BufReader::new(source), format, size)?;
+    let unfinished = folder.join(UNFINISHED);
+    let mut out = BufWriter::new(File::create(&unfinished)?);
+    write::write(&mut *disk, size, &mut out, goes_on)?;
+    out.flush()?;
+    out.get_ref().sync_all()?;
+    std::fs::write(folder.join(CAME), bytes.to_string())?;
+    std::fs::rename(unfinished, folder.join(DISK))?;
+    File::open(folder)?.sync_all()?;
+    match std::fs::remove_file(folder.join(SOURCE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Of a disk that is whole.
+fn kept(folder: &Path) -> Result<ImportPhase> {
+    let _ = std::fs::remove_file(folder.join(SOURCE));
+    let size = disk::open(File::open(folder.join(DISK))?, Format::Qcow2, DISK_MAX)?.size();
+    ensure!(size % GIB == 0, "{} is not what was made here", folder.display());
+    let bytes = std::fs::read_to_string(folder.join(CAME)).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    Ok(ImportPhase::Kept { size_gib: u32::try_from(size / GIB)?, bytes })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! QEMU's format, versions 2 and 3. Source: QEMU, docs/interop/qcow2.rst.
+//!
+//! Refused: backing files, encryption, external data files, extended tables, and what was not closed properly.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{DAMAGED, Disk, File, Header, PIECE, Source, fits, gather, inflate};
+
+pub const MAGIC: &[u8; 4] = b"QFI\xfb";
+const HEADER: usize = 112;
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+const COMPRESSED: u64 = 1 << 62;
+const ZERO: u64 = 1;
+/// The compression type is not zlib.
+const OTHER_COMPRESSION: u64 = 1 << 3;
+
+pub struct Qcow2<F> {
+    source: Source<F>,
+    version: u32,
+    cluster_bits: u32,
+    zstd: bool,
+    size: u64,
+    l1: Vec<u64>,
+    /// The table that was read last.
+    l2: Option<(u64, Vec<u64>)>,
+    /// The compressed cluster that was read last, by its entry.
+    inflated: Option<(u64, Vec<u8>)>,
+}
+
+impl<F: File> Qcow2<F> {
+    pub fn open(mut source: Source<F>, most: u64) -> Result<Self> {
+        let mut bytes = [0; HEADER];
+        source.some(0, &mut bytes)?;
+        let header = Header(&bytes);
+        ensure!(header.bytes(0) == *MAGIC, "this is not qcow2");
+        let (version, cluster_bits, size) = (header.be32(4), header.be32(20), header.be64(24));
+        ensure!(version == 2 || version == 3, "qcow2 of version {version}");
+        ensure!(header.be64(8) == 0, "it needs a backing file");
+        ensure!((9..=21).contains(&cluster_bits), "clusters of no such size");
+        ensure!(header.be32(32) == 0, "it is encrypted");
+        fits(size, most)?;
+        if version == 3 {
+            let features = header.be64(72);
+            ensure!(features & 1 == 0, "it was not closed properly");
+            ensure!(features & 2 == 0, "it says that it is damaged");
+            ensure!(features & 4 == 0, "its data lies in another file");
+            ensure!(features & !OTHER_COMPRESSION == 0, "it has features that are not known");
+            // A short header has no such field.
+            let zstd = features & OTHER_COMPRESSION != 0;
+            ensure!(!zstd || (header.be32(100) > 104 && header.0[104] == 1), "its compression is not known");
+            return Self::of(source, &header, zstd);
+        }
+        Self::of(source, &header, false)
+    }
+
+    /// One whose header is fine.
+    fn of(mut source: Source<F>, header: &Header, zstd: bool) -> Result<Self> {
+        let (version, cluster_bits, size) = (header.be32(4), header.be32(20), header.be64(24));
+        let cluster = 1_u64 << cluster_bits;
+        let needed = size.div_ceil(cluster).div_ceil(cluster / 8);
+        ensure!(u64::from(header.be32(36)) >= needed, "its first table is too short");
+        let l1 = table(&mut source, header.be64(40), usize::try_from(needed)?)?;
+        Ok(Self { source, version, cluster_bits, zstd, size, l1, l2: None, inflated: None })
+    }
+
+    fn cluster(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    fn entry(&mut self, index: u64) -> Result<u64> {
+        let entries = self.cluster() / 8;
+        let l1 = self.l1.get(usize::try_from(index / entries)?).map_or(0, |entry| entry & OFFSET);
+        if l1 == 0 {
+            return Ok(0);
+        }
+        if self.l2.as_ref().is_none_or(|(at, _)| *at != l1) {
+            ensure!(l1.is_multiple_of(self.cluster()), "a table lies where none can be");
+            self.l2 = Some((l1, table(&mut self.source, l1, usize::try_from(entries)?)?));
+        }
+        let l2 = self.l2.as_ref().map_or(&[][..], |(_, entries)| entries);
+        Ok(l2.get(usize::try_from(index % entries)?).copied().unwrap_or(0))
+    }
+
+    fn part(&mut self, index: u64, inside: u64, out: &mut [u8]) -> Result<bool> {
+        let entry = self.entry(index)?;
+        if entry & COMPRESSED != 0 {
+            self.inflate(entry)?;
+            let cluster = self.inflated.as_ref().map_or(&[][..], |(_, cluster)| cluster);
+            let from = usize::try_from(inside)?;
+            out.copy_from_slice(&cluster[from..from + out.len()]);
+            return Ok(true);
+        }
+        let offset = entry & OFFSET;
+        if entry & ZERO != 0 && self.version == 2 {
+            bail!("an entry of a table is none");
+        }
+        if offset == 0 || entry & ZERO != 0 {
+            return Ok(false);
+        }
+        ensure!(offset.is_multiple_of(self.cluster()), "a cluster lies where none can be");
+        ensure!(offset < self.source.length, "it ends before what it names");
+        if offset + inside >= self.source.length {
+            return Ok(false);
+        }
+        self.source.some(offset + inside, out)?;
+        Ok(true)
+    }
+
+    fn inflate(&mut self, entry: u64) -> Result<()> {
+        if self.inflated.as_ref().is_some_and(|(of, _)| *of == entry) {
+            return Ok(());
+        }
+        let offset_bits = 62 - (self.cluster_bits - 8);
+        let offset = entry & ((1 << offset_bits) - 1);
+        let sectors = (entry & (COMPRESSED - 1)) >> offset_bits;
+        let length = (sectors + 1) * 512 - offset % 512;
+        // The last sector may be cut off.
+        let length = length.min(self.source.length.saturating_sub(offset));
+        let packed = self.source.bytes(offset, usize::try_from(length)?)?;
+        let mut cluster = vec![0; usize::try_from(self.cluster())?];
+        if self.zstd {
+            let mut frame = ruzstd::decoding::StreamingDecoder::new(&*packed).ok().context(DAMAGED)?;
+            frame.read_exact(&mut cluster).ok().context(DAMAGED)?;
+        } else {
+            inflate(&packed, &mut cluster, false)?;
+        }
+        self.inflated = Some((entry, cluster));
+        Ok(())
+    }
+}
+
+fn table<F: File>(source: &mut Source<F>, at: u64, entries: usize) -> Result<Vec<u64>> {
+    let bytes = source.bytes(at, entries.saturating_mul(8))?;
+    Ok(bytes.chunks_exact(8).map(|entry| u64::from_be_bytes(entry.try_into().unwrap_or_default())).collect())
+}
+
+impl<F: File> Disk for Qcow2<F> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, at: u64, piece: &mut [u8; PIECE]) -> Result<bool> {
+        let (size, cluster) = (self.size, self.cluster());
+        gather(at, piece, size, cluster, |index, inside, out| self.part(index, inside, out))
+    }
+}

@@ -1,0 +1,263 @@
+//! What others write is read, what is written others read, and nothing that a file holds does harm.
+//!
+//! `AWAN_DISK_SEED`, `AWAN_DISK_COUNT`: which broken files, and how many.
+
+use std::io::{Cursor, Seek as _, SeekFrom};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::*;
+use crate::import::write::write;
+
+const MOST: u64 = 1 << 40;
+
+/// A disk that begins and ends with something and has holes.
+fn sample(size: usize, seed: u64) -> Vec<u8> {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut disk = vec![0; size];
+    for _ in 0..24 {
+        let at = dice.random_range(0..size);
+        let length = dice.random_range(1..=90_000).min(size - at);
+        let fill: u8 = dice.random();
+        for (n, byte) in disk[at..at + length].iter_mut().enumerate() {
+            *byte = if fill.is_multiple_of(2) { fill } else { (n % 251) as u8 };
+        }
+    }
+    disk[0] = 1;
+    disk[size - 1] = 2;
+    disk
+}
+
+fn whole(disk: &mut dyn Disk) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut piece = Box::new([0xEE; PIECE]);
+    while (out.len() as u64) < disk.size() {
+        let any = disk.read(out.len() as u64, &mut piece)?;
+        if any { out.extend_from_slice(&*piece) } else { out.resize(out.len() + PIECE, 0) }
+    }
+    out.truncate(usize::try_from(disk.size())?);
+    Ok(out)
+}
+
+fn read(file: &[u8], format: Format) -> Result<Vec<u8>> {
+    whole(&mut *open(Cursor::new(file), format, MOST)?)
+}
+
+fn written(disk: &[u8]) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    let mut raw = open(Cursor::new(disk), Format::Raw, MOST).expect("opens");
+    write(&mut *raw, disk.len() as u64, &mut out, |_| Ok(())).expect("writes");
+    out.into_inner()
+}
+
+/// What qemu-img makes of a disk, or `None` where there is none.
+fn made(folder: &Path, disk: &[u8], format: &str, options: &[&str]) -> Option<Vec<u8>> {
+    let (from, to) = (folder.join("raw"), folder.join("made"));
+    std::fs::write(&from, disk).expect("writes");
+    let mut command = Command::new("qemu-img");
+    command.args(["convert", "-f", "raw", "-O", format]).args(options).arg(&from).arg(&to);
+    let output = command.output().ok()?;
+    assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(std::fs::read(&to).expect("reads"))
+}
+
+const KINDS: [(Format, &str, &[&str]); 12] = [
+    (Format::Qcow2, "qcow2", &[]),
+    (Format::Qcow2, "qcow2", &["-o", "compat=0.10"]),
+    (Format::Qcow2, "qcow2", &["-c"]),
+    (Format::Qcow2, "qcow2", &["-c", "-o", "compression_type=zstd"]),
+    (Format::Qcow2, "qcow2", &["-c", "-o", "cluster_size=4k"]),
+    (Format::Qcow2, "qcow2", &["-o", "cluster_size=512"]),
+    (Format::Qcow2, "qcow2", &["-o", "cluster_size=2M"]),
+    (Format::Vhd, "vpc", &["-o", "subformat=dynamic,force_size=on"]),
+    (Format::Vhd, "vpc", &["-o", "subformat=fixed,force_size=on"]),
+    (Format::Vmdk, "vmdk", &["-o", "subformat=monolithicSparse"]),
+    (Format::Vmdk, "vmdk", &["-o", "subformat=streamOptimized"]),
+    (Format::Raw, "raw", &[]),
+];
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn what_others_write_is_read_as_it_was_and_what_is_written_others_read_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (n, (format, name, options)) in KINDS.into_iter().enumerate() {
+        let disk = sample(5 << 20, n as u64);
+        let Some(file) = made(folder.path(), &disk, name, options) else {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        };
+        assert!(read(&file, format).expect(name) == disk, "{name} {options:?}");
+    }
+    let (ours, back) = (folder.path().join("ours"), folder.path().join("back"));
+    let disk = sample((600 << 10) + 512, 7);
+    std::fs::write(&ours, written(&disk)).expect("writes");
+    let run = |args: &[&str]| {
+        let output = Command::new("qemu-img").args(args).output().expect("starts");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    };
+    let (ours, back) = (ours.to_str().expect("text"), back.to_str().expect("text"));
+    run(&["check", "-f", "qcow2", ours]);
+    run(&["convert", "-f", "qcow2", "-O", "raw", ours, back]);
+    assert!(std::fs::read(back).expect("reads") == disk);
+}
+
+#[test]
+fn a_large_hole_is_written_in_a_moment_and_counted_right() {
+    struct Hollow(u64);
+    impl Disk for Hollow {
+        fn size(&self) -> u64 {
+            self.0
+        }
+        fn read(&mut self, at: u64, piece: &mut [u8; PIECE]) -> Result<bool> {
+            piece.fill(3);
+            Ok(at.is_multiple_of(1 << 36))
+        }
+    }
+    let mut out = tempfile::tempfile().expect("a file");
+    write(&mut Hollow(1 << 40), 1 << 40, &mut out, |_| Ok(())).expect("writes");
+    out.seek(SeekFrom::Start(0)).expect("goes back");
+    let mut disk = open(out, Format::Qcow2, MOST).expect("opens");
+    let mut piece = Box::new([0; PIECE]);
+    assert_eq!(disk.size(), 1 << 40);
+    assert!(disk.read(15 << 36, &mut piece).expect("reads") && piece.iter().all(|byte| *byte == 3));
+    assert!(!disk.read((15 << 36) + PIECE as u64, &mut piece).expect("reads"));
+}
+
+#[test]
+fn what_names_other_files_or_is_larger_than_allowed_is_refused() {
+    let good = written(&sample(300 << 10, 1));
+    let patched = |at: usize, with: &[u8]| {
+        let mut file = good.clone();
+        file[at..at + with.len()].copy_from_slice(with);
+        read(&file, Format::Qcow2).map(drop).map_err(|e| e.to_string())
+    };
+    for (at, with, why) in [
+        (0, &b"XFI\xfb"[..], "this is not qcow2"),
+        (4, &4_u32.to_be_bytes(), "qcow2 of version 4"),
+        (8, &104_u64.to_be_bytes(), "it needs a backing file"),
+        (20, &8_u32.to_be_bytes(), "clusters of no such size"),
+        (20, &40_u32.to_be_bytes(), "clusters of no such size"),
+        (24, &0_u64.to_be_bytes(), "the disk is empty"),
+        (24, &u64::MAX.to_be_bytes(), "the disk has 18446744073709551615 bytes, and may have 1099511627776"),
+        (24, &(1_u64 << 39).to_be_bytes(), "its first table is too short"),
+        (32, &1_u32.to_be_bytes(), "it is encrypted"),
+        (40, &u64::MAX.to_be_bytes(), "it ends before what it names"),
+        (72, &1_u64.to_be_bytes(), "it was not closed properly"),
+        (72, &2_u64.to_be_bytes(), "it says that it is damaged"),
+        (72, &4_u64.to_be_bytes(), "its data lies in another file"),
+        (72, &8_u64.to_be_bytes(), "its compression is not known"),
+        (72, &16_u64.to_be_bytes(), "it has features that are not known"),
+        (PIECE, &513_u64.to_be_bytes(), "a table lies where none can be"),
+    ] {
+        assert_eq!(patched(at, with), Err(why.to_owned()), "{at}");
+    }
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Qcow2) {
+        let told = read(&good, format);
+        assert_eq!(told.is_ok(), format == Format::Raw, "what it looks like says nothing");
+    }
+    assert!(read(&good, Format::Raw).expect("raw") == good);
+    assert!(open(Cursor::new(&good), Format::Raw, 1_000).is_err());
+}
+
+/// A VMDK whose descriptor says this.
+fn described(text: &str) -> Vec<u8> {
+    let mut file = vec![0; 4 << 10];
+    file[..4].copy_from_slice(b"KDMV");
+    for (at, number) in [(12, 16_u64), (20, 16), (28, 1), (36, 2), (56, 4)] {
+        file[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    for (at, number) in [(4, 1_u32), (44, 512)] {
+        file[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    }
+    file[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    file
+}
+
+#[test]
+fn a_vmdk_is_one_file_without_a_parent() {
+    let own = "createType=\"monolithicSparse\"\nparentCID=ffffffff\nRW 16 SPARSE \"a.vmdk\"\n";
+    assert_eq!(read(&described(own), Format::Vmdk).expect("reads"), vec![0; 16 * 512]);
+    for text in [
+        "",
+        "createType=\"monolithicFlat\"\nRW 16 FLAT \"/etc/shadow\" 0\n",
+        "createType=\"monolithicSparse\"\nRW 16 FLAT \"/etc/shadow\" 0\n",
+        "createType=\"monolithicSparse\"\nRW 8 SPARSE \"a\"\nRW 8 FLAT \"/etc/shadow\" 0\n",
+        "createType=\"monolithicSparse\"\nparentCID=12345678\nRW 16 SPARSE \"a\"\n",
+        "createType=\"monolithicSparse\"\nparentFileNameHint=\"/etc/shadow\"\nRW 16 SPARSE \"a\"\n",
+    ] {
+        read(&described(text), Format::Vmdk).map(drop).expect_err(text);
+    }
+}
+
+/// Changes some bytes, most of them where the tables are, or cuts the end off.
+fn mutate(file: &mut Vec<u8>, dice: &mut StdRng) {
+    for _ in 0..dice.random_range(1..6) {
+        let near = if dice.random_bool(0.5) { 600 } else { file.len() };
+        let from_end = dice.random_bool(0.2);
+        let at = dice.random_range(0..near.min(file.len()));
+        let at = if from_end { file.len() - 1 - at } else { at };
+        match dice.random_range(0..4) {
+            0 => file[at] = dice.random(),
+            1 => file[at] ^= 1 << dice.random_range(0..8),
+            2 => file[at..].iter_mut().take(4).for_each(|byte| *byte = 0xff),
+            _ => {
+                let other = dice.random_range(0..file.len());
+                file[at] = file[other];
+            }
+        }
+    }
+    if dice.random_bool(0.1) {
+        file.truncate(dice.random_range(1..=file.len()));
+    }
+}
+
+/// All that a disk tells, into memory that held something else before.
+fn told(file: &[u8], format: Format, before: u8) -> Option<Vec<(bool, Box<[u8; PIECE]>)>> {
+    let mut disk = open(Cursor::new(file), format, 1 << 30).ok()?;
+    let mut out = Vec::new();
+    for at in (0..disk.size().min(256 << 10)).step_by(PIECE) {
+        let mut piece = Box::new([before; PIECE]);
+        let Ok(any) = disk.read(at, &mut piece) else { break };
+        if !any {
+            piece.fill(0);
+        }
+        out.push((any, piece));
+    }
+    Some(out)
+}
+
+/// A byte that is not of the file would be what was in memory before.
+#[test]
+fn whatever_a_file_holds_it_is_read_or_refused_and_only_its_own_bytes_come_out() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let (seed, count) = (number("AWAN_DISK_SEED").unwrap_or_else(rand::random), number("AWAN_DISK_COUNT"));
+    let count = count.unwrap_or(100_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = sample(150 << 10, 3);
+    let mut files: Vec<(Format, Vec<u8>)> = vec![(Format::Qcow2, written(&small))];
+    for (format, name, options) in KINDS.into_iter().filter(|(format, ..)| *format != Format::Raw) {
+        files.extend(made(folder.path(), &small, name, options).map(|file| (format, file)));
+    }
+    files.retain(|(_, file)| file.len() < 512 << 10);
+    let (mut read, began, mut slowest) = (0, Instant::now(), Duration::ZERO);
+    for n in 0..count {
+        let mut dice = StdRng::seed_from_u64(seed.wrapping_add(n));
+        let (format, file) = &files[dice.random_range(0..files.len())];
+        let mut file = file.clone();
+        mutate(&mut file, &mut dice);
+        let took = Instant::now();
+        let [one, other] = [0xEE, 0x11].map(|before| told(&file, *format, before));
+        assert!(one == other, "file {n} of seed {seed}: {format:?}");
+        read += u32::from(one.is_some());
+        slowest = slowest.max(took.elapsed());
+        // A machine that is busy does what it can.
+        if began.elapsed() > Duration::from_secs(45) {
+            break;
+        }
+    }
+    assert!(slowest < Duration::from_secs(5) && read > 0, "seed {seed}: {slowest:?}, {read} read");
+}

@@ -1,0 +1,138 @@
+//! Writes a disk as the qcow2 files that volumes are children of: in one go, from its beginning to its end.
+//!
+//! Clusters follow one another: the header and the first table, then each cluster of data and, behind the last that it
+//! names, the table that names it; then what counts them. Nothing is written twice but the header and the first table.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use anyhow::Result;
+
+use super::disk::qcow2::MAGIC;
+use super::disk::{Disk, PIECE};
+
+const CLUSTER_BITS: u32 = 16;
+const CLUSTER: u64 = 1 << CLUSTER_BITS;
+const ENTRIES: usize = PIECE / 8;
+/// A cluster that counts others has two bytes for each.
+const COUNTED: u64 = CLUSTER / 2;
+const HEADER: u32 = 104;
+/// Nobody else refers to what is referred to so.
+const OWN: u64 = 1 << 63;
+
+/// `goes_on` is asked again and again, with the bytes of the disk that are done; its refusal ends the writing.
+pub fn write(
+    disk: &mut dyn Disk,
+    size: u64,
+    out: &mut (impl Write + Seek),
+    mut goes_on: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let tables = size.div_ceil(CLUSTER * ENTRIES as u64);
+    let first = (tables * 8).div_ceil(CLUSTER);
+    let mut end = 1 + first;
+    out.seek(SeekFrom::Start(end * CLUSTER))?;
+    let mut l1 = Vec::with_capacity(usize::try_from(tables)?);
+    let mut piece = Box::new([0; PIECE]);
+    for table in 0..tables {
+        if table * ENTRIES as u64 * CLUSTER >= disk.size() {
+            l1.push(0);
+            continue;
+        }
+        let (mut l2, mut any) = (vec![0_u64; ENTRIES], false);
+        for (n, entry) in l2.iter_mut().enumerate() {
+            let at = (table * ENTRIES as u64 + n as u64) * CLUSTER;
+            if at >= disk.size() {
+                break;
+            }
+            if at.is_multiple_of(16 << 20) {
+                goes_on(at)?;
+            }
+            if disk.read(at, &mut piece)? && piece.iter().any(|byte| *byte != 0) {
+                out.write_all(&*piece)?;
+                (*entry, any) = ((end * CLUSTER) | OWN, true);
+                end += 1;
+            }
+        }
+        if any {
+            out.write_all(&big_endian(&l2))?;
+            l1.push((end * CLUSTER) | OWN);
+            end += 1;
+        } else {
+            l1.push(0);
+        }
+    }
+    let (at, clusters) = count(out, end)?;
+    out.seek(SeekFrom::Start(0))?;
+    out.write_all(&header(size, tables, at, clusters))?;
+    out.seek(SeekFrom::Start(CLUSTER))?;
+    Ok(out.write_all(&big_endian(&l1))?)
+}
+
+/// A disk of this size that holds nothing, or a child of another that is like it.
+pub fn empty(size: u64, out: &mut (impl Write + Seek)) -> Result<()> {
+    write(&mut Nothing, size, out, |_| Ok(()))
+}
+
+struct Nothing;
+
+impl Disk for Nothing {
+    fn size(&self) -> u64 {
+        0
+    }
+
+    fn read(&mut self, _: u64, _: &mut [u8; PIECE]) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// Counts all clusters up to `end` and those that it writes itself: each is used once. Returns where the table of what
+/// counts them is, and its length, in clusters.
+fn count(out: &mut (impl Write + Seek), end: u64) -> Result<(u64, u64)> {
+    let (mut blocks, mut tables) = (1, 1);
+    loop {
+        let all = end + blocks + tables;
+        let needed = (all.div_ceil(COUNTED), (all.div_ceil(COUNTED) * 8).div_ceil(CLUSTER));
+        if needed == (blocks, tables) {
+            break;
+        }
+        (blocks, tables) = needed;
+    }
+    let all = end + tables + blocks;
+    let mut table: Vec<u64> = (0..blocks).map(|n| (end + tables + n) * CLUSTER).collect();
+    table.resize(usize::try_from(tables)? * ENTRIES, 0);
+    out.write_all(&big_endian(&table))?;
+    for block in 0..blocks {
+        let used = (all - block * COUNTED).min(COUNTED);
+        let mut counts = [0, 1].repeat(usize::try_from(used)?);
+        counts.resize(PIECE, 0);
+        out.write_all(&counts)?;
+    }
+    Ok((end, tables))
+}
+
+fn header(size: u64, l1_entries: u64, counts_at: u64, counts_clusters: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PIECE);
+    out.extend(MAGIC);
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    out.extend(3_u32.to_be_bytes());
+    // No backing file.
+    out.extend([0; 12]);
+    out.extend(CLUSTER_BITS.to_be_bytes());
+    out.extend(size.to_be_bytes());
+    // Not encrypted.
+    out.extend([0; 4]);
+    out.extend(narrow(l1_entries).to_be_bytes());
+    out.extend(CLUSTER.to_be_bytes());
+    out.extend((counts_at * CLUSTER).to_be_bytes());
+    out.extend(narrow(counts_clusters).to_be_bytes());
+    // No snapshots, no features.
+    out.extend([0; 4 + 8 + 24]);
+    // Each cluster is counted with sixteen bits.
+    out.extend(4_u32.to_be_bytes());
+    out.extend(HEADER.to_be_bytes());
+    out.resize(PIECE, 0);
+    out
+}
+
+fn big_endian(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}

@@ -1,0 +1,133 @@
+//! Disks that go on in new files, as snapshots have them do: what was written before is kept.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use awan_host::driver::{Hypervisor as _, Volumes as _};
+use awan_host::volume::qcow2::FileVolumes;
+use awan_model::Home;
+use awan_model::id::VolumeId;
+use awan_model::instance::Phase;
+use awan_model::plan::{LayerPlan, VmPlan, VolumePlan};
+
+use super::Host;
+use super::monitor::Monitor;
+
+/// What a machine has open below a folder, and for writing.
+fn open_below(pid: i32, folder: &str) -> (usize, usize) {
+    let (mut all, mut written) = (0, 0);
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("reads").flatten() {
+        let target = std::fs::read_link(entry.path()).map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
+        if target.contains(folder) {
+            let about = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", entry.file_name().display()));
+            let about = about.expect("is open");
+            let flags = about.lines().find_map(|line| line.strip_prefix("flags:")).expect("has flags").trim();
+            all += 1;
+            written += i32::from_str_radix(flags, 8).expect("octal") & libc::O_ACCMODE;
+        }
+    }
+    (all, usize::try_from(written).expect("a number"))
+}
+
+/// As QEMU is when its supervisor ends after a disk's old file was opened for reading, and before the descriptor for
+/// writing was taken back: the lock of who writes is there.
+fn leave_writing(host: &Host, vm: &VmPlan, node: &str, path: &Path) {
+    let mut monitor = Monitor::connect(&host.folder.path().join("run/vm").join(vm.id.as_str()).join("qmp.sock"));
+    let file = std::fs::File::options().read(true).write(true).open(path).expect("opens");
+    let (kind, whence) = (i16::try_from(libc::F_RDLCK).expect("fits"), i16::try_from(libc::SEEK_SET).expect("fits"));
+    let lock = libc::flock { l_type: kind, l_whence: whence, l_start: 101, l_len: 1, l_pid: 0 };
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).expect("locks");
+    let sets = monitor.ask(&serde_json::json!({"execute": "query-fdsets"}));
+    let of_it = |set: &&serde_json::Value| {
+        set["fds"].as_array().expect("a list").iter().any(|fd| fd["opaque"] == format!("{node}.b"))
+    };
+    let set = sets["return"].as_array().expect("a list").iter().find(of_it).expect("is open")["fdset-id"].clone();
+    let given = serde_json::json!({"execute": "add-fd", "arguments": {"fdset-id": set, "opaque": node}});
+    let answer = monitor.ask_with(&given, file.as_fd());
+    assert!(answer.get("return").is_some(), "{answer}");
+}
+
+#[test]
+fn a_fork_that_was_cut_short_at_its_end_is_completed() {
+    let Some(mut host) = Host::new() else { return };
+    let volumes =
+        FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
+    let vm = host.vm(1, 1);
+    host.start(&vm);
+    let content = awan_model::id::ImageId::made("ami-00000000000000001".into());
+    let volume = vm.disks[0].volume.clone();
+    let taken = awan_model::import::Taken { volume, below: None, generation: 1, set: content.clone(), volume_gib: 1 };
+    let fork = host.wait(volumes.fork(&taken)).expect("makes the next file");
+    host.wait(host.driver().fork(&vm.id, vec![fork.clone()])).expect("goes on");
+    host.close();
+    leave_writing(&host, &vm, "disk0", &fork.old);
+    host.open();
+    host.until(&vm, Phase::Running);
+    host.wait(volumes.keep(&content, &taken)).expect_err("who holds the lock may write");
+    host.wait(async {
+        while let Err(e) = host.driver().fork(&vm.id, vec![fork.clone()]).await {
+            assert!(format!("{e:#}").contains("does not listen yet"), "{e:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    host.wait(volumes.keep(&content, &taken)).expect("keeps");
+    assert_eq!(open_below(host.pid(&vm), "/contents/").1, 0, "none is for writing");
+}
+
+#[test]
+fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
+    let Some(mut host) = Host::new() else { return };
+    let volumes =
+        FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
+    let (a, b) = (host.vm(1, 1), host.vm(2, 1));
+    host.start(&a);
+    host.start(&b);
+    let data = host.empty(9, 1);
+    host.wait(host.driver().attach(&a.id, data.clone())).expect("attaches");
+    let content = |n: u32| awan_model::id::ImageId::made(format!("ami-{n:017x}"));
+    let taken = |volume: &VolumeId, n: u32, generation: u32| {
+        let below = (generation > 1).then(|| content(n - 1));
+        awan_model::import::Taken { volume: volume.clone(), below, generation, set: content(n), volume_gib: 1 }
+    };
+    let root = a.disks[0].volume.clone();
+    let all = |generation| [(&root, 10 + generation), (&data.volume, 20 + generation)];
+    let fork = |host: &Host, generation: u32| {
+        let forks = all(generation)
+            .map(|(volume, n)| host.wait(volumes.fork(&taken(volume, n, generation))).expect("makes the next file"));
+        host.wait(async {
+            while let Err(e) = host.driver().fork(&a.id, forks.to_vec()).await {
+                // Until a new life has QEMU's ear, it takes no orders.
+                assert!(format!("{e:#}").contains("does not listen yet"), "{e:#}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        host.wait(host.driver().fork(&a.id, forks.to_vec())).expect("what was done is not done again");
+        for (volume, n) in all(generation) {
+            host.wait(volumes.keep(&content(n), &taken(volume, n, generation))).expect("keeps");
+        }
+    };
+    for generation in 1..=2 {
+        fork(&host, generation);
+        let (open, written) = open_below(host.pid(&a), "/contents/");
+        assert!(open >= 2 * generation as usize && written == 0, "{open} are open, {written} for writing");
+    }
+    // A child of what was kept, in another machine; and one of what is kept while that runs.
+    let id = "vol-0000000000000000c".parse().expect("an id");
+    let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 2, image: Some(content(22)), layers: Vec::new() };
+    let child = host.wait(volumes.ensure(&plan)).expect("a disk");
+    assert_eq!(child.backing.len(), 2);
+    host.wait(host.driver().attach(&b.id, child)).expect("others read it");
+    host.die_and_open();
+    host.until(&a, Phase::Running);
+    fork(&host, 3);
+    host.wait(host.driver().grow(&a.id, &root, 3)).expect("what is open grows");
+    // All of it is closed with the disk, so that another machine can have it.
+    host.wait(host.driver().detach(&a.id, &data.volume, true)).expect("without asking");
+    let layers = (1..=3).map(|n| LayerPlan { id: content(20 + n), generation: n, kept: true }).collect();
+    let plan = VolumePlan { home: Home::new("1", "r"), id: data.volume.clone(), size_gib: 1, image: None, layers };
+    let whole = host.wait(volumes.ensure(&plan)).expect("a disk");
+    assert_eq!(whole.backing.len(), 3);
+    host.wait(host.driver().attach(&b.id, whole)).expect("its files are closed");
+    assert_eq!(open_below(host.pid(&a), "/contents/ami-0000000000000001"), (0, 0));
+}

@@ -1,0 +1,203 @@
+//! Disks that come from elsewhere, and what volumes held: what a tenant asked for, where the bytes of each lie, and what
+//! their host says.
+
+use awan_state::{Home, Index, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{HostId, ImageId, SnapshotId, VolumeId};
+use crate::record;
+
+/// What a file is said to be. It is never guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    Raw,
+    Qcow2,
+    Vhd,
+    Vmdk,
+}
+
+impl Format {
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Vmdk];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "RAW",
+            Self::Qcow2 => "QCOW2",
+            Self::Vhd => "VHD",
+            Self::Vmdk => "VMDK",
+        }
+    }
+}
+
+/// One disk of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedDisk {
+    pub description: String,
+    pub device: Option<String>,
+    pub url: String,
+    pub format: Format,
+    /// What its bytes are called on their host.
+    pub content: ImageId,
+    /// What it becomes.
+    pub snapshot: SnapshotId,
+}
+
+/// What is made of the disks once all of them are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Product {
+    /// Snapshots, and no more.
+    Snapshot,
+    Image(ImportedImage),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedImage {
+    pub image: ImageId,
+    pub platform: Option<String>,
+    pub boot_mode: Option<String>,
+}
+
+/// What a tenant asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportTask {
+    pub home: Home,
+    /// `import-snap-…` or `import-ami-…`
+    pub id: String,
+    pub description: String,
+    pub product: Product,
+    pub disks: Vec<ImportedDisk>,
+    pub client_token: Option<String>,
+    pub created: Millis,
+    /// `None`: it goes on.
+    pub outcome: Option<Outcome>,
+}
+record!(
+    ImportTask,
+    "import-task",
+    String,
+    Tenant,
+    "InvalidConversionTaskId.NotFound",
+    "The import task ID '{}' does not exist"
+);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Completed { at: Millis, bytes: Vec<u64> },
+    Failed { at: Millis, why: String },
+    Cancelled { at: Millis, why: String },
+}
+
+impl Outcome {
+    pub fn at(&self) -> Millis {
+        match self {
+            Self::Completed { at, .. } | Self::Failed { at, .. } | Self::Cancelled { at, .. } => *at,
+        }
+    }
+}
+
+/// Bytes that never change, and the host where they lie: there for as long as the task that brings them goes on, or as a
+/// snapshot, an image, a volume or other bytes begin as them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    pub home: Home,
+    pub id: ImageId,
+    pub host: HostId,
+    /// The room that they may take; zero until it is known how large the disk is.
+    pub size_gib: u32,
+    /// What they do take, once their host has said so of what a volume held.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    #[serde(flatten)]
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// A disk from elsewhere.
+    Fetched {
+        url: String,
+        format: Format,
+    },
+    Taken(Taken),
+}
+
+/// What a volume held at one moment, as far as it differs from what it began as. The volume goes on as a child of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub volume: VolumeId,
+    /// What it is a child of itself; `None`: of nothing.
+    pub below: Option<ImageId>,
+    /// Counts those of the volume from 1.
+    pub generation: u32,
+    /// Those of one instance that are taken at one moment have the same.
+    pub set: ImageId,
+    /// The volume's.
+    pub volume_gib: u32,
+}
+record!(Content, "content", ImageId, System, "InternalError", "The bytes '{}' lie on no host", |content| vec![Index {
+    name: Content::INDEX,
+    value: content.id.to_string(),
+    everywhere: true,
+}]);
+
+impl Content {
+    pub const INDEX: &'static str = "content";
+
+    pub fn taken(&self) -> Option<&Taken> {
+        self.source.taken()
+    }
+
+    /// The room that they take on their host, or may take.
+    pub fn room_mib(&self) -> u64 {
+        self.bytes.map_or(u64::from(self.size_gib) << 10, |bytes| bytes.div_ceil(1 << 20))
+    }
+}
+
+impl Source {
+    pub fn taken(&self) -> Option<&Taken> {
+        match self {
+            Self::Taken(taken) => Some(taken),
+            Self::Fetched { .. } => None,
+        }
+    }
+}
+
+/// How far a host is with a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImportPhase {
+    /// In percent, where the source says how much there is.
+    Fetching {
+        percent: u8,
+    },
+    /// It has all, and needs room for a disk of this size.
+    Waiting {
+        size_gib: u32,
+    },
+    Converting {
+        percent: u8,
+    },
+    /// `bytes`: of the file that came.
+    Kept {
+        size_gib: u32,
+        bytes: u64,
+    },
+    Failed {
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentReport {
+    pub home: Home,
+    pub id: ImageId,
+    pub host: HostId,
+    pub phase: ImportPhase,
+}
+record!(ContentReport, "content-report", ImageId, Host, "InternalError", "Nobody has told of the bytes '{}'");
+
+impl ImportTask {
+    pub fn is_active(&self) -> bool {
+        self.outcome.is_none()
+    }
+}
