@@ -146,7 +146,7 @@ if [ -n "$guests" ]; then
   mkdir -p "$out/images"
   image=$out/images/new
   one 600 'the tiny image is built' images/tiny/build.sh "$image" "$out/debs"
-  one 200 'the tiny image keeps its promises' images/tiny/test.sh "$image"
+  one 400 'the tiny image keeps its promises' images/tiny/test.sh "$image"
   export AWAN_TINY_DIR="$image"
 fi
 if cargo nextest --version >/dev/null 2>&1; then

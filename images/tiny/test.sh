@@ -4,12 +4,12 @@
 #
 #   test.sh IMAGEDIR        a directory that build.sh wrote
 #
-# Everything runs in a network namespace of its own, below one process that takes all others with it; at most 120 s.
+# Everything runs in a network namespace of its own, below one process that takes all others with it; at most 300 s.
 # Exit status: 0 passed, 1 failed, 77 skipped, because this machine lacks what the test needs.
 set -eu
 export LC_ALL=C
 
-LIMIT=120
+LIMIT=300
 GUEST=10.9.0.5
 
 skip() { echo "skipped: $*"; exit 77; }
@@ -33,6 +33,8 @@ if [ "${1:-}" != --inside ]; then
   timeout --foreground "$LIMIT" unshare $map --net --pid --fork --kill-child "$(realpath "$0")" --inside "$image" "$work" && exit 0
   echo "--- end of the console"
   tail -n 30 "$work/console" 2>/dev/null || true
+  echo "--- and what QEMU said"
+  tail -n 10 "$work/qemu.log" 2>/dev/null || true
   exit 1
 fi
 
@@ -164,7 +166,7 @@ start() {
   : >console
   rm -f monitor
   mkfifo monitor
-  qemu-system-x86_64 -name tiny-test -nodefaults -no-user-config -display none -M q35 -accel tcg,tb-size=64 -cpu max \
+  qemu-system-x86_64 -name tiny-test -nodefaults -no-user-config -display none -M q35 -accel tcg,tb-size=64,thread=single -cpu max \
     -m 256 -blockdev driver=qcow2,node-name=root,file.driver=file,file.filename=disk.qcow2 \
     -device virtio-blk-pci,drive=root,addr=0x4 \
     -netdev tap,id=n0,ifname=tap0,script=no,downscript=no -device virtio-net-pci,netdev=n0,romfile=,addr=0x5 \
@@ -267,9 +269,9 @@ firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
 if [ -e $firmware ]; then
   cp /usr/share/OVMF/OVMF_VARS_4M.fd vars.fd
   start -drive if=pflash,unit=0,format=raw,readonly=on,file=$firmware -drive if=pflash,unit=1,format=raw,file=vars.fd
-  # The button counts as soon as user space runs, long before the network.
-  until_console 'awan-tiny: .* start' 60 || fatal "UEFI: no user space"
-  sleep 0.3
+  # The button counts long before the network: from when init has started what waits for it, which is first on its list.
+  until_console 'login:' 60 || fatal "UEFI: no user space"
+  sleep 1
   power_button UEFI
 else
   echo "skip UEFI: no OVMF here"
