@@ -23,6 +23,14 @@ pub const MARK_NOWHERE: u32 = 2;
 /// And of those that leave so that only answers come back.
 pub const MARK_EGRESS_ONLY: u32 = 3;
 
+/// Where each VPC's router serves besides: time, names, metadata.
+pub const SERVICES: [Ipv4Addr; 3] = {
+    const fn at(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(169, 254, 169, last)
+    }
+    [at(123), at(253), at(254)]
+};
+
 /// The name of an interface's tap: at most 15 characters.
 pub fn tap_name(id: &InterfaceId) -> String {
     let digits = id.digits();
@@ -43,11 +51,17 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     members(&mut rules, plan);
     // Each interface with each of its private addresses.
     let all = || plan.interfaces.iter().flat_map(|i| i.addresses().map(move |(ip, public)| (i, ip, public)));
-    let triple = |(i, ip, _): (&InterfacePlan, Ipv4Addr, _)| format!("{} . {} . {ip}", tap(i), i.mac);
-    rules.set("src_ok", "ifname . ether_addr . ipv4_addr", all().map(triple));
+    let known: BTreeSet<&SubnetId> = plan.subnets.iter().map(|s| &s.id).collect();
+    let way = |i: &InterfacePlan| {
+        if known.contains(&i.subnet) { format!("goto way_{}", i.subnet.digits()) } else { "drop".to_owned() }
+    };
+    let sender = |(i, ip, _): (&InterfacePlan, Ipv4Addr, _)| format!("{} . {} . {ip} : {}", tap(i), i.mac, way(i));
+    rules.map("senders", "ifname . ether_addr . ipv4_addr : verdict", all().map(sender));
     rules.set("mac_ok", "ifname . ether_addr", plan.interfaces.iter().map(|i| format!("{} . {}", tap(i), i.mac)));
     rules.set("dst_ok", "ifname . ipv4_addr", all().map(|(i, ip, _)| format!("{} . {ip}", tap(i))));
-    rules.set("nosdc", "ifname", plan.interfaces.iter().filter(|i| !i.source_dest_check).map(tap));
+    let any = || plan.interfaces.iter().filter(|i| !i.source_dest_check);
+    rules.set("nosdc", "ifname", any().map(tap));
+    rules.map("senders_any", "ifname : verdict", any().map(|i| format!("{} : {}", tap(i), way(i))));
     ways(&mut rules, plan);
     acl::chains(&mut rules, plan);
     groups(&mut rules, plan);
@@ -58,6 +72,8 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     let nats = || plan.nats.iter().flat_map(|nat| nat_marks(plan, nat));
     rules.map("nat", "mark : ipv4_addr", nats().map(|(mark, ip)| format!("{mark} : {ip}")));
     rules.set("nat_marks", "mark", nats().map(|(mark, _)| mark.to_string()));
+    let gateways = plan.nats.iter().filter(|nat| nat.public_ip.is_some()).map(nat_mark);
+    rules.set("out", "mark", gateways.chain([MARK_INTERNET]).map(|mark| mark.to_string()));
     let ranges = plan.peers.iter().flat_map(|p| p.ranges.iter().map(|net| format!("\"{}\" . {net}", peer_name(&p.id))));
     rules.set("peer_ok", "ifname . ipv4_addr; flags interval", ranges);
     let inside = plan.cidrs().chain(plan.peers.iter().flat_map(|p| p.ranges.iter().copied()));
@@ -66,7 +82,10 @@ pub fn vpc(plan: &VpcPlan) -> Ruleset {
     ipv6::rules(&mut rules, plan);
     endpoint::rules(&mut rules, plan);
     for (name, hook, lines) in CHAINS.iter().chain(ipv6::CHAINS).chain(endpoint::CHAINS) {
-        rules.hooked(name, hook, lines.iter().map(|line| (*line).to_owned()));
+        // A map that has nothing is not asked.
+        let says = |line: &&str| line.rsplit_once("vmap @").is_none_or(|(_, map)| !rules.is_empty(map));
+        let lines: Vec<_> = lines.iter().copied().filter(says).map(str::to_owned).collect();
+        rules.hooked(name, hook, lines);
     }
     rules
 }
@@ -125,9 +144,6 @@ fn ways(rules: &mut Ruleset, plan: &VpcPlan) {
         }
         rules.chain(&format!("way_{digits}"), lines);
     }
-    let way = |i: &InterfacePlan| format!("{} : goto way_{}", tap(i), i.subnet.digits());
-    let known = plan.interfaces.iter().filter(|i| plan.subnets.iter().any(|s| s.id == i.subnet));
-    rules.map("ways", "ifname : verdict", known.map(way));
 }
 
 /// Only an interface's own addresses may speak for it.
@@ -139,8 +155,14 @@ pub fn arp(plan: &VpcPlan) -> Ruleset {
         own.map(|ip| format!("{} . {} . {ip}", tap(i), i.mac))
     });
     rules.set("ok", "ifname . ether_addr . ipv4_addr", own);
-    let lines =
-        ["iifname != \"tap*\" accept", "arp operation request iifname . arp saddr ether . arp saddr ip @ok accept"];
+    // The router answers for whatever it has a way to, and it has one to everywhere.
+    let services = SERVICES.map(|ip| ip.to_string());
+    let near = plan.cidrs().map(|net| net.to_string()).chain(services);
+    rules.set("near", "ipv4_addr; flags interval", near);
+    let lines = [
+        "iifname != \"tap*\" accept",
+        "arp operation request iifname . arp saddr ether . arp saddr ip @ok arp daddr ip @near accept",
+    ];
     rules.hooked("c_in", "type filter hook input priority 0; policy drop;", lines.map(str::to_owned));
     rules
 }
@@ -237,7 +259,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             // Nearly all packets: from its own addresses, to one that others may have.
             "meta pkttype host ip daddr != 224.0.0.0/3 ip daddr != 169.254.0.0/16 \
-             iifname . ether saddr . ip saddr @src_ok goto guest_mark",
+             iifname . ether saddr . ip saddr vmap @senders",
             "iifname . ether saddr != @mac_ok counter drop",
             "meta nfproto ipv4 goto guest4",
             "meta nfproto ipv6 goto guest6",
@@ -253,15 +275,14 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "meta pkttype != host counter drop",
             "ip daddr { 224.0.0.0/4, 255.255.255.255 } counter drop",
             "ip daddr 169.254.0.0/16 fib daddr type != local counter drop",
-            "iifname . ether saddr . ip saddr @src_ok goto guest_mark",
+            "iifname . ether saddr . ip saddr vmap @senders",
             // Services know an interface by its address, also one that may send for others.
             "fib daddr type local counter drop",
-            "iifname @nosdc goto guest_mark",
+            "iifname vmap @senders_any",
             "counter drop",
         ],
     ),
-    ("guest_asks", "", &["ip saddr 0.0.0.0 accept", "iifname . ether saddr . ip saddr @src_ok accept", "counter drop"]),
-    ("guest_mark", "", &["iifname vmap @ways"]),
+    ("guest_asks", "", &["ip saddr 0.0.0.0 accept", "iifname . ether saddr . ip saddr vmap @senders", "counter drop"]),
     (
         "c_input",
         "type filter hook input priority 0; policy drop;",
@@ -282,8 +303,11 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             "tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu",
             "iifname vmap @leave",
-            r#"oifname { "igw", "pcx*" } meta mark vmap @nat_leave"#,
-            r#"iifname { "igw", "pcx*" } ct direction reply ct reply ip daddr vmap @nat_enter"#,
+            // A name at a time: to look one up in a set with an asterisk costs more than all of these.
+            r#"oifname "igw" meta mark vmap @nat_leave"#,
+            r#"oifname "pcx*" meta mark vmap @nat_leave"#,
+            r#"iifname "igw" ct direction reply ct reply ip daddr vmap @nat_enter"#,
+            r#"iifname "pcx*" ct direction reply ct reply ip daddr vmap @nat_enter"#,
             "oifname vmap @enter",
         ],
     ),
@@ -291,8 +315,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "sg_egress",
         "type filter hook forward priority 0; policy accept;",
         &[
-            r#"iifname != "tap*" accept"#,
             "ct state established,related accept",
+            r#"iifname != "tap*" accept"#,
             "ct state invalid drop",
             "iifname vmap @egress",
             "drop",
@@ -304,6 +328,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             r#"oifname "tap*" goto guest_out"#,
             r#"iifname "pcx*" counter drop"#,
+            // The way out is there for all to see; theirs is it whose mark says so.
+            r#"oifname "igw" meta nfproto ipv4 meta mark != @out counter drop"#,
             r#"oifname "igw" ct state new ip saddr != @has_public meta mark != @nat_marks counter drop"#,
             r#"oifname { "igw", "pcx*" } meta mark @nat_marks meta l4proto != { icmp, tcp, udp } counter drop"#,
             r#"oifname "igw" ip6 saddr != @own6 counter drop"#,
@@ -314,13 +340,22 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "guest_out",
         "",
         &[
-            "meta nfproto ipv4 oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
-            "meta nfproto ipv6 oifname . ip6 daddr != @dst_ok6 oifname != @nosdc counter drop",
+            // What a route sends to an interface. All else comes to a guest by a route to its own address alone.
+            "meta mark & 0xf0000000 == 0x10000000 jump guest_dst",
             "ct state established,related accept",
             "ct state invalid drop",
+            "jump guest_dst",
             r#"iifname "igw" ct state new jump world"#,
             "oifname vmap @ingress",
             "drop",
+        ],
+    ),
+    (
+        "guest_dst",
+        "",
+        &[
+            "meta nfproto ipv4 oifname . ip daddr != @dst_ok oifname != @nosdc counter drop",
+            "meta nfproto ipv6 oifname . ip6 daddr != @dst_ok6 oifname != @nosdc counter drop",
         ],
     ),
     // What the internet begins.
@@ -449,7 +484,7 @@ mod tests {
             "  set m_00000000000000001 { type ipv4_addr; elements = { 10.0.0.5 }; }",
             "  map public_to_private { type ipv4_addr : ipv4_addr; elements = { 198.18.0.3 : 10.0.0.5 }; }",
             "    meta mark set 1",
-            "  map ways { type ifname : verdict; elements = { \"tap000000000001\" : goto way_00000000000000001 }; }",
+            "  map senders { type ifname . ether_addr . ipv4_addr : verdict; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.5 : goto way_00000000000000001 }; }",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
@@ -490,7 +525,7 @@ mod tests {
         plan.interfaces[0].secondary.push(awan_model::plan::SecondaryPlan { private_ip, public_ip });
         let text = format!("{}{}", arp(&plan).whole(), vpc(&plan).whole());
         for part in [
-            "set src_ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.5, \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.6 }",
+            "\"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.5 : goto way_00000000000000001, \"tap000000000001\" . 0a:00:00:00:00:01 . 10.0.0.6 : goto way_00000000000000001 }",
             "set ok { type ifname . ether_addr . ipv4_addr; elements = { \"tap000000000001\" . 0a:00:00:00:00:01 . 0.0.0.0,",
             "set dst_ok { type ifname . ipv4_addr; elements = { \"tap000000000001\" . 10.0.0.5, \"tap000000000001\" . 10.0.0.6 }",
             "elements = { 198.18.0.3 : 10.0.0.5, 198.18.0.4 : 10.0.0.6 }",

@@ -42,6 +42,11 @@ impl Ruleset {
         self.put(name, "map", of, elements);
     }
 
+    /// Whether a set or map has no elements, or is not there.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.sets.get(name).is_none_or(|set| set.elements.is_empty())
+    }
+
     fn put(&mut self, name: &str, keyword: &'static str, of: &str, elements: impl IntoIterator<Item = String>) {
         let set = Set { keyword, of: of.to_owned(), elements: elements.into_iter().collect() };
         self.sets.insert(name.to_owned(), set);

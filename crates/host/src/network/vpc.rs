@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 use awan_model::plan::{PeerPlan, SubnetPlan, VpcPlan, Way};
 
-use super::render::{self, MARK_INTERNET, MARK_NOWHERE, mark, peer_name, tap_name};
+use super::render::{self, mark, peer_name, tap_name};
 use super::{counters, edge, flow, ipv6, limit, link, netns, peer};
 use crate::driver::NetworkDifference;
 
@@ -24,7 +24,8 @@ pub const PROTOCOL: u32 = 77;
 /// are taps of which nothing is known.
 const ASIDE: &str = "tapx";
 pub const TABLE_BASE: u32 = 1000;
-/// The preference of the rules of ways that plans name.
+/// The preference of the rule that finds the VPC's own addresses, and of those of ways that lead to guests.
+const OWN: u32 = 100;
 pub const WAYS: u32 = 300;
 
 fn router_mac() -> String {
@@ -39,7 +40,7 @@ fn gateway(subnet: &SubnetPlan) -> Ipv4Addr {
 pub fn own_addresses(plan: &VpcPlan) -> BTreeSet<Ipv4Addr> {
     let mut all: BTreeSet<_> = plan.subnets.iter().map(gateway).collect();
     all.insert(resolver(plan));
-    all.extend([123, 253, 254].map(|last| Ipv4Addr::new(169, 254, 169, last)));
+    all.extend(render::SERVICES);
     all.extend(plan.endpoint_interfaces().map(|i| i.private_ip));
     all
 }
@@ -72,7 +73,7 @@ pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<bool> {
                 format!("neigh replace {VPC_IP} lladdr {VPC_MAC} dev {peer} nud permanent"),
             ])
         })?;
-        netns::inside(name, rules)?;
+        netns::inside(name, routes)?;
     }
     Ok(!ready)
 }
@@ -95,21 +96,15 @@ fn settings() -> Result<()> {
     Ok(())
 }
 
-/// Addresses of the VPC first, then by the subnet's table: out, or nowhere.
-fn rules() -> Result<()> {
-    let (out, nowhere) = (TABLE_BASE + MARK_INTERNET, TABLE_BASE + MARK_NOWHERE);
+/// Addresses of the VPC and the way out are one table, and routing has no rules of its own: with the first one the kernel
+/// looks at all of them, twice for each packet, for as long as the namespace is there. What may not go out is dropped on
+/// its way to `igw`, by its mark.
+fn routes() -> Result<()> {
     netns::ip(&[
         "link set igw addrgenmode none".to_owned(),
         "link set igw up".to_owned(),
         format!("neigh replace {EDGE_IP} lladdr {EDGE_MAC} dev igw nud permanent"),
-        // All but the first, which finds the namespace's own addresses.
-        "rule flush".to_owned(),
-        "rule add pref 100 lookup main".to_owned(),
-        format!("rule add pref 201 fwmark {MARK_INTERNET} lookup {out}"),
-        // The last one: what no route leads anywhere is not told so.
-        format!("rule add pref 400 lookup {nowhere}"),
-        format!("route replace default via {EDGE_IP} dev igw onlink table {out} proto {PROTOCOL}"),
-        format!("route replace blackhole default table {nowhere} proto {PROTOCOL}"),
+        format!("route replace default via {EDGE_IP} dev igw onlink proto {PROTOCOL}"),
         format!("link property add dev igw altname {}", netns::WHOLE),
     ])
 }
@@ -293,6 +288,9 @@ fn ways(plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     let of_ways = rules.iter().filter(|rule| rule["priority"] == WAYS);
     let tables: BTreeSet<u32> = of_ways.filter_map(|rule| number(&rule["table"])).collect();
     let mut lines = Vec::new();
+    if !wanted.is_empty() && !rules.iter().any(|rule| rule["priority"] == OWN) {
+        lines.push(format!("rule add pref {OWN} lookup main suppress_prefixlength 0"));
+    }
     for table in tables.iter().filter(|table| !wanted.contains_key(table)) {
         lines.push(format!("rule del pref {WAYS} fwmark {table} lookup {table}"));
         lines.push(format!("route flush table {table}"));
@@ -513,7 +511,7 @@ mod tests {
         let Some(names) = Names::new() else { return };
         names.ensure();
         let whole = names.made();
-        assert_eq!(whole[0].lines().count(), 4, "{}", whole[0]);
+        assert_eq!(whole[0].lines().count(), 3, "{}", whole[0]);
         names.ensure();
         assert_eq!(names.made(), whole, "doing it again changes nothing");
         let Names { config, vpc, edge } = &names;

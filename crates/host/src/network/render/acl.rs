@@ -15,9 +15,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use awan_model::group::Traffic;
 use awan_model::id::{NetworkAclId, SubnetId};
 use awan_model::network_acl::Peer;
 use awan_model::plan::{AclEntryPlan, VpcPlan};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Ruleset, endpoint, nat_marks, tap, words};
 
@@ -42,8 +44,10 @@ pub fn chains(rules: &mut Ruleset, plan: &VpcPlan) {
     for (subnet, taps) in taps {
         let digits = subnet.digits();
         let [egress, ingress] = of(plan, subnet);
-        leave.extend(taps.iter().map(|tap| format!("{tap} : jump leave_{digits}")));
-        enter.extend(taps.iter().map(|tap| format!("{tap} : goto enter_{digits}")));
+        // Whoever lets all through is not asked. What stays in a subnet is none of its ACL's: that is told first.
+        let [out, into] = is_open(plan, subnet);
+        leave.extend(taps.iter().filter(|_| !(out && into)).map(|tap| format!("{tap} : jump leave_{digits}")));
+        enter.extend(taps.iter().filter(|_| !into).map(|tap| format!("{tap} : goto enter_{digits}")));
         rules.set(&format!("taps_{digits}"), "ifname", taps);
         let stays = [format!("oifname @taps_{digits} accept")];
         let lines = stays.into_iter().chain(near.get(subnet).cloned()).chain([egress]);
@@ -60,6 +64,22 @@ fn of(plan: &VpcPlan, subnet: &SubnetId) -> [String; 2] {
     let acl = plan.subnets.iter().find(|s| s.id == *subnet).and_then(|s| s.acl.as_ref());
     let there = acl.filter(|id| plan.acls.iter().any(|acl| acl.id == **id)).map(NetworkAclId::digits);
     ["ao", "ai"].map(|side| there.map_or("counter drop".to_owned(), |acl| format!("goto {side}_{acl}")))
+}
+
+/// Whether a subnet's ACL lets all leave, and all enter.
+fn is_open(plan: &VpcPlan, subnet: &SubnetId) -> [bool; 2] {
+    let acl = plan.subnets.iter().find(|s| s.id == *subnet).and_then(|s| s.acl.as_ref());
+    let Some(acl) = acl.and_then(|id| plan.acls.iter().find(|acl| acl.id == *id)) else { return [false; 2] };
+    let first = |entries: &[AclEntryPlan], all: IpNet| {
+        let net = |e: &AclEntryPlan| match e.peer {
+            Peer::Ipv4(net) => IpNet::V4(net),
+            Peer::Ipv6(net) => IpNet::V6(net),
+        };
+        let first = entries.iter().find(|e| net(e).addr().is_ipv4() == all.addr().is_ipv4());
+        first.is_some_and(|e| e.allow && e.traffic == Traffic::All && net(e) == all)
+    };
+    let (ipv4, ipv6) = (IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default()));
+    [&acl.egress, &acl.ingress].map(|of| first(of, ipv4) && (plan.ipv6.is_empty() || first(of, ipv6)))
 }
 
 /// Of what is translated, only the kernel knows whose it is on its way back.
@@ -111,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_default_acl_lets_everything_through_and_ends_with_what_denies_the_rest() {
+    fn a_default_acl_is_not_asked_and_ends_with_what_denies_the_rest() {
         let expected = r#"add table inet vpc
 delete table inet vpc
 table inet vpc {
-  map enter { type ifname : verdict; elements = { "tap000000000001" : goto enter_00000000000000001 }; }
-  map leave { type ifname : verdict; elements = { "tap000000000001" : jump leave_00000000000000001 }; }
+  map enter { type ifname : verdict; }
+  map leave { type ifname : verdict; }
   map nat_enter { type ipv4_addr : verdict; }
   map nat_leave { type mark : verdict; }
   set taps_00000000000000001 { type ifname; elements = { "tap000000000001" }; }
@@ -191,8 +211,8 @@ table inet vpc {
         plan.acls.push(AclPlan { id, ingress: vec![everything()], egress: Vec::new() });
         let text = shown(&plan);
         for expected in [
-            "\"tap000000000001\" : goto enter_00000000000000001, \"tap000000000002\" : goto enter_00000000000000002,",
-            "\"tap000000000002\" : jump leave_00000000000000002, \"tap000000000003\" : jump leave_00000000000000003 ",
+            "map enter { type ifname : verdict; elements = { \"tap000000000003\" : goto enter_00000000000000003 }; }",
+            "map leave { type ifname : verdict; elements = { \"tap000000000002\" : jump leave_00000000000000002, \"tap000000000003\" : jump leave_00000000000000003 }; }",
             "@taps_00000000000000002 accept\n    goto ao_00000000000000002\n",
             "chain enter_00000000000000002 {\n    goto ai_00000000000000002\n",
             "@taps_00000000000000003 accept\n    counter drop\n",
@@ -203,8 +223,39 @@ table inet vpc {
     }
 
     #[test]
+    fn an_acl_is_asked_unless_it_lets_all_through_whatever_else_it_says() {
+        let entry = |number, allow, traffic, net: &str| {
+            let peer = net.parse().map(Peer::Ipv4).or_else(|_| net.parse().map(Peer::Ipv6)).expect("a network");
+            AclEntryPlan { number, allow, traffic, peer }
+        };
+        let (all, all6) = (entry(1, true, Traffic::All, "0.0.0.0/0"), entry(2, true, Traffic::All, "::/0"));
+        let not = entry(3, false, Traffic::All, "0.0.0.0/0");
+        let tcp = entry(4, true, Traffic::Tcp { from: 0, to: 65_535 }, "0.0.0.0/0");
+        let half = entry(5, true, Traffic::All, "0.0.0.0/1");
+        for (of, entries, ipv4, both) in [
+            ("one family", vec![all.clone()], true, false),
+            ("both", vec![all.clone(), all6.clone()], true, true),
+            ("what comes too late", vec![all6.clone(), all.clone(), not.clone()], true, true),
+            ("a refusal first", vec![not, all.clone(), all6], false, false),
+            ("one protocol first", vec![tcp, all.clone()], false, false),
+            ("half of it first", vec![half, all], false, false),
+            ("nothing", Vec::new(), false, false),
+        ] {
+            let mut plan = vpc_plan();
+            plan.acls[0].egress = entries;
+            let subnet = plan.subnets[0].id.clone();
+            assert_eq!(is_open(&plan, &subnet), [ipv4, true], "{of}");
+            plan.ipv6 = vec!["2001:db8::/56".parse().expect("a network")];
+            assert_eq!(is_open(&plan, &subnet), [both, false], "{of}, with IPv6");
+        }
+    }
+
+    #[test]
     fn acls_are_asked_before_established_flows_pass() {
-        let text = super::super::vpc(&vpc_plan()).whole();
+        let mut plan = vpc_plan();
+        plan.acls[0].egress.clear();
+        plan.acls[0].ingress.clear();
+        let text = super::super::vpc(&plan).whole();
         let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
         assert!(at("priority -20") < at("ct state established,related accept\n    ct state invalid drop"));
         assert!(at("iifname vmap @leave") < at("oifname vmap @enter"));
