@@ -134,7 +134,12 @@ fn layers(tx: &mut Tx<System>, volume: &Volume) -> (Option<ImageId>, Vec<LayerPl
     while let Some(content) = below.as_ref().and_then(|id| tx.find_by::<Content>(Content::INDEX, id.as_str())) {
         let Some(taken) = content.taken().filter(|taken| taken.volume == volume.id) else { break };
         let kept = is_kept(tx, &content);
-        layers.push(LayerPlan { id: content.id.clone(), generation: taken.generation, kept });
+        layers.push(LayerPlan {
+            id: content.id.clone(),
+            generation: taken.generation,
+            kept,
+            volume_gib: Some(taken.volume_gib),
+        });
         below.clone_from(&taken.below);
     }
     layers.reverse();

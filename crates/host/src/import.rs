@@ -249,15 +249,23 @@ fn convert(
     out.get_ref().sync_all()?;
     std::fs::write(folder.join(CAME), bytes.to_string())?;
     std::fs::rename(unfinished, folder.join(DISK))?;
-    File::open(folder)?.sync_all()?;
+    sync(folder)?;
     match std::fs::remove_file(folder.join(SOURCE)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
         _ => Ok(()),
     }
 }
 
+/// What is in a folder keeps its name, and so does the folder.
+fn sync(folder: &Path) -> Result<()> {
+    let above = folder.parent().context("it lies in another")?;
+    [folder, above].into_iter().try_for_each(|folder| Ok(File::open(folder)?.sync_all()?))
+}
+
 /// Of a disk that is whole.
 fn kept(folder: &Path) -> Result<ImportPhase> {
+    // The life that named it may have ended before this.
+    sync(folder)?;
     let _ = std::fs::remove_file(folder.join(SOURCE));
     let size = disk::open(File::open(folder.join(DISK))?, Format::Qcow2, DISK_MAX)?.size();
     ensure!(size % GIB == 0, "{} is not what was made here", folder.display());

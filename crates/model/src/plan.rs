@@ -102,6 +102,9 @@ pub struct LayerPlan {
     pub generation: u32,
     /// As [`ContentPlan::kept`].
     pub kept: bool,
+    /// How large the volume was then; absent in plans of earlier versions.
+    #[serde(default)]
+    pub volume_gib: Option<u32>,
 }
 
 /// Bytes that never change, which are to come to this host or lie on it.

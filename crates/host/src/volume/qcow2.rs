@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::process::Command;
 
+use super::files;
 use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
 use crate::import::{DISK, write};
 
@@ -33,6 +34,8 @@ pub const CONTENTS: &str = "contents";
 const BELOW: &str = "below";
 const UNFINISHED: &str = "new";
 const GIB: u64 = 1 << 30;
+/// In a header: its data lies in another file, which a part of the header names.
+const DATA_ELSEWHERE: u64 = 1 << 2;
 /// As EC2's largest volume.
 const SIZE_MAX: u64 = 64 << 40;
 /// What has been kept is looked at once, as long as it is not more.
@@ -68,10 +71,11 @@ impl FileVolumes {
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == UNFINISHED) {
-                std::fs::remove_file(&path)?;
+                files::remove(&path)?;
             }
         }
-        Ok(())
+        // What an earlier life named, and did not live to sync, machines may write to now.
+        files::sync_folder(&self.folder)
     }
 
     /// The file of a volume since so many snapshots were made of it.
@@ -124,19 +128,20 @@ impl FileVolumes {
                 below: below.replace(layer.id.clone()),
                 generation: layer.generation,
                 set: layer.id.clone(),
-                volume_gib: volume.size_gib,
+                volume_gib: layer.volume_gib.unwrap_or(volume.size_gib),
             };
             if layer.kept && !self.image(&layer.id).exists() {
                 bail!("{}, which the volume {} is a child of, is lost", layer.id, volume.id);
             }
             self.keep_now(&layer.id, &taken)?;
         }
-        let path = self.path(&volume.id, volume.layers.last().map_or(0, |layer| layer.generation));
-        let backing = self.chain(below.as_ref())?;
-        if path.exists() {
-            grow(&path, bytes).await?;
+        let generation = volume.layers.last().map_or(0, |layer| layer.generation);
+        let (path, backing) = (self.path(&volume.id, generation), self.chain(below.as_ref())?);
+        let least = self.size_before(below.as_ref(), generation)?;
+        if has_begun(&path, least)? {
+            grow(&path, bytes, &backing).await?;
         } else {
-            create(&path, bytes)?;
+            create(&path, bytes.max(least))?;
         }
         let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
         Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib })
@@ -150,30 +155,35 @@ impl FileVolumes {
             return Ok(());
         }
         self.chain(taken.below.as_ref())?;
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.with_context(|| format!("making {}", folder.display()))?;
+        let before = taken.generation.saturating_sub(1);
+        let (old, least) = (self.path(&taken.volume, before), self.size_before(taken.below.as_ref(), before)?);
+        files::make_folder(&folder)?;
         if let Some(below) = &taken.below {
-            let mut file = File::create(folder.join(BELOW))?;
-            file.write_all(below.as_str().as_bytes())?;
-            file.sync_all()?;
+            files::write(&folder.join(BELOW), |out| Ok(out.write_all(below.as_str().as_bytes())?))?;
         }
-        let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
-        if old.exists() {
+        if has_begun(&old, least)? {
             let file = File::open(&old).with_context(|| format!("opening {}", old.display()))?;
             if is_written(&file)? {
                 bail!("a machine has the volume {} open", taken.volume);
             }
-            file.sync_all().with_context(|| format!("writing {}", old.display()))?;
-            File::open(&folder)?.sync_all()?;
-            std::fs::rename(&old, &disk).with_context(|| format!("keeping {}", old.display()))?;
+            files::sync(&old, &file)?;
+            // A power failure must not take the folder that it moves to.
+            files::sync_folder(&self.contents)?;
+            files::sync_folder(&folder)?;
+            files::rename(&old, &disk)?;
         } else {
-            // Nothing was written to it since the last snapshot, or ever.
-            create(&disk, u64::from(taken.volume_gib) * GIB)?;
+            // Nothing was written to it since the last snapshot, or ever. What is below must not end behind its end.
+            create(&disk, least.max(u64::from(taken.volume_gib) * GIB))?;
+            if old.exists() {
+                files::remove(&old)?;
+            }
         }
-        for folder in [&folder, &self.contents, &self.folder] {
-            File::open(folder)?.sync_all().with_context(|| format!("writing {}", folder.display()))?;
-        }
-        Ok(())
+        [&folder, &self.contents, &self.folder].into_iter().try_for_each(|folder| files::sync_folder(folder))
+    }
+
+    /// How large a volume was when it went on in the file of this generation; zero: no file came before.
+    fn size_before(&self, below: Option<&ImageId>, generation: u32) -> Result<u64> {
+        below.filter(|_| generation > 0).map_or(Ok(0), |below| virtual_size(&self.image(below)))
     }
 
     async fn next(&self, taken: &Taken) -> Result<Fork> {
@@ -181,8 +191,9 @@ impl FileVolumes {
         let _turn = busy.lock().await;
         let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
         let new = self.path(&taken.volume, taken.generation);
-        if !new.exists() {
-            create(&new, virtual_size(&old)?)?;
+        let least = virtual_size(&old)?;
+        if !has_begun(&new, least)? {
+            create(&new, least)?;
         }
         Ok(Fork { volume: taken.volume.clone(), generation: taken.generation, old, new })
     }
@@ -222,6 +233,12 @@ impl FileVolumes {
     }
 }
 
+/// Whether a machine may have written to a file that was made for it to go on in. If it has not before the volume grew,
+/// the file is smaller than the volume: whoever went on in it would lose what lies behind its end.
+fn has_begun(path: &Path, least: u64) -> Result<bool> {
+    Ok(path.exists() && virtual_size(path)? >= least)
+}
+
 /// Whether a QEMU may write to a file: it holds a lock on one of the bytes 101 to 103 then, for writing, for writing the
 /// same again, and for changing the size (QEMU: block/file-posix.c).
 fn is_written(file: &File) -> Result<bool> {
@@ -234,15 +251,18 @@ fn is_written(file: &File) -> Result<bool> {
 /// From the header of a file that this program made: bytes 24 to 31, big endian (QEMU: docs/interop/qcow2.txt).
 fn virtual_size(path: &Path) -> Result<u64> {
     use std::io::Read as _;
-    let mut header = [0; 32];
+    let mut header = [0; 80];
     let mut file = std::fs::File::open(path)?;
     file.read_exact(&mut header).with_context(|| format!("reading the header of {}", path.display()))?;
+    let number = |at: usize| header[at..at + 8].try_into().map(u64::from_be_bytes).context("eight bytes");
     if header[..4] != *b"QFI\xfb" {
         bail!("{} is not qcow2", path.display());
     }
-    let (_, size) = header.split_at(24);
-    let size = u64::from_be_bytes(size.try_into().context("eight bytes")?);
-    // Whoever has broken out into the machine's process can write there what they like.
+    // Whoever has broken out into the machine's process can write there what they like: of other files, of sizes.
+    let (size, features) = (number(24)?, number(72)?);
+    if number(8)? != 0 || features & DATA_ELSEWHERE != 0 {
+        bail!("{} names another file", path.display());
+    }
     if size > SIZE_MAX {
         bail!("{} says that it has {size} bytes", path.display());
     }
@@ -253,21 +273,23 @@ fn virtual_size(path: &Path) -> Result<u64> {
 /// nor, once something may be written to it, its name.
 fn create(path: &Path, bytes: u64) -> Result<()> {
     let new = path.with_extension(UNFINISHED);
-    let mut out = BufWriter::new(File::create(&new).with_context(|| format!("making {}", new.display()))?);
-    write::empty(bytes, &mut out).with_context(|| format!("writing {}", new.display()))?;
-    out.flush()?;
-    out.get_ref().sync_all().with_context(|| format!("writing {}", new.display()))?;
-    std::fs::rename(&new, path).with_context(|| format!("naming {}", path.display()))?;
-    let folder = path.parent().context("a file lies in a folder")?;
-    File::open(folder)?.sync_all().with_context(|| format!("writing {}", folder.display()))
+    files::write(&new, |out| write::empty(bytes, out))?;
+    files::rename(&new, path)?;
+    files::sync_folder(path.parent().context("a file lies in a folder")?)
 }
 
-async fn grow(path: &Path, bytes: u64) -> Result<()> {
+/// What comes is zero: of what is below, QEMU has to know, so that nothing of it comes to light there.
+async fn grow(path: &Path, bytes: u64, backing: &[PathBuf]) -> Result<()> {
     if virtual_size(path)? >= bytes {
         return Ok(());
     }
+    let mut disk = serde_json::Value::Null;
+    for path in backing.iter().rev().map(PathBuf::as_path).chain([path]) {
+        virtual_size(path)?;
+        disk = serde_json::json!({"driver": "qcow2", "backing": disk, "file": {"driver": "file", "filename": path}});
+    }
     let mut command = Command::new("qemu-img");
-    command.args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(bytes.to_string()).kill_on_drop(true);
+    command.args(["resize", "-q"]).arg(format!("json:{disk}")).arg(bytes.to_string()).kill_on_drop(true);
     let output = tokio::time::timeout(GROWN_WITHIN, command.output());
     let output = output.await.context("qemu-img took too long")?.context("starting qemu-img")?;
     if output.status.success() { Ok(()) } else { bail!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim()) }
@@ -287,7 +309,7 @@ impl Volumes for FileVolumes {
             let busy = self.busy(id);
             let _turn = busy.lock().await;
             for (_, _, path) in self.files()?.iter().filter(|(of, ..)| of == id) {
-                std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+                files::remove(path)?;
             }
             Ok(())
         })
@@ -310,9 +332,12 @@ impl Volumes for FileVolumes {
         if let Some(layer) = kept.get(&content.id) {
             return Some(*layer);
         }
-        let disk = self.contents.join(content.id.as_str()).join(DISK);
+        let folder = self.contents.join(content.id.as_str());
+        let disk = folder.join(DISK);
         let bytes = std::fs::metadata(&disk).ok()?.blocks() * 512;
         let size = virtual_size(&disk).ok()?;
+        // Who hears of it relies on it, and an earlier life may have ended before this.
+        [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder)).ok()?;
         let layer = Layer { size_gib: u32::try_from(size / GIB).ok()?, bytes };
         if kept.len() >= KNOWN_MAX {
             kept.clear();
@@ -361,7 +386,7 @@ mod tests {
     }
 
     fn planned(image: Option<ImageId>, layers: &[u32]) -> VolumePlan {
-        let one = |n: &u32| LayerPlan { id: layer(*n), generation: *n, kept: false };
+        let one = |n: &u32| LayerPlan { id: layer(*n), generation: *n, kept: false, volume_gib: Some(1) };
         let layers = layers.iter().map(one).collect();
         VolumePlan { home: Home::new("1", "r"), id: VOLUME.parse().expect("an id"), size_gib: 1, image, layers }
     }
@@ -483,6 +508,106 @@ mod tests {
         }
     }
 
+    /// As its machine does: it knows what is below, and what it does not write is zero.
+    async fn grown(device: &BlockDevice, gib: u32) {
+        grow(&device.path, u64::from(gib) * GIB, &device.backing).await.expect("grows");
+    }
+
+    const BEHIND: &str = "1536M 64k";
+
+    async fn reads(device: &BlockDevice, byte: u8) -> bool {
+        let said = io(device, &format!("read -P {byte} {BEHIND}")).await;
+        assert!(said.contains("read 65536/65536"), "{said}");
+        !said.contains("failed")
+    }
+
+    #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn a_file_that_no_machine_went_on_in_before_its_volume_grew_is_made_anew() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        // Whether the machine tries once more, or has ended and two snapshots are to be made.
+        for lives in [true, false] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+            let first = volumes.ensure(&planned(None, &[])).await.expect("makes");
+            let unused = volumes.fork(&taken(1, None)).await.expect("makes the next file");
+            grown(&first, 2).await;
+            assert!(io(&first, &format!("write -P 7 {BEHIND}")).await.contains("wrote"));
+            if lives {
+                let fork = volumes.fork(&taken(1, None)).await.expect("makes the next file");
+                assert_eq!((virtual_size(&fork.new).expect("reads"), &fork.new), (2 * GIB, &unused.new));
+                let again = volumes.fork(&taken(1, None)).await.expect("is there");
+                assert_eq!(again, fork);
+            } else {
+                volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+                volumes.keep(&layer(2), &taken(2, Some(1))).await.expect("keeps");
+                assert_eq!(volumes.observe().await.expect("lists"), [], "it is not left behind");
+            }
+            let plan = VolumePlan { size_gib: 2, ..planned(None, if lives { &[1] } else { &[1, 2] }) };
+            let device = volumes.ensure(&plan).await.expect("goes on");
+            assert!(reads(&device, 7).await, "{lives}");
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn a_snapshot_of_a_volume_that_grew_meanwhile_and_of_nothing_since_hides_nothing_of_it() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+        let first = volumes.ensure(&planned(None, &[])).await.expect("makes");
+        grown(&first, 2).await;
+        assert!(io(&first, &format!("write -P 7 {BEHIND}")).await.contains("wrote"));
+        // Both were asked for when it had one gibibyte.
+        volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+        volumes.keep(&layer(2), &taken(2, Some(1))).await.expect("keeps");
+        let plan = VolumePlan { size_gib: 2, ..planned(None, &[1, 2]) };
+        assert!(reads(&volumes.ensure(&plan).await.expect("goes on"), 7).await);
+        // A smaller child does not see it, and neither when it grows.
+        let other = "vol-00000000000000002".parse().expect("an id");
+        let mut child = VolumePlan { id: other, ..planned(Some(layer(2)), &[]) };
+        volumes.ensure(&child).await.expect("makes");
+        child.size_gib = 2;
+        assert!(reads(&volumes.ensure(&child).await.expect("grows"), 0).await);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_to_be_kept_that_a_power_failure_takes() {
+        let kept = ContentPlan {
+            home: Home::new("1", "r"),
+            id: layer(1),
+            source: awan_model::import::Source::Taken(taken(1, None)),
+            kept: false,
+            size_gib: 1,
+        };
+        for steps in 0..40 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let past = folder.path().join("past");
+            std::fs::create_dir(&past).expect("makes");
+            files::crash::begin(past);
+            let open = || FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+            let volumes = open();
+            volumes.ensure(&planned(None, &[])).await.expect("makes");
+            files::crash::after_steps(steps);
+            let done = volumes.keep(&layer(1), &taken(1, None)).await;
+            if !files::crash::revived() {
+                assert!(done.is_ok() && steps > 4, "{done:?}");
+                return;
+            }
+            let told = open().kept(&kept).is_some();
+            files::crash::cut_power(|all| all);
+            assert!(open().kept(&kept).is_some() || !told, "before step {steps}");
+            volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+        }
+        panic!("it takes no end");
+    }
+
     #[tokio::test]
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     async fn what_a_machine_writes_to_is_not_kept_from_under_it() {
@@ -533,6 +658,11 @@ mod tests {
         assert_eq!(volumes.observe().await.expect("lists"), []);
     }
 
+    fn virtual_size_of(path: &Path, header: &[u8]) -> Option<u64> {
+        std::fs::write(path, header).expect("writes");
+        virtual_size(path).ok()
+    }
+
     #[tokio::test]
     async fn a_broken_volume_is_listed_and_never_opened() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -540,6 +670,12 @@ mod tests {
         let id: VolumeId = "vol-00000000000000001".parse().expect("an id");
         std::fs::write(volumes.path(&id, 0), [b"QFI\xfb".as_slice(), &[0xff; 100]].concat()).expect("writes");
         assert!(virtual_size(&volumes.path(&id, 0)).is_err(), "so large is none");
+        for at in [15, 79] {
+            let mut header = [b"QFI\xfb".as_slice(), &[0; 100]].concat();
+            assert_eq!(virtual_size_of(&volumes.path(&id, 0), &header), Some(0));
+            header[at] = 4;
+            assert_eq!(virtual_size_of(&volumes.path(&id, 0), &header), None, "it names another file");
+        }
         std::fs::write(volumes.path(&id, 0), vec![b'x'; 4096]).expect("writes");
         let plan =
             VolumePlan { home: Home::new("1", "r"), id: id.clone(), size_gib: 1, image: None, layers: Vec::new() };

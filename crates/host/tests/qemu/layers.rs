@@ -124,7 +124,8 @@ fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
     host.wait(host.driver().grow(&a.id, &root, 3)).expect("what is open grows");
     // All of it is closed with the disk, so that another machine can have it.
     host.wait(host.driver().detach(&a.id, &data.volume, true)).expect("without asking");
-    let layers = (1..=3).map(|n| LayerPlan { id: content(20 + n), generation: n, kept: true }).collect();
+    let layers =
+        (1..=3).map(|n| LayerPlan { id: content(20 + n), generation: n, kept: true, volume_gib: None }).collect();
     let plan = VolumePlan { home: Home::new("1", "r"), id: data.volume.clone(), size_gib: 1, image: None, layers };
     let whole = host.wait(volumes.ensure(&plan)).expect("a disk");
     assert_eq!(whole.backing.len(), 3);

@@ -1,0 +1,746 @@
+//! Volumes and snapshots hold the bytes that a plain model says they hold, whatever is asked for in whatever order, and
+//! wherever their host ends: killed before any step that changes a file, or without power, so that steps which were not
+//! synced are undone.
+//!
+//! What decides is asked as the agent asks it: plans, [`keeping`], [`unwanted_volumes`], the driver, the folder of contents.
+//! Only machines are not QEMU; they write qcow2 themselves, and `qemu-img` is asked at times whether it reads the same.
+//!
+//! `AWAN_VOLUME_SEED`, `AWAN_VOLUME_STEPS`: which course, and how long. A world of its own begins every 1,000 steps.
+
+mod guest;
+mod memory;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use awan_model::Home;
+use awan_model::id::{ImageId, VolumeId};
+use awan_model::import::{Format, ImportPhase, Source, Taken};
+use awan_model::instance::{DiskSeen, Phase, Wish};
+use awan_model::plan::{ContentPlan, DiskPlan, HostPlan, LayerPlan, VolumePlan};
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use self::guest::Disk;
+use self::memory::{CLUSTER, Memory};
+use super::files::crash;
+use super::qcow2::{CONTENTS, FileVolumes};
+use crate::driver::{SeenVm, Volumes as _};
+use crate::effect::{Effect, Keeping, keeping, unwanted_volumes};
+use crate::hypervisor::testing;
+use crate::import::fetch::Rules;
+use crate::import::{Contents, DISK, write};
+
+const GIB: u64 = 1 << 30;
+const WORLD: u64 = 1_000;
+const VOLUMES_MAX: usize = 6;
+const CONTENTS_MAX: usize = 20;
+const LAYERS_MAX: usize = 12;
+const LARGEST_GIB: u32 = 5;
+const MACHINES: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Volume {
+    size_gib: u32,
+    /// What it began as, and what was kept of it since.
+    image: Option<ImageId>,
+    layers: Vec<ImageId>,
+    bytes: Memory,
+    machine: Option<usize>,
+    /// The machine's end of it, and the generation that this has open.
+    disk: Option<Disk>,
+    open: u32,
+    /// The newest generation that a machine wrote to or could have.
+    begun: Option<u32>,
+}
+
+struct Content {
+    source: Source,
+    /// What it holds, once that is certain.
+    bytes: Option<Memory>,
+    /// The host has said that it has it.
+    told: bool,
+    /// Somebody has a snapshot of it.
+    wanted: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    steps: u64,
+    kills: u64,
+    cuts: u64,
+    undone: u64,
+    written: u64,
+    snapshots: u64,
+    compared: u64,
+    asked_qemu: u64,
+    ends: BTreeMap<&'static str, u64>,
+}
+
+struct World<'c> {
+    dice: StdRng,
+    folder: tempfile::TempDir,
+    driver: Arc<FileVolumes>,
+    contents_driver: Arc<Contents>,
+    volumes: BTreeMap<VolumeId, Volume>,
+    /// Contents, and the image that is there from the beginning.
+    contents: BTreeMap<ImageId, Content>,
+    ids: u64,
+    qemu: bool,
+    counts: &'c mut Counts,
+}
+
+/// In memory where it can be: what is tried here is the order of steps, not the disk.
+fn folder() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    let made = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
+    made.expect("a folder")
+}
+
+fn open(folder: &Path) -> Result<(Arc<FileVolumes>, Arc<Contents>)> {
+    let rules = Rules { permitted: Vec::new(), folder: Some(folder.join("files")), bytes_max: GIB };
+    let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images"))?;
+    Ok((volumes, Contents::open(folder.join(CONTENTS), rules)?))
+}
+
+impl<'c> World<'c> {
+    fn new(seed: u64, qemu: bool, counts: &'c mut Counts) -> Self {
+        let (folder, mut dice) = (folder(), StdRng::seed_from_u64(seed));
+        for name in ["files", "past"] {
+            std::fs::create_dir(folder.path().join(name)).expect("makes");
+        }
+        crash::begin(folder.path().join("past"));
+        let (driver, contents_driver) = open(folder.path()).expect("opens");
+        let image = ImageId::made(format!("ami-{:017x}", 0xfff));
+        let mut bytes = Memory::of(GIB);
+        let mut text = vec![0; 300_000];
+        dice.fill_bytes(&mut text);
+        bytes.write(0, &text);
+        let at = folder.path().join("images").join(image.as_str());
+        std::fs::create_dir_all(&at).expect("makes");
+        let mut disk = crate::import::disk::open(std::io::Cursor::new(text), Format::Raw, GIB).expect("opens");
+        let mut out = std::fs::File::create(at.join(DISK)).expect("makes");
+        write::write(&mut *disk, GIB, &mut out, |_| Ok(())).expect("writes");
+        let source = Source::Fetched { url: String::new(), format: Format::Raw };
+        let began = Content { source, bytes: Some(bytes), told: true, wanted: true };
+        let (volumes, contents) = (BTreeMap::new(), BTreeMap::from([(image, began)]));
+        Self { dice, folder, driver, contents_driver, volumes, contents, ids: 0, qemu, counts }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn chosen<T>(&mut self, of: Vec<T>) -> Option<T> {
+        let n = of.len();
+        if n == 0 { None } else { of.into_iter().nth(self.dice.random_range(0..n)) }
+    }
+
+    fn volume_plan(&self, id: &VolumeId) -> VolumePlan {
+        let Volume { size_gib, image, layers, .. } = &self.volumes[id];
+        let layer = |(generation, id): (u32, &ImageId)| {
+            let Content { source, told, .. } = &self.contents[id];
+            let volume_gib = source.taken().map(|taken| taken.volume_gib);
+            LayerPlan { id: id.clone(), generation, kept: *told, volume_gib }
+        };
+        let layers = (1..).zip(layers).map(layer).collect();
+        VolumePlan { home: home(), id: id.clone(), size_gib: *size_gib, image: image.clone(), layers }
+    }
+
+    fn content_plan(&self, id: &ImageId) -> ContentPlan {
+        let Content { source, told, .. } = &self.contents[id];
+        ContentPlan { home: home(), id: id.clone(), source: source.clone(), kept: *told, size_gib: 1 }
+    }
+
+    fn plan(&self) -> HostPlan {
+        let vm = |n: usize| {
+            let of_it = self.volumes.iter().filter(|(_, volume)| volume.machine == Some(n));
+            let disks = of_it.map(|(id, _)| DiskPlan { volume: id.clone(), device: "/dev/sdf".into() }).collect();
+            awan_model::plan::VmPlan { disks, ..testing::vm(&machine(n), Wish::On, 1) }
+        };
+        let mut plan = testing::plan((0..MACHINES).map(vm).collect());
+        plan.volumes = self.volumes.keys().map(|id| self.volume_plan(id)).collect();
+        let brought = self.contents.keys().filter(|id| !self.is_image(id));
+        plan.contents = brought.map(|id| self.content_plan(id)).collect();
+        plan
+    }
+
+    fn is_image(&self, id: &ImageId) -> bool {
+        self.folder.path().join("images").join(id.as_str()).exists()
+    }
+
+    fn seen(&self) -> Vec<SeenVm> {
+        let one = |n: usize| {
+            let of_it = self.volumes.iter().filter(|(_, volume)| volume.machine == Some(n));
+            let disk = |(id, v): (&VolumeId, &Volume)| DiskSeen {
+                volume: id.clone(),
+                size_gib: gib(&v.bytes),
+                attached: true,
+            };
+            SeenVm { disks: of_it.map(disk).collect(), ..testing::seen(&machine(n), 1, Phase::Running) }
+        };
+        (0..MACHINES).map(one).collect()
+    }
+
+    /// What these bytes are in, the nearest first.
+    fn chain(&self, of: Option<&ImageId>) -> Vec<PathBuf> {
+        let (mut chain, mut next) = (Vec::new(), of.cloned());
+        while let Some(id) = next {
+            let folder = if self.is_image(&id) { "images" } else { CONTENTS };
+            let kept = self.folder.path().join(folder).join(id.as_str()).join(DISK);
+            let taken = self.contents[&id].source.taken();
+            // What is not kept yet lies where its volume left it.
+            chain.push(if kept.exists() {
+                kept
+            } else {
+                self.file(&taken.expect("is kept").volume, taken.expect("is kept").generation - 1)
+            });
+            next = taken.and_then(|taken| taken.below.clone());
+        }
+        chain
+    }
+
+    fn file(&self, id: &VolumeId, generation: u32) -> PathBuf {
+        let name = if generation == 0 { format!("{id}.qcow2") } else { format!("{id}.{generation}.qcow2") };
+        self.folder.path().join("volumes").join(name)
+    }
+
+    fn is_kept(&self, id: &ImageId) -> bool {
+        self.folder.path().join(CONTENTS).join(id.as_str()).join(DISK).exists()
+    }
+
+    /// All files of a volume that a machine has had, the nearest first, as it had them last.
+    fn files(&self, id: &VolumeId) -> Option<Vec<PathBuf>> {
+        let volume = &self.volumes[id];
+        let begun = volume.begun?;
+        let below = volume.layers.get(..begun as usize)?.last().or(volume.image.as_ref());
+        let head = match volume.layers.get(begun as usize) {
+            Some(layer) if self.is_kept(layer) => self.folder.path().join(CONTENTS).join(layer.as_str()).join(DISK),
+            _ => self.file(id, begun),
+        };
+        Some(std::iter::once(head).chain(self.chain(below)).collect())
+    }
+}
+
+fn home() -> Home {
+    Home::new("1", "r")
+}
+
+fn machine(n: usize) -> String {
+    format!("i-{n:017x}")
+}
+
+fn gib(bytes: &Memory) -> u32 {
+    u32::try_from(bytes.size / GIB).expect("fits")
+}
+
+/// What tenants ask for.
+impl World<'_> {
+    fn create(&mut self) {
+        if self.volumes.len() >= VOLUMES_MAX {
+            return;
+        }
+        let all: Vec<_> = self.contents.iter().filter(|(_, c)| c.told && c.wanted).map(|(id, _)| id.clone()).collect();
+        let image = if self.dice.random_bool(0.2) { None } else { self.chosen(all) };
+        let least = image.as_ref().map_or(1, |id| self.contents[id].bytes.as_ref().map_or(1, gib));
+        let size_gib = self.dice.random_range(least..=least + 1);
+        let began = image.as_ref().and_then(|id| self.contents[id].bytes.clone()).unwrap_or_default();
+        let id = VolumeId::made(format!("vol-{:017x}", self.id()));
+        let bytes = began.sized(u64::from(size_gib) * GIB);
+        let (layers, machine, disk, open, begun) = (Vec::new(), None, None, 0, None);
+        self.volumes.insert(id, Volume { size_gib, image, layers, bytes, machine, disk, open, begun });
+    }
+
+    /// Snapshots of one volume, or of all of one machine at one moment.
+    fn snapshot(&mut self) {
+        if self.contents.len() >= CONTENTS_MAX {
+            return;
+        }
+        let all: Vec<_> = self.volumes.keys().cloned().collect();
+        let Some(one) = self.chosen(all) else { return };
+        let machine = self.volumes[&one].machine.filter(|_| self.dice.random_bool(0.3));
+        let with = |volume: &Volume| machine.is_some() && volume.machine == machine;
+        let of = self.volumes.iter().filter(|(id, v)| (**id == one || with(v)) && v.layers.len() < LAYERS_MAX);
+        let mut set = None;
+        for id in of.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            let content = ImageId::made(format!("ami-{:017x}", self.id()));
+            let volume = self.volumes.get_mut(&id).expect("is there");
+            let below = volume.layers.last().or(volume.image.as_ref()).cloned();
+            volume.layers.push(content.clone());
+            let taken = Taken {
+                volume: id.clone(),
+                below,
+                generation: u32::try_from(volume.layers.len()).expect("fits"),
+                set: set.get_or_insert_with(|| content.clone()).clone(),
+                volume_gib: volume.size_gib,
+            };
+            let one = Content { source: Source::Taken(taken), bytes: None, told: false, wanted: true };
+            self.contents.insert(content, one);
+            self.counts.snapshots += 1;
+        }
+    }
+
+    fn delete_snapshot(&mut self) {
+        let all: Vec<_> =
+            self.contents.iter().filter(|(id, c)| c.wanted && !self.is_image(id)).map(|(id, _)| id.clone()).collect();
+        if let Some(id) = self.chosen(all) {
+            self.contents.get_mut(&id).expect("is there").wanted = false;
+            self.collect();
+        }
+    }
+
+    fn delete_volume(&mut self) {
+        let all =
+            self.volumes.iter().filter(|(_, volume)| volume.machine.is_none()).map(|(id, _)| id.clone()).collect();
+        if let Some(id) = self.chosen(all) {
+            let volume = self.volumes.remove(&id).expect("is there");
+            // What is still to be kept of it is what it holds now.
+            for layer in &volume.layers {
+                let content = self.contents.get_mut(layer).expect("is there");
+                content.bytes.get_or_insert_with(|| volume.bytes.clone());
+            }
+            self.collect();
+        }
+    }
+
+    /// What nothing begins as is on no plan any more.
+    fn collect(&mut self) {
+        let mut wanted: BTreeSet<ImageId> =
+            self.contents.iter().filter(|(_, c)| c.wanted).map(|(id, _)| id.clone()).collect();
+        wanted.extend(self.volumes.values().filter_map(|v| v.layers.last().or(v.image.as_ref()).cloned()));
+        for id in wanted.clone() {
+            let below = |id: &ImageId| self.contents[id].source.taken().and_then(|taken| taken.below.clone());
+            let mut next = below(&id);
+            while let Some(id) = next.filter(|id| wanted.insert(id.clone())) {
+                next = below(&id);
+            }
+        }
+        self.contents.retain(|id, _| wanted.contains(id));
+    }
+
+    fn modify(&mut self) {
+        let all: Vec<_> = self.volumes.keys().cloned().collect();
+        if let Some(id) = self.chosen(all) {
+            let volume = self.volumes.get_mut(&id).expect("is there");
+            volume.size_gib += u32::from(volume.size_gib < LARGEST_GIB);
+        }
+    }
+
+    async fn import(&mut self) {
+        if self.contents.len() >= CONTENTS_MAX {
+            return;
+        }
+        let (n, mut text) = (self.id(), vec![0; self.dice.random_range(1..300_000)]);
+        self.dice.fill_bytes(&mut text);
+        let (id, path) = (ImageId::made(format!("ami-{n:017x}")), self.folder.path().join("files").join(n.to_string()));
+        std::fs::write(&path, &text).expect("writes");
+        let source = Source::Fetched { url: format!("file://{}", path.display()), format: Format::Raw };
+        let mut bytes = Memory::of(GIB);
+        bytes.write(0, &text);
+        self.contents.insert(id.clone(), Content { source, bytes: Some(bytes), told: false, wanted: true });
+        let (plan, changed) = (self.plan().contents, self.contents_driver.changed());
+        let kept = async {
+            loop {
+                self.contents_driver.follow(&plan).expect("follows");
+                let is_it = |phase: &ImportPhase| matches!(phase, ImportPhase::Kept { size_gib: 1, .. });
+                if self.contents_driver.seen(&plan).iter().any(|seen| seen.id == id && is_it(&seen.phase)) {
+                    return;
+                }
+                changed.notified().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, kept).await.expect("in time");
+        std::fs::remove_file(path).expect("removes");
+        self.contents.get_mut(&id).expect("is there").told = true;
+    }
+}
+
+/// What machines do.
+impl World<'_> {
+    async fn attach(&mut self) -> Result<()> {
+        let all =
+            self.volumes.iter().filter(|(_, volume)| volume.machine.is_none()).map(|(id, _)| id.clone()).collect();
+        let Some(id) = self.chosen(all) else { return Ok(()) };
+        let plan = self.volume_plan(&id);
+        let device = self.driver.ensure(&plan).await;
+        self.settle();
+        let device = device?;
+        let volume = &self.volumes[&id];
+        let newest = u32::try_from(volume.layers.len()).expect("fits");
+        let (below, size) = (volume.layers.last().or(volume.image.as_ref()), u64::from(volume.size_gib) * GIB);
+        assert_eq!((&device.path, device.size_gib), (&self.file(&id, newest), volume.size_gib));
+        assert_eq!(device.backing, self.chain(below), "{id}");
+        let disk = Disk::open(std::iter::once(&*device.path).chain(device.backing.iter().map(|path| &**path)), true);
+        let n = self.dice.random_range(0..MACHINES);
+        let volume = self.volumes.get_mut(&id).expect("is there");
+        volume.bytes = volume.bytes.sized(size);
+        (volume.machine, volume.disk, volume.open, volume.begun) = (Some(n), Some(disk), newest, Some(newest));
+        self.compare_volume(&id);
+        Ok(())
+    }
+
+    /// Of one volume; or a machine ends.
+    fn detach(&mut self) {
+        let open: Vec<_> = self.volumes.iter().filter_map(|(id, v)| Some((id.clone(), v.machine?))).collect();
+        let whole = self.dice.random_bool(0.3);
+        if let Some((id, n)) = self.chosen(open) {
+            for (_, volume) in self.volumes.iter_mut().filter(|(i, v)| **i == id || whole && v.machine == Some(n)) {
+                (volume.machine, volume.disk) = (None, None);
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let open = self.volumes.iter().filter(|(_, volume)| volume.disk.is_some()).map(|(id, _)| id.clone()).collect();
+        let Some(id) = self.chosen(open) else { return };
+        for _ in 0..self.dice.random_range(1..5) {
+            let volume = self.volumes.get_mut(&id).expect("is there");
+            let (disk, size) = (volume.disk.as_mut().expect("is open"), volume.bytes.size);
+            // Near where something ends: a cluster, a table, a gibibyte, the disk.
+            let near = self.dice.random_range(0..=size / (GIB / 2)) * (GIB / 2);
+            let at = near.saturating_add_signed(self.dice.random_range(-130_000..130_000)).min(size - 1);
+            if self.dice.random_bool(0.1) {
+                disk.discard(at / CLUSTER);
+                volume.bytes.discard(at / CLUSTER);
+                continue;
+            }
+            let most = if self.dice.random_bool(0.5) { 600 } else { 150_000 };
+            let length = self.dice.random_range(1..=most).min(size - at);
+            let mut bytes = vec![0; usize::try_from(length).expect("fits")];
+            self.dice.fill_bytes(&mut bytes);
+            disk.write(at, &bytes);
+            volume.bytes.write(at, &bytes);
+            self.counts.written += length;
+        }
+    }
+}
+
+/// What the agent does.
+impl World<'_> {
+    async fn turn(&mut self) -> Result<()> {
+        let done = self.try_turn().await;
+        self.settle();
+        done
+    }
+
+    async fn try_turn(&mut self) -> Result<()> {
+        let plan = self.plan();
+        let missing = |c: &&ContentPlan| !c.kept && self.driver.kept(c).is_none();
+        let taken =
+            plan.contents.iter().filter(missing).filter_map(|c| Some((c.id.clone(), c.source.taken()?.clone())));
+        let pending: Vec<(ImageId, Taken)> = taken.collect();
+        let seen = self.seen();
+        let Keeping { forks, keep } = keeping(&pending, &seen);
+        let mut grown = BTreeSet::new();
+        for volume in self.volumes.values_mut() {
+            let size = u64::from(volume.size_gib) * GIB;
+            if let Some(disk) = volume.disk.as_mut().filter(|disk| disk.size() < size) {
+                crash::other("a machine's disk grows")?;
+                disk.grow(size);
+                volume.bytes = volume.bytes.sized(size);
+                grown.insert(volume.machine);
+            }
+        }
+        for fork in forks {
+            let Effect::Fork(vm, all) = fork else { panic!("{fork:?}") };
+            // A machine takes one step about its disks at a time.
+            if !grown.iter().flatten().any(|n| machine(*n) == vm.to_string()) {
+                self.fork(&all).await?;
+            }
+        }
+        for (id, taken) in &keep {
+            self.driver.keep(id, taken).await?;
+            self.settle();
+        }
+        for id in self.contents_driver.present()?.iter().filter(|id| !self.contents.contains_key(*id)) {
+            self.remove_some(id)?;
+        }
+        self.contents_driver.follow(&plan.contents)?;
+        let present = self.driver.observe().await?.into_iter().map(|seen| seen.id);
+        let present: Vec<_> = present.filter(|id| pending.iter().all(|(_, taken)| taken.volume != *id)).collect();
+        for id in unwanted_volumes(&plan, &present, &seen) {
+            self.driver.release(&id).await?;
+        }
+        if self.dice.random_bool(0.7) {
+            for id in self.contents.keys().cloned().collect::<Vec<_>>() {
+                let told = self.contents[&id].told || self.driver.kept(&self.content_plan(&id)).is_some();
+                self.contents.get_mut(&id).expect("is there").told = told;
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder that is on no plan is removed, file by file.
+    fn remove_some(&self, id: &ImageId) -> Result<()> {
+        for entry in std::fs::read_dir(self.folder.path().join(CONTENTS).join(id.as_str()))? {
+            super::files::remove(&entry?.path())?;
+        }
+        Ok(())
+    }
+
+    async fn fork(&mut self, all: &[(ImageId, Taken)]) -> Result<()> {
+        let mut forks = Vec::new();
+        for (_, taken) in all {
+            forks.push(self.driver.fork(taken).await?);
+        }
+        crash::other("a machine goes on in new files")?;
+        for ((content, taken), fork) in all.iter().zip(&forks) {
+            let volume = self.volumes.get_mut(&taken.volume).expect("is there");
+            if volume.open >= taken.generation {
+                continue;
+            }
+            assert_eq!(volume.open + 1, taken.generation);
+            volume.disk.as_mut().expect("is open").fork(&fork.old, &fork.new);
+            (volume.open, volume.begun) = (taken.generation, Some(taken.generation));
+            self.contents.get_mut(content).expect("is there").bytes = Some(volume.bytes.clone());
+            let size = volume.disk.as_ref().map(Disk::size);
+            assert_eq!(size, Some(volume.bytes.size), "{} goes on as large as it was", taken.volume);
+        }
+        for (id, taken) in all {
+            self.driver.keep(id, taken).await?;
+        }
+        Ok(())
+    }
+
+    /// What has just been kept of a volume is what this holds: no machine has had it open since.
+    fn settle(&mut self) {
+        for (id, content) in &mut self.contents {
+            let Some(taken) = content.source.taken().filter(|_| content.bytes.is_none()) else { continue };
+            let disk = self.folder.path().join(CONTENTS).join(id.as_str()).join(DISK);
+            if disk.exists() {
+                let volume = &self.volumes[&taken.volume];
+                assert!(volume.disk.is_none() || volume.open >= taken.generation, "{id} was kept from under a machine");
+                let size = Disk::open([&*disk], false).size();
+                let bytes = volume.bytes.sized(size);
+                assert_eq!(bytes.written().count(), volume.bytes.written().count(), "{id} is too small");
+                content.bytes = Some(bytes);
+            }
+        }
+    }
+
+    /// What no agent asks is refused, and changes nothing.
+    async fn ask_wrongly(&mut self) {
+        let before = self.listed();
+        let open = self.volumes.iter().filter(|(_, v)| v.disk.is_some()).map(|(id, v)| (id.clone(), v.open)).collect();
+        if let Some((volume, generation)) = self.chosen(open) {
+            let below = self.volumes[&volume].layers.last().cloned();
+            let (set, generation) = (ImageId::made("ami-00000000000000abc".into()), generation + 1);
+            let taken = Taken { volume: volume.clone(), below, generation, set: set.clone(), volume_gib: 1 };
+            if self.file(&volume, generation - 1).exists() && taken.below.as_ref().is_none_or(|id| self.is_kept(id)) {
+                let told = self.driver.keep(&set, &taken).await.expect_err("a machine writes to it");
+                assert!(format!("{told:#}").contains("has the volume"), "{told:#}");
+                std::fs::remove_dir_all(self.folder.path().join(CONTENTS).join(set.as_str())).expect("was begun");
+            }
+            let taken = Taken { generation: generation + 90, ..taken };
+            self.driver.fork(&taken).await.expect_err("there is nothing to go on from");
+            let taken = Taken { below: Some(set.clone()), ..taken };
+            self.driver.keep(&set, &taken).await.expect_err("what it is a child of is not there");
+        }
+        let absent = VolumeId::made("vol-00000000000000abc".into());
+        self.driver.release(&absent).await.expect("it is gone, which is fine");
+        let image = Some(ImageId::made("ami-00000000000000abc".into()));
+        let plan = VolumePlan { home: home(), id: absent, size_gib: 1, image, layers: Vec::new() };
+        self.driver.ensure(&plan).await.expect_err("its image is not there");
+        assert_eq!(self.listed(), before);
+    }
+
+    fn listed(&self) -> BTreeSet<PathBuf> {
+        let below = |folder: &str| {
+            let entries = std::fs::read_dir(self.folder.path().join(folder)).expect("lists");
+            entries.map(|entry| entry.expect("lists").path()).collect::<Vec<_>>()
+        };
+        below("volumes").into_iter().chain(below(CONTENTS)).collect()
+    }
+
+    /// The host's next life. Where its power failed, no machine outlived it.
+    fn live_again(&mut self, power: bool) {
+        if power {
+            for volume in self.volumes.values_mut() {
+                (volume.machine, volume.disk) = (None, None);
+            }
+            let (dice, mut owed) = (&mut self.dice, 0);
+            let undone = crash::cut_power(|most| {
+                owed = most;
+                dice.random_range(0..=most)
+            });
+            self.counts.cuts += 1;
+            self.counts.undone += undone as u64;
+        }
+        // It can end while it begins.
+        if self.dice.random_bool(0.2) {
+            crash::after_steps(self.dice.random_range(0..4));
+        }
+        let opened = (0..2).find_map(|_| open(self.folder.path()).inspect_err(|_| assert!(crash::revived())).ok());
+        (self.driver, self.contents_driver) = opened.expect("opens");
+        crash::revived();
+        let unfinished = |path: &PathBuf| path.extension().is_some_and(|e| e == "new");
+        assert!(!self.listed().iter().any(unfinished), "what was not finished is gone");
+    }
+}
+
+/// What is there, against what should be.
+impl World<'_> {
+    fn compare_volume(&mut self, id: &VolumeId) {
+        let volume = &self.volumes[id];
+        let differs = match (&volume.disk, self.files(id)) {
+            (Some(disk), _) => disk.differs(&volume.bytes),
+            (None, Some(files)) => {
+                let disk = Disk::open(files.iter().map(|path| &**path), false);
+                disk.differs(&volume.bytes.sized(disk.size()))
+            }
+            (None, None) => None,
+        };
+        assert_eq!(differs, None, "{id}");
+        self.counts.compared += 1;
+    }
+
+    fn compare(&mut self) {
+        for id in self.volumes.keys().cloned().collect::<Vec<_>>() {
+            self.compare_volume(&id);
+        }
+        for (id, content) in &self.contents {
+            assert!(!content.told || self.is_image(id) || self.is_kept(id), "{id} was kept, and is lost");
+            if let Some(bytes) = content.bytes.as_ref().filter(|_| self.is_kept(id)) {
+                let files = self.chain(Some(id));
+                let disk = Disk::open(files.iter().map(|path| &**path), false);
+                // It may be larger than what was kept of a volume that had not grown yet.
+                assert_eq!(disk.differs(&bytes.sized(disk.size().max(bytes.size))), None, "{id}");
+                self.counts.compared += 1;
+            }
+        }
+    }
+
+    /// What QEMU reads of a volume or a content, and what it says of its files.
+    fn ask_qemu(&mut self) {
+        if !self.qemu {
+            return;
+        }
+        let volumes = self.volumes.keys().filter_map(|id| Some((self.files(id)?, &self.volumes[id].bytes)));
+        let contents = self.contents.iter().filter(|(id, _)| self.is_kept(id));
+        let contents = contents.filter_map(|(id, c)| Some((self.chain(Some(id)), c.bytes.as_ref()?)));
+        let all: Vec<_> = volumes.chain(contents).map(|(files, bytes)| (files, bytes.clone())).collect();
+        let Some((files, bytes)) = self.chosen(all) else { return };
+        let bytes = bytes.sized(Disk::open(files.iter().map(|path| &**path), false).size());
+        let raw = self.folder.path().join("raw");
+        let file = std::fs::File::create(&raw).expect("makes");
+        file.set_len(bytes.size).expect("grows");
+        for n in bytes.written() {
+            let cluster = bytes.cluster(n).expect("was written");
+            std::os::unix::fs::FileExt::write_all_at(&file, cluster, n * CLUSTER).expect("writes");
+        }
+        let chain = files.iter().rev().fold(serde_json::Value::Null, |below, path| {
+            serde_json::json!({"driver": "qcow2", "backing": below, "file": {"driver": "file", "filename": path}})
+        });
+        let run = |args: &[&str]| {
+            let output = Command::new("qemu-img").args(args).output().expect("starts");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        };
+        run(&["compare", "-U", "-f", "raw", raw.to_str().expect("text"), &format!("json:{chain}")]);
+        run(&["check", "-U", "-q", "-f", "qcow2", files[0].to_str().expect("text")]);
+        self.counts.asked_qemu += 1;
+    }
+}
+
+impl World<'_> {
+    async fn step(&mut self) {
+        match self.dice.random_range(0..100) {
+            0..8 => self.create(),
+            8..20 => self.lives(true).await,
+            20..44 => self.write(),
+            44..50 => self.detach(),
+            50..60 => self.snapshot(),
+            60..80 => self.lives(false).await,
+            80..83 => self.modify(),
+            83..90 => self.delete_snapshot(),
+            90..94 => self.delete_volume(),
+            94 => self.live_again(false),
+            95 => self.live_again(true),
+            96 => self.import().await,
+            97 => self.ask_wrongly().await,
+            98 => self.compare(),
+            _ => self.ask_qemu(),
+        }
+    }
+
+    /// What the host does, which may be the last of a life.
+    async fn lives(&mut self, attach: bool) {
+        let dies = self.dice.random_bool(0.6);
+        if dies {
+            let most = if self.dice.random_bool(0.5) { 4 } else { 24 };
+            crash::after_steps(self.dice.random_range(0..most));
+        }
+        let done = if attach { self.attach().await } else { self.turn().await };
+        if !crash::revived() {
+            return done.expect("there is no reason that it fails");
+        }
+        let power = self.dice.random_bool(0.4);
+        self.counts.kills += u64::from(!power);
+        self.live_again(power);
+        self.compare();
+    }
+
+    async fn course(&mut self, steps: u64) {
+        for _ in 0..steps {
+            self.step().await;
+            self.counts.steps += 1;
+        }
+        self.end().await;
+    }
+
+    /// All is deleted, and nothing is left of it.
+    async fn end(&mut self) {
+        for _ in 0..2 {
+            self.compare();
+            self.turn().await.expect("keeps what was to be kept");
+        }
+        for volume in self.volumes.values_mut() {
+            (volume.machine, volume.disk) = (None, None);
+        }
+        while !self.volumes.is_empty() {
+            self.delete_volume();
+        }
+        for _ in 0..CONTENTS_MAX {
+            self.turn().await.expect("deletes");
+            self.compare();
+            self.delete_snapshot();
+        }
+        self.turn().await.expect("deletes");
+        assert_eq!(self.listed(), BTreeSet::new(), "nothing is left");
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|n| n.parse().expect("a number"))
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "it says what it did, and how to do it again")]
+fn volumes_and_snapshots_hold_what_they_should_wherever_their_host_ends() {
+    let (seed, steps) =
+        (number("AWAN_VOLUME_SEED").unwrap_or_else(rand::random), number("AWAN_VOLUME_STEPS").unwrap_or(4_000));
+    let qemu = Command::new("qemu-img").arg("--version").output().is_ok();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut counts = Counts::default();
+    for n in 0..steps.div_ceil(WORLD) {
+        let world = seed.wrapping_add(n);
+        eprintln!("AWAN_VOLUME_SEED={world} AWAN_VOLUME_STEPS={} replays this", WORLD.min(steps));
+        let mut world = World::new(world, qemu, &mut counts);
+        runtime.block_on(world.course(WORLD.min(steps - n * WORLD)));
+        for (name, times) in crash::ends() {
+            *counts.ends.entry(name).or_default() += times;
+        }
+    }
+    let Counts { steps, kills, cuts, undone, written, snapshots, compared, asked_qemu, ends } = counts;
+    eprintln!(
+        "{steps} steps: {snapshots} snapshots, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
+         changes, {compared} disks compared, {asked_qemu} with QEMU; ended before: {ends:?}",
+        written >> 20
+    );
+    assert!(steps < 50_000 || ends.len() == 8, "each kind of step was the last of some life: {ends:?}");
+}
