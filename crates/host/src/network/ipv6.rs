@@ -138,8 +138,8 @@ fn rules() -> Result<()> {
 /// Linux's own rule for what no other sends anywhere.
 const MAIN: u32 = 32_766;
 
-/// The ways to guests, one for each address. Taps are up.
-pub fn raise(plan: &VpcPlan) -> Result<()> {
+/// The ways to guests, one for each address. Taps are up. `known`: nobody but this program has changed any.
+pub fn raise(plan: &VpcPlan, known: bool) -> Result<()> {
     if plan.ipv6.is_empty() || !is_there() {
         return Ok(());
     }
@@ -158,7 +158,8 @@ pub fn raise(plan: &VpcPlan) -> Result<()> {
         lines.push(format!("addr replace {ROUTER}/64 dev {tap} nodad"));
         let subnet = plan.subnets.iter().find(|s| s.id == interface.subnet).and_then(gateway);
         let source = subnet.context("an address without a range of its subnet")?;
-        for ip in interface.ipv6.iter().filter(|ip| !there.contains(&(ip.to_string(), tap.clone()))) {
+        let missing = |ip: &&Ipv6Addr| !known || !there.contains(&(ip.to_string(), tap.clone()));
+        for ip in interface.ipv6.iter().filter(missing) {
             lines.push(format!("neigh replace {ip} lladdr {} dev {tap} nud permanent", interface.mac));
             lines.push(format!("route replace {ip}/128 dev {tap} src {source} proto {PROTOCOL}"));
         }

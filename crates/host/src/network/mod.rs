@@ -9,6 +9,8 @@ pub mod ipv6;
 pub(crate) mod lab;
 mod limit;
 mod link;
+#[cfg(test)]
+mod mended;
 pub mod netns;
 pub mod outside;
 mod peer;

@@ -56,7 +56,8 @@ pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<bool> {
     let ready = netns::inside(name, || Ok(nix::net::if_::if_nametoindex(netns::WHOLE).is_ok()))?;
     if !ready {
         netns::inside(name, || {
-            settings()?;
+            // Absent where there is no IPv6.
+            let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
             netns::ip(&["link set lo up".to_owned()])
         })?;
         let peer = edge::link_name(&plan.id);
@@ -73,7 +74,10 @@ pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<bool> {
                 format!("neigh replace {VPC_IP} lladdr {VPC_MAC} dev {peer} nud permanent"),
             ])
         })?;
-        netns::inside(name, routes)?;
+        netns::inside(name, || {
+            way_out()?;
+            netns::ip(&[format!("link property add dev igw altname {}", netns::WHOLE)])
+        })?;
     }
     Ok(!ready)
 }
@@ -90,8 +94,7 @@ fn settings() -> Result<()> {
     ] {
         netns::sysctl(name, value)?;
     }
-    // Absent where there is no IPv6, or before the first rule that tracks connections.
-    let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    // Absent before the first rule that tracks connections.
     let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
     Ok(())
 }
@@ -99,20 +102,35 @@ fn settings() -> Result<()> {
 /// Addresses of the VPC and the way out are one table, and routing has no rules of its own: with the first one the kernel
 /// looks at all of them, twice for each packet, for as long as the namespace is there. What may not go out is dropped on
 /// its way to `igw`, by its mark.
-fn routes() -> Result<()> {
-    netns::ip(&[
+///
+/// An earlier version made rules: one for each mark, and one at the end for what has none. Where these are, they stay.
+fn way_out() -> Result<()> {
+    const EARLIER: u32 = 201;
+    const MAIN: u32 = 32_766;
+    settings()?;
+    let mut lines = vec![
         "link set igw addrgenmode none".to_owned(),
         "link set igw up".to_owned(),
         format!("neigh replace {EDGE_IP} lladdr {EDGE_MAC} dev igw nud permanent"),
-        format!("route replace default via {EDGE_IP} dev igw onlink proto {PROTOCOL}"),
-        format!("link property add dev igw altname {}", netns::WHOLE),
-    ])
+    ];
+    let rules = netns::ip_json(&["rule", "show"])?;
+    let has = |pref: u32| rules.iter().any(|rule| rule["priority"] == pref);
+    if !has(EARLIER) {
+        lines.push(format!("route replace default via {EDGE_IP} dev igw onlink proto {PROTOCOL}"));
+        if !has(MAIN) {
+            lines.push(format!("rule add pref {MAIN} lookup main"));
+        }
+    }
+    netns::ip(&lines)
 }
 
 /// Rules, addresses, taps, routes. Taps stay down until [`raise`]. `old`: the plan whose rules are in force, if it is
 /// known.
 pub fn apply(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
     netns::inside(name, || {
+        if old.is_none() {
+            way_out().context("the way out")?;
+        }
         load(plan, old).context("loading rules")?;
         let _ = netns::sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
         addresses(plan, old)?;
@@ -238,7 +256,8 @@ pub fn raise(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
         }
         for interface in &plan.interfaces {
             let tap = tap_name(&interface.id);
-            let missing = |ip: &Ipv4Addr| !there.contains(&(ip.to_string(), tap.clone()));
+            // Of what nobody knows, neighbours may be missing too.
+            let missing = |ip: &Ipv4Addr| old.is_none() || !there.contains(&(ip.to_string(), tap.clone()));
             let missing: Vec<_> = interface.addresses().map(|(ip, _)| ip).filter(missing).collect();
             if missing.is_empty() {
                 continue;
@@ -255,7 +274,7 @@ pub fn raise(name: &str, plan: &VpcPlan, old: Option<&VpcPlan>) -> Result<()> {
         }
         netns::ip(&lines)?;
         ways(plan, old)?;
-        ipv6::raise(plan).context("IPv6")
+        ipv6::raise(plan, old.is_some()).context("IPv6")
     })
 }
 
