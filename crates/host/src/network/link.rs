@@ -15,9 +15,12 @@ const ARP_LENGTH: usize = 28;
 
 /// The indexes of taps that are there.
 pub fn indexes(interfaces: Vec<InterfaceId>) -> Result<Vec<(InterfaceId, String, u32)>> {
+    // One socket for all: `if_nametoindex` makes one for each name.
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+    let any = rustix::net::socket(family, kind, None).context("a socket")?;
     let found = interfaces.into_iter().filter_map(|id| {
         let name = tap_name(&id);
-        let index = nix::net::if_::if_nametoindex(name.as_str()).ok()?;
+        let index = rustix::net::netdevice::name_to_index(&any, &name).ok()?;
         Some((id, name, index))
     });
     Ok(found.collect())
