@@ -61,6 +61,21 @@ fn so_it_is_over_ipv6() {
     all_agree("so_it_is_over_ipv6", six::topology, (50, 25_000));
 }
 
+/// What only a long run met, as a seed and packets of one topology: a broadcast from nobody to nobody.
+const FOUND: [(u64, u64); 1] = [(1_795_949_321, 5_000)];
+
+#[test]
+fn what_a_long_run_found_stays_mended() {
+    if !lab::able() {
+        return;
+    }
+    let _alone = alone();
+    for (seed, packets) in FOUND {
+        let sent = lab::apart(0, || topology(seed, packets, None)).expect("it does not panic");
+        assert_eq!(sent, Ok(packets));
+    }
+}
+
 fn all_agree(test: &'static str, one: One, usual: (u64, u64)) {
     let (_alone, held) = (alone(), lab::held());
     let topologies = number("AWAN_MATRIX_TOPOLOGIES").unwrap_or(usual.0);
