@@ -273,7 +273,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "ip daddr 255.255.255.255 udp sport 68 udp dport 67 goto guest_asks",
             // No broadcasts, no multicasts, in whatever frame. What is from nobody to nobody is one to the kernel.
             "meta pkttype != host counter drop",
-            "ip daddr { 0.0.0.0/8, 224.0.0.0/4, 255.255.255.255 } counter drop",
+            "ip daddr { 0.0.0.0, 224.0.0.0/4, 255.255.255.255 } counter drop",
             "ip daddr 169.254.0.0/16 fib daddr type != local counter drop",
             "iifname . ether saddr . ip saddr vmap @senders",
             // Services know an interface by its address, also one that may send for others.
