@@ -251,6 +251,12 @@ pub async fn dispatch(
     Ok(service.answer(action.name, &mut answer, request_id, input.attribute(action.name)))
 }
 
+/// Whether an action is done when it is decided: nothing waits that a client could hang up on, but for its commit.
+pub fn is_one_transaction(service: Service, input: &Input) -> bool {
+    let action = input.action().and_then(|name| BY_NAME.get(&(service, name)));
+    action.is_none_or(|action| matches!(action.call, Call::Tx(_)))
+}
+
 async fn transact(
     control: &Arc<Control>,
     tenant: Tenant,

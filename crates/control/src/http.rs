@@ -1,6 +1,8 @@
 //! Bytes in, bytes out: one address for all services.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use awan_state::Tenant;
@@ -14,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::auth::{self, Caller};
 use crate::control::Control;
-use crate::dispatch::{Input, Service, dispatch};
+use crate::dispatch::{Input, Service, dispatch, is_one_transaction};
 use crate::error::{Code, Error, Result, refuse};
 use crate::through::must_lead_to;
 
@@ -135,6 +137,9 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
 }
 
 /// A panic in an action fails that request, and no other.
+///
+/// One transaction is decided here. A task of its own would wake another thread for each request, which takes longer
+/// than much of what is asked. What is more than one goes on when its client hangs up, so it is a task.
 async fn run(
     control: &Arc<Control>,
     tenant: Tenant,
@@ -142,9 +147,27 @@ async fn run(
     input: Input,
     request_id: String,
 ) -> Result<String> {
+    let is_one = is_one_transaction(service, &input);
     let control = control.clone();
-    let task = tokio::spawn(async move { dispatch(&control, tenant, service, &input, &request_id).await });
-    task.await.map_err(|e| Error::fault(format!("an action panicked: {e}")))?
+    let action = async move { dispatch(&control, tenant, service, &input, &request_id).await };
+    let done = if is_one { caught(action).await } else { tokio::spawn(action).await.map_err(|e| e.to_string()) };
+    done.map_err(|e| Error::fault(format!("an action panicked: {e}")))?
+}
+
+/// What it panics with is an error. The hook has said where.
+async fn caught<T>(action: impl Future<Output = T>) -> std::result::Result<T, String> {
+    let mut action = std::pin::pin!(action);
+    let polled = std::future::poll_fn(|cx| {
+        // What a panic may leave behind is behind locks, and those who lock say what that means.
+        match catch_unwind(AssertUnwindSafe(|| action.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    });
+    polled.await.map_err(|panic| match panic.downcast::<String>() {
+        Ok(said) => *said,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Versions are dates, each as good as the last one here: an older client asks for what an older version had.
@@ -298,6 +321,23 @@ mod tests {
         let keys = runtime.block_on(create).expect("opens an account");
         cloud.set_back(2 * 60 * 60 * 1000);
         assert_eq!(signed(&cloud, &keys, &[]), (200, String::new()));
+    }
+
+    #[test]
+    fn a_panic_is_told_and_what_does_not_panic_is_left_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let later = async {
+            tokio::task::yield_now().await;
+            1
+        };
+        assert_eq!(runtime.block_on(caught(later)), Ok(1));
+        for (n, told) in [(0, "none"), (1, "number 1")] {
+            let broken = async {
+                tokio::task::yield_now().await;
+                if n == 0 { panic!("none") } else { panic!("number {n}") }
+            };
+            assert_eq!(runtime.block_on(caught::<()>(broken)), Err(told.to_owned()));
+        }
     }
 
     #[test]
