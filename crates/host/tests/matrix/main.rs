@@ -72,7 +72,7 @@ fn what_a_long_run_found_stays_mended() {
     let _alone = alone();
     for (seed, packets) in FOUND {
         let sent = lab::apart(0, || topology(seed, packets, None)).expect("it does not panic");
-        assert_eq!(sent, Ok(packets));
+        assert!(sent.unwrap_or_else(|e| panic!("seed {seed}\n{e}")) >= packets);
     }
 }
 
