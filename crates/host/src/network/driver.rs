@@ -137,7 +137,11 @@ impl NetworkDriver {
         if plan.network.vpcs.is_empty() && !netns::path(&self.edge_name()).exists() {
             return Ok(());
         }
-        if edge::ensure(&self.config, &self.edge_name(), pool)? || scrub {
+        let made = edge::ensure(&self.config, &self.edge_name(), pool)?;
+        if scrub && !made {
+            edge::settle(&self.config, &self.edge_name(), pool)?;
+        }
+        if scrub || made {
             self.done().edge = None;
         }
         let mut changes = self.changes(plan, scrub);
@@ -195,6 +199,9 @@ impl NetworkDriver {
                 *old = None;
                 // Routes of the edge went with the link that is made anew.
                 self.done().edge = None;
+            }
+            if old.is_none() {
+                vpc::meet(&self.edge_name(), network)?;
             }
             vpc::apply(&name, network, old.as_ref())?;
             let before = self.done().vpcs.get(&network.id).cloned();

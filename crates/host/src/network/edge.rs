@@ -52,6 +52,27 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<bool>
     // Its other end goes with it.
     let _ = netns::ip(&[format!("link del {link}")]);
     netns::inside(name, || {
+        let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+        netns::ip(&["link set lo up".to_owned()])
+    })?;
+    netns::ip(&[format!("link add {link} address {HOST_MAC} type veth peer name up0 netns {name} address {UP_MAC}")])?;
+    settle(config, name, pool)?;
+    netns::inside(name, || netns::ip(&[format!("link property add dev up0 altname {}", netns::WHOLE)]))?;
+    Ok(true)
+}
+
+/// Both ends of that link, and the kernel's settings. May be repeated.
+pub fn settle(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<()> {
+    let link = host_link(&config.tag);
+    let (host, up) = ends(pool);
+    netns::ip(&[
+        format!("link set {link} addrgenmode none"),
+        format!("addr replace {host}/32 dev {link}"),
+        format!("link set {link} up"),
+        format!("neigh replace {up} lladdr {UP_MAC} dev {link} nud permanent"),
+        format!("route replace {pool} via {up} dev {link} src {host} onlink proto 77"),
+    ])?;
+    netns::inside(name, || {
         for (setting, value) in [
             ("net/ipv4/ip_forward", "1"),
             ("net/ipv4/conf/all/rp_filter", "0"),
@@ -61,29 +82,14 @@ pub fn ensure(config: &NetworkConfig, name: &str, pool: Ipv4Net) -> Result<bool>
         ] {
             netns::sysctl(setting, value)?;
         }
-        let _ = netns::sysctl("net/ipv6/conf/all/disable_ipv6", "1");
-        netns::ip(&["link set lo up".to_owned()])
-    })?;
-    let (host, up) = ends(pool);
-    netns::ip(&[
-        format!("link add {link} address {HOST_MAC} type veth peer name up0 netns {name} address {UP_MAC}"),
-        format!("link set {link} addrgenmode none"),
-        format!("addr add {host}/32 dev {link}"),
-        format!("link set {link} up"),
-        format!("neigh replace {up} lladdr {UP_MAC} dev {link} nud permanent"),
-        format!("route replace {pool} via {up} dev {link} src {host} onlink proto 77"),
-    ])?;
-    netns::inside(name, || {
         netns::ip(&[
             "link set up0 addrgenmode none".to_owned(),
-            format!("addr add {up}/32 dev up0"),
+            format!("addr replace {up}/32 dev up0"),
             "link set up0 up".to_owned(),
             format!("neigh replace {host} lladdr {HOST_MAC} dev up0 nud permanent"),
             format!("route replace default via {host} dev up0 onlink proto 77"),
-            format!("link property add dev up0 altname {}", netns::WHOLE),
         ])
-    })?;
-    Ok(true)
+    })
 }
 
 /// A pool that something else on the machine has would cut the machine off, or take another installation's addresses.

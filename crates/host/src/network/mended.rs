@@ -1,10 +1,10 @@
-//! What somebody changes by hand in a VPC's namespace is as it was after the next look.
+//! What somebody changes by hand in a VPC's namespace, or at the edge, is as it was after the next look.
 
 use awan_model::plan::{NatPlan, VpcPlan, Way};
 
 use super::lab::{Lab, interface};
-use super::netns;
 use super::testing::vpc_plan;
+use super::{edge, netns};
 
 /// Both families; the second subnet is led to a NAT gateway in the first.
 fn network() -> VpcPlan {
@@ -56,48 +56,74 @@ fn shown() -> Vec<String> {
     lines.collect()
 }
 
+const IN_A_VPC: [&str; 24] = [
+    "nft delete table inet vpc",
+    "nft flush chain inet vpc guest_in",
+    "nft insert rule inet vpc c_input accept",
+    "nft add table inet vpc { chain open { type filter hook forward priority -30; accept; }; }",
+    "nft delete table arp vpc",
+    "ip route del default",
+    "ip route replace blackhole default",
+    "ip route del 10.0.0.5",
+    "ip route del blackhole 10.0.0.0/16",
+    "ip -6 route del 2001:db8:a00:101::a",
+    "ip -6 route del blackhole 2001:db8:a00:100::/56",
+    "ip rule del pref 100",
+    "ip rule del pref 32766",
+    "ip -6 rule del pref 100",
+    "ip -6 rule del pref 201",
+    "ip addr del 169.254.169.254/32 dev lo",
+    "ip -6 addr del fd00:ec2::254/128 dev lo",
+    "ip link set igw down",
+    "ip link set tap00000a000005 down",
+    "ip neigh del 169.254.241.1 dev igw",
+    "ip neigh del 10.0.0.5 dev tap00000a000005",
+    "ip -6 neigh del 2001:db8:a00:101::a dev tap00000a000005",
+    "sysctl -w net.ipv4.ip_forward=0",
+    "sysctl -w net.ipv6.conf.all.forwarding=0",
+];
+
+const AT_THE_EDGE: [&str; 10] = [
+    "nft delete table inet edge",
+    "nft flush chain inet edge c_forward",
+    "nft insert rule inet edge c_forward accept",
+    "nft delete table inet guard",
+    "ip route del 198.18.0.3",
+    "ip -6 route del 2001:db8:a00:101::a",
+    "ip neigh del 169.254.241.2 dev LINK",
+    "ip link set LINK down",
+    "ip link set up0 down",
+    "sysctl -w net.ipv4.ip_forward=0",
+];
+
 #[test]
 fn what_is_changed_by_hand_is_as_it_was_after_the_next_look() {
     let Some(lab) = Lab::new(network()) else { return };
     // The plan is in force twice: what only the second look makes is no difference.
     lab.apply();
-    let before = lab.vpc(shown);
-    for change in [
-        "nft delete table inet vpc",
-        "nft flush chain inet vpc guest_in",
-        "nft insert rule inet vpc c_input accept",
-        "nft add table inet vpc { chain open { type filter hook forward priority -30; accept; }; }",
-        "nft delete table arp vpc",
-        "ip route del default",
-        "ip route replace blackhole default",
-        "ip route del 10.0.0.5",
-        "ip route del blackhole 10.0.0.0/16",
-        "ip -6 route del 2001:db8:a00:101::a",
-        "ip -6 route del blackhole 2001:db8:a00:100::/56",
-        "ip rule del pref 100",
-        "ip rule del pref 32766",
-        "ip -6 rule del pref 100",
-        "ip -6 rule del pref 201",
-        "ip addr del 169.254.169.254/32 dev lo",
-        "ip -6 addr del fd00:ec2::254/128 dev lo",
-        "ip link set igw down",
-        "ip link set tap00000a000005 down",
-        "ip neigh del 169.254.241.1 dev igw",
-        "ip neigh del 10.0.0.5 dev tap00000a000005",
-        "ip -6 neigh del 2001:db8:a00:101::a dev tap00000a000005",
-        "sysctl -w net.ipv4.ip_forward=0",
-        "sysctl -w net.ipv6.conf.all.forwarding=0",
-    ] {
-        let changed = lab.vpc(|| {
-            let words: Vec<&str> = change.split(' ').collect();
-            netns::feed(words[0], &words[1..], "").unwrap_or_else(|e| panic!("{change}: {e:#}"));
-            shown()
-        });
-        assert_ne!(changed, before, "{change} changes something");
-        lab.apply();
-        let after = lab.vpc(shown);
-        let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
-        let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
-        assert!(gone.is_empty() && new.is_empty(), "{change}: gone {gone:#?}, new {new:#?}");
+    let vpc = lab.namespace();
+    let edge = format!("{}-edge", vpc.rsplit_once('-').expect("a tag").0);
+    let link = edge::link_name(&lab.network().id);
+    for (namespace, changes) in [(&vpc, IN_A_VPC.as_slice()), (&edge, &AT_THE_EDGE)] {
+        let inside = |work: &(dyn Fn() + Sync)| {
+            let done = netns::inside(namespace, || {
+                work();
+                Ok(shown())
+            });
+            done.expect("a namespace")
+        };
+        let before = inside(&|| ());
+        for change in changes.iter().map(|change| change.replace("LINK", &link)) {
+            let changed = inside(&|| {
+                let words: Vec<&str> = change.split(' ').collect();
+                netns::feed(words[0], &words[1..], "").unwrap_or_else(|e| panic!("{change}: {e:#}"));
+            });
+            assert_ne!(changed, before, "{change} changes something");
+            lab.apply();
+            let after = inside(&|| ());
+            let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+            let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+            assert!(gone.is_empty() && new.is_empty(), "{change}: gone {gone:#?}, new {new:#?}");
+        }
     }
 }

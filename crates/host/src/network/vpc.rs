@@ -67,19 +67,24 @@ pub fn ensure(name: &str, edge_name: &str, plan: &VpcPlan) -> Result<bool> {
         netns::ip(&[format!(
             "link add igw netns {name} address {VPC_MAC} type veth peer name {peer} netns {edge_name} address {EDGE_MAC}"
         )])?;
-        netns::inside(edge_name, || {
-            netns::ip(&[
-                format!("link set {peer} addrgenmode none"),
-                format!("link set {peer} up"),
-                format!("neigh replace {VPC_IP} lladdr {VPC_MAC} dev {peer} nud permanent"),
-            ])
-        })?;
+        meet(edge_name, plan)?;
         netns::inside(name, || {
             way_out()?;
             netns::ip(&[format!("link property add dev igw altname {}", netns::WHOLE)])
         })?;
     }
     Ok(!ready)
+}
+
+/// The edge's end of the way to it.
+pub fn meet(edge_name: &str, plan: &VpcPlan) -> Result<()> {
+    let peer = edge::link_name(&plan.id);
+    let lines = [
+        format!("link set {peer} addrgenmode none"),
+        format!("link set {peer} up"),
+        format!("neigh replace {VPC_IP} lladdr {VPC_MAC} dev {peer} nud permanent"),
+    ];
+    netns::inside(edge_name, || netns::ip(&lines))
 }
 
 fn settings() -> Result<()> {
