@@ -5,6 +5,7 @@
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ruzstd::decoding::StreamingDecoder;
 
 use super::{DAMAGED, Disk, File, Header, PIECE, Source, fits, gather, inflate};
 
@@ -15,6 +16,8 @@ const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
 /// The compression type is not zlib.
 const OTHER_COMPRESSION: u64 = 1 << 3;
+/// A frame may want so much memory: of a cluster of 2 MiB, none needs more.
+const WINDOW_MAX: u64 = 8 << 20;
 
 pub struct Qcow2<F> {
     source: Source<F>,
@@ -121,7 +124,8 @@ impl<F: File> Qcow2<F> {
         let packed = self.source.bytes(offset, usize::try_from(length)?)?;
         let mut cluster = vec![0; usize::try_from(self.cluster())?];
         if self.zstd {
-            let mut frame = ruzstd::decoding::StreamingDecoder::new(&*packed).ok().context(DAMAGED)?;
+            let frame = StreamingDecoder::new_with_max_window_size(&*packed, WINDOW_MAX);
+            let mut frame = frame.ok().context(DAMAGED)?;
             frame.read_exact(&mut cluster).ok().context(DAMAGED)?;
         } else {
             inflate(&packed, &mut cluster, false)?;
