@@ -578,6 +578,41 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    async fn a_header_that_a_guest_writes_is_bytes_of_its_disk_like_others() {
+        if !has_qemu_img().await {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
+        let hostile = folder.path().join("hostile");
+        let mut made = Command::new("qemu-img");
+        made.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"]).arg(&hostile);
+        assert!(made.output().await.expect("runs").status.success());
+        let header = std::fs::read(&hostile).expect("reads")[..65_536].to_vec();
+        std::fs::write(&hostile, &header).expect("writes");
+        let mut device = volumes.ensure(&planned(None, &[])).await.expect("makes");
+        let said = io(&device, &format!("write -s {} 0 64k", hostile.display())).await;
+        assert!(said.contains("wrote 65536/65536"), "{said}");
+        // It is snapshot, made larger, and begun as, and stays what it is.
+        volumes.keep(&layer(1), &taken(1, None)).await.expect("keeps");
+        let plan = VolumePlan { size_gib: 2, ..planned(None, &[1]) };
+        device = volumes.ensure(&plan).await.expect("goes on");
+        assert_eq!((device.size_gib, device.backing.len()), (2, 1));
+        let other = "vol-00000000000000002".parse().expect("an id");
+        let child = VolumePlan { id: other, size_gib: 3, ..planned(Some(layer(1)), &[]) };
+        for device in [&device, &volumes.ensure(&child).await.expect("makes")] {
+            let said = io(device, "read -v 0 64k").await;
+            let hex = |line: &str| line.split_once(':').map(|(_, rest)| rest.chars().take(50).collect::<String>());
+            let bytes = said.lines().filter_map(hex).flat_map(|line| {
+                line.split_whitespace().filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect::<Vec<_>>()
+            });
+            assert!(bytes.take(65_536).eq(header.iter().copied()), "{said:.400}");
+        }
+    }
+
+    #[tokio::test]
     async fn nothing_is_told_to_be_kept_that_a_power_failure_takes() {
         let kept = ContentPlan {
             home: Home::new("1", "r"),
