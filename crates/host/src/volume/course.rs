@@ -38,9 +38,9 @@ use crate::import::{Contents, DISK, write};
 const GIB: u64 = 1 << 30;
 const WORLD: u64 = 1_000;
 const VOLUMES_MAX: usize = 6;
-const CONTENTS_MAX: usize = 20;
-const LAYERS_MAX: usize = 12;
-const LARGEST_GIB: u32 = 5;
+const CONTENTS_MAX: usize = 30;
+const LAYERS_MAX: usize = 8;
+const LARGEST_GIB: u32 = 6;
 const MACHINES: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -261,7 +261,9 @@ impl World<'_> {
         if self.contents.len() >= CONTENTS_MAX {
             return;
         }
-        let all: Vec<_> = self.volumes.keys().cloned().collect();
+        // Most are of what a machine has open.
+        let any = self.dice.random_bool(0.2);
+        let all = self.volumes.iter().filter(|(_, v)| any || v.disk.is_some()).map(|(id, _)| id.clone()).collect();
         let Some(one) = self.chosen(all) else { return };
         let machine = self.volumes[&one].machine.filter(|_| self.dice.random_bool(0.3));
         let with = |volume: &Volume| machine.is_some() && volume.machine == machine;
@@ -282,6 +284,10 @@ impl World<'_> {
             let one = Content { source: Source::Taken(taken), bytes: None, told: false, wanted: true };
             self.contents.insert(content, one);
             self.counts.snapshots += 1;
+            // While it is pending, too, a volume grows.
+            if self.dice.random_bool(0.2) {
+                self.modify(&id);
+            }
         }
     }
 
@@ -323,11 +329,15 @@ impl World<'_> {
         self.contents.retain(|id, _| wanted.contains(id));
     }
 
-    fn modify(&mut self) {
+    fn modify(&mut self, id: &VolumeId) {
+        let volume = self.volumes.get_mut(id).expect("is there");
+        volume.size_gib += u32::from(volume.size_gib < LARGEST_GIB);
+    }
+
+    fn modify_any(&mut self) {
         let all: Vec<_> = self.volumes.keys().cloned().collect();
         if let Some(id) = self.chosen(all) {
-            let volume = self.volumes.get_mut(&id).expect("is there");
-            volume.size_gib += u32::from(volume.size_gib < LARGEST_GIB);
+            self.modify(&id);
         }
     }
 
@@ -652,13 +662,13 @@ impl World<'_> {
         match self.dice.random_range(0..100) {
             0..8 => self.create(),
             8..20 => self.lives(true).await,
-            20..44 => self.write(),
-            44..50 => self.detach(),
-            50..60 => self.snapshot(),
-            60..80 => self.lives(false).await,
-            80..83 => self.modify(),
-            83..90 => self.delete_snapshot(),
-            90..94 => self.delete_volume(),
+            20..38 => self.write(),
+            38..44 => self.detach(),
+            44..54 => self.snapshot(),
+            54..78 => self.lives(false).await,
+            78..80 => self.modify_any(),
+            80..89 => self.delete_snapshot(),
+            89..94 => self.delete_volume(),
             94 => self.live_again(false),
             95 => self.live_again(true),
             96 => self.import().await,
@@ -679,7 +689,7 @@ impl World<'_> {
         if !crash::revived() {
             return done.expect("there is no reason that it fails");
         }
-        let power = self.dice.random_bool(0.4);
+        let power = self.dice.random_bool(0.25);
         self.counts.kills += u64::from(!power);
         self.live_again(power);
         self.compare();
