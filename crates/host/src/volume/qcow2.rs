@@ -152,7 +152,8 @@ impl FileVolumes {
         let folder = self.contents.join(id.as_str());
         let disk = folder.join(DISK);
         if disk.exists() {
-            return Ok(());
+            // An earlier life may have ended before this; what goes on from here relies on it.
+            return [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder));
         }
         self.chain(taken.below.as_ref())?;
         let before = taken.generation.saturating_sub(1);
