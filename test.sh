@@ -158,7 +158,8 @@ if [ -n "$long" ]; then
   # Optimised: ten million would take a debug build hours.
   isolated 7200 'ten million requests' env AWAN_FUZZ_COUNT=10000000 cargo test --locked --release --package awan-control --test fuzz
   isolated 7200 'a hundred thousand steps of volumes, a million broken disks' env AWAN_VOLUME_STEPS=100000 AWAN_DISK_COUNT=1000000 \
-    cargo test --locked --release --package awan-host --lib -- --nocapture volume::course import::disk
+    AWAN_VOLUME_SEED="$(date +%s)" AWAN_DISK_SEED="$(date +%s)" \
+    cargo test --locked --release --package awan-host --lib -- --nocapture --test-threads 1 volume::course import::disk
   # Other networks each time, those of IPv4 and those of IPv6. It says how to go on where it was cut short.
   isolated 7200 'ten million packets' env AWAN_MATRIX_SEED="$(date +%s)" AWAN_MATRIX_TOPOLOGIES=2000 AWAN_MATRIX_PACKETS=10000000 \
     cargo test --locked --release --package awan-host --test matrix -- --nocapture the_kernels so_it_is

@@ -37,6 +37,8 @@ use crate::import::{Contents, DISK, write};
 
 const GIB: u64 = 1 << 30;
 const WORLD: u64 = 1_000;
+/// The same course at each run, so that a change is judged by itself; the long lane takes another.
+const FIRST_SEED: u64 = 1;
 const VOLUMES_MAX: usize = 6;
 const CONTENTS_MAX: usize = 30;
 const LAYERS_MAX: usize = 8;
@@ -733,7 +735,7 @@ fn number(name: &str) -> Option<u64> {
 #[expect(clippy::print_stderr, reason = "it says what it did, and how to do it again")]
 fn volumes_and_snapshots_hold_what_they_should_wherever_their_host_ends() {
     let (seed, steps) =
-        (number("AWAN_VOLUME_SEED").unwrap_or_else(rand::random), number("AWAN_VOLUME_STEPS").unwrap_or(4_000));
+        (number("AWAN_VOLUME_SEED").unwrap_or(FIRST_SEED), number("AWAN_VOLUME_STEPS").unwrap_or(4_000));
     let qemu = Command::new("qemu-img").arg("--version").output().is_ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut counts = Counts::default();
