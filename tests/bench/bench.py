@@ -1,4 +1,4 @@
-"""Benchmarks of the built program, from outside, beside what it is compared with. `cargo xtask bench api|launch`."""
+"""Benchmarks of the built program, from outside, beside what it is compared with. `cargo xtask bench api|launch|disk`."""
 
 import sys
 from pathlib import Path
@@ -7,9 +7,10 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import api  # noqa: E402
+import disk  # noqa: E402
 import launch  # noqa: E402
 
-BENCHES = {"api": api.main, "launch": launch.main}
+BENCHES = {"api": api.main, "launch": launch.main, "disk": disk.main}
 
 
 def main():

@@ -33,7 +33,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench", "net", options @ ..] => bench_net(options),
         ["bench", what @ ..] => bench(what),
         _ => bail!(
-            "usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch|net"
+            "usage: cargo xtask codegen [--check] | new-action SERVICE NOUN Action | tidy | ci [--fast|--long] | bench api|launch|disk|net"
         ),
     }
 }
