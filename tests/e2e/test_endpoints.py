@@ -4,25 +4,11 @@ import subprocess
 
 import boto3
 import pytest
-from awan import Awan, until
+from awan import until
 from botocore.config import Config
-from test_guests import SSH, Tenant
+from test_guests import SSH
 
 SERVICE = "ec2.us-east-1.amazonaws.com"
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
 
 
 class Private:

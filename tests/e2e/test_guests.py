@@ -13,24 +13,10 @@ import threading
 import time
 
 import pytest
-from awan import Awan, states, tiny, until
+from awan import states, tiny, until
 
 SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
 SSH += ["-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"]
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
 
 
 class Tenant:

@@ -5,7 +5,6 @@ import subprocess
 import pytest
 from awan import Awan, until
 from files import Files
-from test_guests import Tenant
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +23,6 @@ def awan(files):
         yield running.start()
     finally:
         running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
 
 
 def converted(awan, tenant, tmp_path, kind, *options):

@@ -3,22 +3,7 @@
 import ipaddress
 
 import pytest
-from awan import Awan, until
-from test_guests import Tenant
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
+from awan import until
 
 
 def metadata(tenant, instance, mac, name):

@@ -4,7 +4,6 @@ import ipaddress
 
 import pytest
 from awan import Awan, until
-from test_guests import Tenant
 from world import world
 
 WORLD = "2001:db8:ffff::2"
@@ -21,11 +20,6 @@ def awan():
             yield running.start()
         finally:
             running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
 
 
 class Network:

@@ -4,23 +4,8 @@ import subprocess
 import threading
 import time
 
-import pytest
-from awan import Awan, until
-from test_guests import SSH, Tenant
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
+from awan import until
+from test_guests import SSH
 
 
 class Connection:

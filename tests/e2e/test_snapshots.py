@@ -7,29 +7,13 @@ import os
 import random
 import time
 
-import pytest
-from awan import Awan, until
+from awan import until
 from botocore.exceptions import WaiterError
-from test_guests import Tenant
-from test_volumes import attach, detach, disk
+from test_volumes import detach, disk
 
 SNAPSHOTS = 4
 KILLED = int(os.environ.get("AWAN_SNAPSHOT_KILLS", "3"))
 SEED = int(os.environ.get("AWAN_SNAPSHOT_SEED", random.randrange(1 << 32)))
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
 
 
 def completed(tenant, *snapshots):

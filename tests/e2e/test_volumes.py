@@ -1,22 +1,6 @@
 """Volumes of real guests: one that comes while the guest runs, goes, and is read by another; what is kept over a restart of the host."""
 
-import pytest
-from awan import Awan, until
-from test_guests import Tenant
-
-
-@pytest.fixture(scope="module")
-def awan():
-    running = Awan("auto", shutdown_grace=20)
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def tenant(awan):
-    return Tenant(awan, "acme")
+from awan import until
 
 
 def attached(tenant, volume):
