@@ -68,7 +68,7 @@ impl Room {
     }
 
     /// Not by `metadata`: who asks for a file's times has its next write note them anew (Linux since 6.13, "multigrain
-    /// timestamps"), and a flush takes 40 % longer for it.
+    /// timestamps"), which its flush then waits for.
     fn length(&self) -> std::io::Result<u64> {
         (&self.log).seek(SeekFrom::End(0))
     }
