@@ -19,6 +19,8 @@ import surroundings
 
 HERE = Path(__file__).resolve().parent
 FILE_MIB = 256
+# More than the host's disk can do, so that what is measured is not what the volume is allowed.
+UNLIMITED = {"VolumeType": "io2", "Iops": 64_000}
 SECONDS = 3
 
 
@@ -105,7 +107,9 @@ class Bare(launch.Bare):
 
 
 def side_by_side(cloud, bare, io, rounds):
-    instance, process = cloud.launch(), bare.start()
+    image = cloud.ec2.describe_images(ImageIds=[cloud.image])["Images"][0]
+    root = {"DeviceName": image["RootDeviceName"], "Ebs": {"VolumeSize": 64, **UNLIMITED}}
+    instance, process = cloud.launch(BlockDeviceMappings=[root]), bare.start()
     sides = {"Awan": [], "bare QEMU": []}
     try:
         guests = [Guest(cloud.address(instance), cloud.key, io), Guest(surroundings.GUEST, cloud.key, io)]
@@ -154,7 +158,7 @@ class Snapshots:
     def made(self, **how):
         """A volume, and the milliseconds until it was available."""
         began = time.monotonic()
-        volume = self.ec2.create_volume(AvailabilityZone=self.zone, **how)["VolumeId"]
+        volume = self.ec2.create_volume(AvailabilityZone=self.zone, **UNLIMITED, **how)["VolumeId"]
         self.until(lambda: self.ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["State"], "available")
         return volume, milliseconds(began)
 

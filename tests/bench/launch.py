@@ -124,8 +124,8 @@ class Cloud:
     def public_key(self):
         return subprocess.run(["ssh-keygen", "-y", "-f", self.key], check=True, capture_output=True).stdout
 
-    def launch(self):
-        asked = {"ImageId": self.image, "InstanceType": "t3.nano", "KeyName": "key", "MinCount": 1, "MaxCount": 1}
+    def launch(self, **how):
+        asked = {"ImageId": self.image, "InstanceType": "t3.nano", "KeyName": "key", "MinCount": 1, "MaxCount": 1, **how}
         return self.ec2.run_instances(**asked)["Instances"][0]
 
     def address(self, instance):

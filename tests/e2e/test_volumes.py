@@ -23,6 +23,13 @@ def disk(volume):
     return f"disk=$(grep -lx {volume.replace('-', '')} /sys/block/vd*/serial | cut -d / -f 4); test -n \"$disk\""
 
 
+def seconds_of_reads(tenant, id, volume, count):
+    """How long a guest needs for so many reads of 4 KiB, one after the other, by its own clock."""
+    read = f"dd if=/dev/$disk of=/dev/null bs=4k count={count} iflag=direct 2>/dev/null"
+    told = tenant.ssh(id, f"{disk(volume)} && cat /proc/uptime && {read} && cat /proc/uptime").split()
+    return float(told[2]) - float(told[0])
+
+
 def test_a_volume_comes_grows_goes_and_is_read_by_another(awan, tenant):
     one, other = tenant.launch(2)
     for id in (one, other):
@@ -61,11 +68,18 @@ def test_a_volume_comes_grows_goes_and_is_read_by_another(awan, tenant):
 
 
 def test_disks_of_a_launch_can_go_while_it_runs_and_stay_with_it_when_it_stops(awan, tenant):
-    mapping = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}, {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 3}}]
+    mapping = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}, {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 4, "VolumeType": "io1", "Iops": 100}}]
     (id,) = tenant.launch(BlockDeviceMappings=mapping)
     tenant.wait("instance_running", id)
     ids = {d["DeviceName"]: d["Ebs"]["VolumeId"] for d in tenant.about(id)["BlockDeviceMappings"]}
-    assert tenant.ssh(id, f"{disk(ids['/dev/sdf'])} && {disk(ids['/dev/sdg'])} && cat /sys/block/$disk/size").strip() == str(3 << 21)
+    assert tenant.ssh(id, f"{disk(ids['/dev/sdf'])} && {disk(ids['/dev/sdg'])} && cat /sys/block/$disk/size").strip() == str(4 << 21)
+    slow = seconds_of_reads(tenant, id, ids["/dev/sdg"], 400)
+    # QEMU lets a tenth of a second's operations pass at once.
+    assert slow > 3.5, "more operations than the volume may do"
+    tenant.ec2.modify_volume(VolumeId=ids["/dev/sdg"], VolumeType="gp3")
+    modified = lambda: tenant.ec2.describe_volumes_modifications(VolumeIds=[ids["/dev/sdg"]])["VolumesModifications"][0]["ModificationState"]
+    until("modified", 30, lambda: modified() == "completed", 0.2)
+    assert seconds_of_reads(tenant, id, ids["/dev/sdg"], 400) < slow
     tenant.ssh(id, f"{disk(ids['/dev/sdf'])} && echo kept | dd of=/dev/$disk bs=512 conv=sync,fsync")
     detach(tenant, ids["/dev/sdg"])
     tenant.ec2.stop_instances(InstanceIds=[id])

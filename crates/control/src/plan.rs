@@ -122,6 +122,7 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
             home: volume.home.clone(),
             id: volume.id.clone(),
             size_gib: volume.size_gib,
+            limits: volume.shape().limits(),
             image,
             layers,
         });

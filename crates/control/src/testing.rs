@@ -244,15 +244,17 @@ impl Cloud {
         for _ in 0..3 {
             let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
             let planned = plans.values().flat_map(|p| &p.volumes);
-            let sizes: HashMap<_, _> = planned.map(|v| (v.id.clone(), v.size_gib)).collect();
+            let shapes: HashMap<_, _> = planned.map(|v| (v.id.clone(), (v.size_gib, Some(v.limits)))).collect();
             let macs = macs(plans.values());
             let seen = |vm: VmPlan| {
                 let on = vm.wish == awan_model::instance::Wish::On;
                 let phase = if on { Phase::Running } else { Phase::Exited };
                 let exit = (!on).then_some(Exit::Asked);
                 let metadata = vm.metadata.options.changes;
-                let size = |id: &VolumeId| sizes.get(id).copied().unwrap_or_default();
-                let disk = |id: &VolumeId| DiskSeen { volume: id.clone(), size_gib: size(id), attached: true };
+                let disk = |id: &VolumeId| {
+                    let (size_gib, limits) = shapes.get(id).copied().unwrap_or_default();
+                    DiskSeen { volume: id.clone(), size_gib, attached: true, limits }
+                };
                 let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|d| disk(&d.volume)).collect();
                 let (run, reboots, device_changes) = (vm.run, vm.reboots, vm.device_changes);
                 let free_ports = 5_u32.saturating_sub(u32::try_from(disks.len()).unwrap_or_default());

@@ -127,12 +127,17 @@ impl Cloud {
         let contents = plans.values().flat_map(|plan| &plan.contents).map(content).collect();
         let all = plans.values().flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
         let macs: HashMap<_, _> = all.map(|interface| (interface.id.clone(), interface.mac)).collect();
+        let volumes = plans.values().flat_map(|plan| &plan.volumes);
+        let limits: HashMap<_, _> = volumes.map(|v| (v.id.clone(), v.limits)).collect();
         let vms = plans.into_values().flat_map(|plan| plan.vms).map(|vm| {
             let on = vm.wish == Wish::On;
             let phase = if on { Phase::Running } else { Phase::Exited };
             let exit = (!on).then_some(Exit::Asked);
             let metadata = vm.metadata.options.changes;
-            let seen = |disk: &DiskPlan| DiskSeen { volume: disk.volume.clone(), size_gib: u32::MAX, attached: true };
+            let seen = |disk: &DiskPlan| {
+                let (volume, limits) = (disk.volume.clone(), limits.get(&disk.volume).copied());
+                DiskSeen { volume, size_gib: u32::MAX, attached: true, limits }
+            };
             let disks = vm.disks.iter().filter(|_| on).map(seen).collect();
             let card = |id: &InterfaceId| InterfaceSeen { mac: macs[id], attached: true };
             let interfaces: Vec<_> = vm.interfaces.iter().filter(|_| on).map(card).collect();

@@ -14,6 +14,7 @@ use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
 use awan_model::plan::{ContentPlan, HostPlan, VmPlan, VolumePlan};
 use awan_model::report::{TrafficSeen, VolumeSeen};
+use awan_model::volume::Limits;
 
 use crate::network::flow::FlowLogs;
 
@@ -56,6 +57,7 @@ pub struct BlockDevice {
     pub backing: Vec<PathBuf>,
     /// As it is now: what is larger than it is meant to be stays so.
     pub size_gib: u32,
+    pub limits: Limits,
 }
 
 /// A disk that a machine has open and that is to go on in a new file, a child of the old one, which never changes again.
@@ -98,6 +100,8 @@ pub trait Hypervisor: Send + Sync {
     fn detach<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, force: bool) -> Fut<'a, anyhow::Result<()>>;
     /// Makes a disk of a running machine so large, if it is smaller.
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, anyhow::Result<()>>;
+    /// Holds a disk of a running machine to limits.
+    fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, anyhow::Result<()>>;
     /// Has disks of a running machine go on in new files, all at one moment.
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, anyhow::Result<()>>;
     /// Gives a running machine one more interface. Returns when its guest can see it.

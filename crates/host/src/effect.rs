@@ -6,7 +6,8 @@ use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::instance::{Phase, Wish};
 use awan_model::interface::Mac;
-use awan_model::plan::{HostPlan, VmPlan};
+use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
+use awan_model::volume::Limits;
 
 use crate::driver::{SeenVm, Stop};
 
@@ -21,6 +22,8 @@ pub enum Effect {
     Detach(InstanceId, VolumeId, bool),
     /// Make one so many GiB large.
     Grow(InstanceId, VolumeId, u32),
+    /// Hold one to limits.
+    Limit(InstanceId, VolumeId, Limits),
     /// Have disks go on in new files at one moment, and keep what the old ones hold under these names.
     Fork(InstanceId, Vec<(ImageId, Taken)>),
     /// Give a running machine one more interface.
@@ -37,7 +40,7 @@ impl Effect {
         match self {
             Self::Start(vm) | Self::Declare(vm) | Self::Attach(vm, _) => &vm.id,
             Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) => id,
-            Self::Grow(id, ..) | Self::Fork(id, ..) => id,
+            Self::Grow(id, ..) | Self::Limit(id, ..) | Self::Fork(id, ..) => id,
             Self::Plug(id, ..) | Self::Unplug(id, ..) | Self::Forget(id) => id,
         }
     }
@@ -46,13 +49,13 @@ impl Effect {
 pub fn effects(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     let have: HashMap<&InstanceId, &SeenVm> = seen.iter().map(|vm| (&vm.id, vm)).collect();
     let planned: HashSet<&InstanceId> = plan.vms.iter().map(|vm| &vm.id).collect();
-    let sizes: HashMap<&VolumeId, u32> = plan.volumes.iter().map(|v| (&v.id, v.size_gib)).collect();
+    let volumes: HashMap<&VolumeId, &VolumePlan> = plan.volumes.iter().map(|v| (&v.id, v)).collect();
     let all = plan.network.vpcs.iter().flat_map(|vpc| &vpc.interfaces);
     let macs: HashMap<&InterfaceId, Mac> = all.map(|interface| (&interface.id, interface.mac)).collect();
     let of = |vm| match (effect(vm, have.get(&vm.id).copied()), have.get(&vm.id)) {
         (Some(effect), _) => vec![effect],
         (None, Some(have)) if runs_as_it_should(vm, have) => {
-            disk_effect(vm, have, &sizes).into_iter().chain(interface_effects(vm, have, &macs)).collect()
+            disk_effect(vm, have, &volumes).into_iter().chain(interface_effects(vm, have, &macs)).collect()
         }
         (None, _) => Vec::new(),
     };
@@ -87,7 +90,7 @@ fn runs_as_it_should(want: &VmPlan, have: &SeenVm) -> bool {
 }
 
 /// What such a machine still lacks, or has too much, of disks. First goes what is to go, so that its place is free.
-fn disk_effect(want: &VmPlan, have: &SeenVm, sizes: &HashMap<&VolumeId, u32>) -> Option<Effect> {
+fn disk_effect(want: &VmPlan, have: &SeenVm, volumes: &HashMap<&VolumeId, &VolumePlan>) -> Option<Effect> {
     let id = || want.id.clone();
     let wanted = |volume: &VolumeId| want.disks.iter().any(|disk| disk.volume == *volume);
     let there = |volume: &VolumeId| have.disks.iter().any(|disk| disk.attached && disk.volume == *volume);
@@ -99,9 +102,14 @@ fn disk_effect(want: &VmPlan, have: &SeenVm, sizes: &HashMap<&VolumeId, u32>) ->
     if let Some(lacks) = want.disks.iter().find(|disk| !there(&disk.volume)) {
         return Some(Effect::Attach(Box::new(want.clone()), lacks.volume.clone()));
     }
-    let small =
-        have.disks.iter().find_map(|d| Some((d, *sizes.get(&d.volume)?)).filter(|(d, size)| d.size_gib < *size));
-    small.map(|(disk, size)| Effect::Grow(id(), disk.volume.clone(), size))
+    have.disks.iter().find_map(|disk| {
+        let (volume, want) = (disk.volume.clone(), volumes.get(&disk.volume)?);
+        if disk.size_gib < want.size_gib {
+            Some(Effect::Grow(id(), volume, want.size_gib))
+        } else {
+            (disk.limits != Some(want.limits)).then(|| Effect::Limit(id(), volume, want.limits))
+        }
+    })
 }
 
 /// The same of interfaces, each by itself: none waits for a guest that does not let go of another.
@@ -170,7 +178,8 @@ mod tests {
     use crate::hypervisor::testing::{plan, seen, vm};
     use crate::network::testing::vpc_plan;
     use awan_model::instance::{DiskSeen, InterfaceSeen};
-    use awan_model::plan::{DiskPlan, InterfacePlan, NetworkPlan, VolumePlan};
+    use awan_model::plan::{DiskPlan, InterfacePlan, NetworkPlan};
+    use awan_model::volume::Rate;
 
     #[test]
     fn each_difference_has_one_step() {
@@ -213,6 +222,7 @@ mod tests {
             Effect::Detach(_, _, false) => "detach",
             Effect::Detach(_, _, true) => "yank",
             Effect::Grow(..) => "grow",
+            Effect::Limit(..) => "limit",
             Effect::Fork(..) => "fork",
             Effect::Plug(..) => "plug",
             Effect::Unplug(_, _, None) => "unplug",
@@ -226,15 +236,15 @@ mod tests {
     fn of_disks_first_goes_what_is_to_go_then_comes_what_is_to_come_then_grows_what_is_small() {
         let id = |n: u32| VolumeId::made(format!("vol-{n:017x}"));
         let disk = |n| DiskPlan { volume: id(n), device: "/dev/sdf".into() };
-        let has = |n, size_gib, attached| DiskSeen { volume: id(n), size_gib, attached };
+        let limits = |always| Limits { iops: Some(Rate { always, burst: None }), ..Limits::default() };
+        let has = |n, size_gib, attached| DiskSeen { volume: id(n), size_gib, attached, limits: Some(limits(100)) };
         let root = id(0x0123_4567);
         let mut want = vm("i-00000000000000001", Wish::On, 2);
         want.disks = vec![DiskPlan { volume: root.clone(), device: "/dev/xvda".into() }, disk(1)];
         want.yank = vec![id(3)];
-        let size =
-            |n, size_gib| VolumePlan { home: want.home.clone(), id: id(n), size_gib, image: None, layers: Vec::new() };
-        let plan = HostPlan { volumes: vec![size(1, 4)], ..plan(vec![want.clone()]) };
-        let root = DiskSeen { volume: root, size_gib: 1, attached: true };
+        let volume = VolumePlan { limits: limits(100), ..VolumePlan::empty(want.home.clone(), id(1), 4) };
+        let plan = HostPlan { volumes: vec![volume], ..plan(vec![want.clone()]) };
+        let root = DiskSeen { volume: root, size_gib: 1, attached: true, limits: Some(Limits::default()) };
         let first = |disks: Vec<DiskSeen>, phase| {
             let disks = std::iter::once(root.clone()).chain(disks).collect();
             let have = SeenVm { disks, ..seen("i-00000000000000001", 2, phase) };
@@ -247,6 +257,10 @@ mod tests {
         assert_eq!(first(vec![has(1, 4, false)], Phase::Running), "attach");
         assert_eq!(first(vec![has(1, 3, true)], Phase::Running), "grow");
         assert_eq!(first(vec![has(1, 5, true)], Phase::Running), "-");
+        let held_to = |limits| DiskSeen { limits, ..has(1, 4, true) };
+        assert_eq!(first(vec![held_to(None)], Phase::Running), "limit");
+        assert_eq!(first(vec![held_to(Some(limits(99)))], Phase::Running), "limit");
+        assert_eq!(first(vec![held_to(Some(limits(100)))], Phase::Running), "-");
         assert_eq!(first(vec![], Phase::Starting), "-");
         let open = SeenVm { disks: vec![has(9, 1, true)], ..seen("i-00000000000000001", 2, Phase::Running) };
         assert_eq!(unwanted_volumes(&plan, &[id(9)], &[open]), Vec::<VolumeId>::new());
@@ -260,7 +274,9 @@ mod tests {
             (name(n), Taken { volume: id(volume), below: None, generation, set: name(set), volume_gib: 1 })
         };
         let disks = |all: &[u32]| {
-            all.iter().map(|n| DiskSeen { volume: id(*n), size_gib: 1, attached: true }).collect::<Vec<_>>()
+            all.iter()
+                .map(|n| DiskSeen { volume: id(*n), size_gib: 1, attached: true, limits: None })
+                .collect::<Vec<_>>()
         };
         let on = SeenVm { disks: disks(&[1, 2]), ..seen("i-00000000000000001", 2, Phase::Running) };
         let begins = SeenVm { disks: disks(&[3]), ..seen("i-00000000000000002", 1, Phase::Starting) };

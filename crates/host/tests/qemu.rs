@@ -8,6 +8,8 @@
 
 #[path = "qemu/layers.rs"]
 mod layers;
+#[path = "qemu/limits.rs"]
+mod limits;
 #[path = "qemu/monitor.rs"]
 mod monitor;
 
@@ -153,13 +155,7 @@ impl Host {
         let folder = self.folder.path();
         let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images")).expect("opens");
         let image = self.direct.then(|| vm.image.clone());
-        let plan = VolumePlan {
-            home: vm.home.clone(),
-            id: vm.disks[0].volume.clone(),
-            size_gib: 1,
-            image,
-            layers: Vec::new(),
-        };
+        let plan = VolumePlan { image, ..VolumePlan::empty(vm.home.clone(), vm.disks[0].volume.clone(), 1) };
         self.wait(volumes.ensure(&plan)).expect("a disk")
     }
 
@@ -168,7 +164,7 @@ impl Host {
         let folder = self.folder.path();
         let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images")).expect("opens");
         let id = format!("vol-{n:017x}").parse().expect("an id");
-        let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib, image: None, layers: Vec::new() };
+        let plan = VolumePlan::empty(Home::new("1", "r"), id, size_gib);
         self.wait(volumes.ensure(&plan)).expect("a disk")
     }
 
@@ -725,7 +721,7 @@ fn children_of_one_image_come_while_their_machines_run() {
         host.until(&vm, Phase::Running);
         let id = format!("vol-{:017x}", 8 + n).parse().expect("an id");
         let image = Some(IMAGE.parse().expect("an id"));
-        let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 2, image, layers: Vec::new() };
+        let plan = VolumePlan { image, ..VolumePlan::empty(Home::new("1", "r"), id, 2) };
         let child = host.wait(volumes.ensure(&plan)).expect("a disk");
         assert_eq!(child.backing.len(), 1);
         host.wait(host.driver().attach(&vm.id, child)).expect("attaches");

@@ -13,6 +13,7 @@ use crate::id::{
 use crate::interface::Mac;
 use crate::options::Options;
 use crate::record;
+use crate::volume::Limits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
@@ -206,6 +207,9 @@ pub struct DiskSeen {
     pub size_gib: u32,
     /// Otherwise it is on its way in or out, and may be open.
     pub attached: bool,
+    /// Those that it is held to.
+    #[serde(default)]
+    pub limits: Option<Limits>,
 }
 
 /// An interface of a machine, known by what no two interfaces share and none ever changes.

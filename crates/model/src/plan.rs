@@ -20,9 +20,10 @@ use crate::import::Source;
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
 use crate::network_acl;
+use crate::volume::Limits;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
@@ -88,11 +89,19 @@ pub struct VolumePlan {
     pub home: Home,
     pub id: VolumeId,
     pub size_gib: u32,
+    pub limits: Limits,
     /// It began as a copy-on-write child of this image; `None`: empty.
     pub image: Option<ImageId>,
     /// What it held at moments since, the oldest first: each is a child of the one before, and the volume of the last.
     #[serde(default)]
     pub layers: Vec<LayerPlan>,
+}
+
+impl VolumePlan {
+    /// An empty one, and no limits.
+    pub fn empty(home: Home, id: VolumeId, size_gib: u32) -> Self {
+        Self { home, id, size_gib, limits: Limits::default(), image: None, layers: Vec::new() }
+    }
 }
 
 /// What a volume held at one moment.

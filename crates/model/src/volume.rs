@@ -75,6 +75,77 @@ pub struct Shape {
     pub throughput: Option<u32>,
 }
 
+/// What a volume can do each second at most; by default all that its host can. Source: "Amazon EBS volume types", EBS user guide.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Operations.
+    pub iops: Option<Rate>,
+    /// Bytes.
+    pub throughput: Option<Rate>,
+    /// In bytes: a larger operation counts as several.
+    pub operation: u64,
+}
+
+/// Per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    pub always: u64,
+    pub burst: Option<Burst>,
+}
+
+/// What was not used before allows more for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    pub rate: u64,
+    pub seconds: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Rate {
+    fn always(always: u64) -> Self {
+        Self { always, burst: None }
+    }
+
+    /// So much credit lets it be faster.
+    fn bursting(always: u64, rate: u64, credit: u64) -> Self {
+        let burst = Burst { rate, seconds: (credit / rate.max(1)).max(1) };
+        Self { always, burst: Some(burst).filter(|_| rate > always) }
+    }
+}
+
+impl Shape {
+    pub fn limits(&self) -> Limits {
+        let (gib, iops) = (u64::from(self.size_gib), self.iops.map(u64::from));
+        let always = |iops: Option<u64>, mib: u64| Limits {
+            iops: iops.map(Rate::always),
+            throughput: Some(Rate::always(mib * MIB)),
+            operation: MIB / 4,
+        };
+        // Rates and credit of those on spinning disks go by their size.
+        let spinning = |base: u64, burst: u64, most: [u64; 2]| {
+            let rate = |per_tib: u64, most: u64| (per_tib * MIB * gib / 1024).min(most * MIB);
+            let throughput = Rate::bursting(rate(base, most[0]), rate(burst, most[1]), gib << 30);
+            Limits { iops: None, throughput: Some(throughput), operation: MIB }
+        };
+        match self.kind.as_str() {
+            "gp3" => always(iops, u64::from(self.throughput.unwrap_or(125))),
+            "gp2" => {
+                let rate = Rate::bursting(iops.unwrap_or(100), 3_000, 5_400_000);
+                Limits { iops: Some(rate), ..always(None, if gib > 170 { 250 } else { 128 }) }
+            }
+            "io1" => {
+                let n = iops.unwrap_or(0);
+                always(iops, (n / 4).min(500).max(n / 64).min(1_000))
+            }
+            "io2" => always(iops, (iops.unwrap_or(0) / 4).min(4_000)),
+            "st1" => spinning(40, 250, [500, 500]),
+            "sc1" => spinning(12, 80, [192, 250]),
+            _ => always(Some(200), 90),
+        }
+    }
+}
+
 /// As many snapshots can be made of one volume: QEMU's names of what is open have room for this number.
 pub const GENERATION_MAX: u32 = 999_999;
 
@@ -138,4 +209,36 @@ record!(EbsDefaults, "ebs-defaults", String, Tenant, "InternalError", "The accou
 impl EbsDefaults {
     /// There is one of each home.
     pub const ID: &'static str = "ebs";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_has_the_limits_that_ec2_gives_it() {
+        let of = |kind: &str, size_gib, iops, throughput| {
+            let Limits { iops, throughput, operation } =
+                Shape { size_gib, kind: kind.into(), iops, throughput }.limits();
+            let shown = |rate: Option<Rate>, unit: u64| match rate {
+                None => "-".to_owned(),
+                Some(Rate { always, burst: None }) => (always / unit).to_string(),
+                Some(Rate { always, burst: Some(b) }) => {
+                    format!("{} ({} for {} s)", always / unit, b.rate / unit, b.seconds)
+                }
+            };
+            format!("{}, {} MiB/s, {} KiB", shown(iops, 1), shown(throughput, MIB), operation / 1024)
+        };
+        assert_eq!(of("gp3", 8, Some(3_000), Some(125)), "3000, 125 MiB/s, 256 KiB");
+        assert_eq!(of("gp2", 8, Some(100), None), "100 (3000 for 1800 s), 128 MiB/s, 256 KiB");
+        assert_eq!(of("gp2", 2_000, Some(6_000), None), "6000, 250 MiB/s, 256 KiB");
+        assert_eq!(of("io1", 8, Some(100), None), "100, 25 MiB/s, 256 KiB");
+        assert_eq!(of("io1", 1_000, Some(20_000), None), "20000, 500 MiB/s, 256 KiB");
+        assert_eq!(of("io1", 2_000, Some(64_000), None), "64000, 1000 MiB/s, 256 KiB");
+        assert_eq!(of("io2", 64, Some(64_000), None), "64000, 4000 MiB/s, 256 KiB");
+        assert_eq!(of("st1", 1_024, None, None), "-, 40 (250 for 4194 s) MiB/s, 1024 KiB");
+        assert_eq!(of("st1", 16_384, None, None), "-, 500 MiB/s, 1024 KiB");
+        assert_eq!(of("sc1", 512, None, None), "-, 6 (40 for 13107 s) MiB/s, 1024 KiB");
+        assert_eq!(of("standard", 8, None, None), "200, 90 MiB/s, 256 KiB");
+    }
 }

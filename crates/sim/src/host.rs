@@ -18,8 +18,9 @@ use crate::faults::Plant;
 const PORTS: u32 = 4;
 
 fn has(plan: &HostPlan, volume: &VolumeId) -> DiskSeen {
-    let size = plan.volumes.iter().find(|v| v.id == *volume).map_or(0, |v| v.size_gib);
-    DiskSeen { volume: volume.clone(), size_gib: size, attached: true }
+    let of = plan.volumes.iter().find(|v| v.id == *volume);
+    let (size_gib, limits) = (of.map_or(0, |v| v.size_gib), of.map(|v| v.limits));
+    DiskSeen { volume: volume.clone(), size_gib, attached: true, limits }
 }
 
 /// Each disk from elsewhere is small, and comes as soon as there is room for it; what volumes held is kept at once.
@@ -122,6 +123,10 @@ impl SimHost {
             Effect::Grow(id, volume, size_gib) => {
                 let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
                 disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.size_gib = *size_gib);
+            }
+            Effect::Limit(id, volume, limits) => {
+                let disks = self.vms.get_mut(id).into_iter().flat_map(|vm| &mut vm.disks);
+                disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.limits = Some(*limits));
             }
             // What volumes held is kept as soon as a plan says so: see `content`.
             Effect::Fork(..) => {}

@@ -203,13 +203,7 @@ mod tests {
 
         async fn ensure(&self, host: &FetchingVolumes, image: &ImageId) -> Result<()> {
             let id = "vol-00000000000000001".parse().expect("an id");
-            let plan = VolumePlan {
-                home: Home::new("1", "r"),
-                id,
-                size_gib: 1,
-                image: Some(image.clone()),
-                layers: Vec::new(),
-            };
+            let plan = VolumePlan { image: Some(image.clone()), ..VolumePlan::empty(Home::new("1", "r"), id, 1) };
             host.ensure(&plan).await.map(drop)
         }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use awan_model::instance::{Instance, Phase, VmReport};
-use awan_model::volume::{Modification, Volume};
+use awan_model::instance::{DiskSeen, Instance, Phase, VmReport};
+use awan_model::volume::{Modification, Shape, Volume};
 use awan_state::{Home, Ref, System, Tx};
 
 use crate::disks;
@@ -58,7 +58,9 @@ fn is_gone(instance: &Instance, volume: &Volume, report: Option<&VmReport>) -> b
 fn is_modified(instance: &Instance, volume: &Volume, report: Option<&VmReport>) -> bool {
     let Some(modification) = volume.modification.as_ref().filter(|m| m.ended.is_none()) else { return false };
     let Some(report) = report.filter(|r| r.run == instance.run) else { return false };
-    let large = |disk: &&awan_model::instance::DiskSeen| disk.size_gib >= modification.to.size_gib;
-    // What is opened anew grows before.
-    report.phase == Phase::Exited || report.disks.iter().filter(|d| d.volume == volume.id).any(|d| large(&d))
+    let Shape { size_gib, .. } = modification.to;
+    let limits = Some(modification.to.limits());
+    let is_so = |disk: &DiskSeen| disk.size_gib >= size_gib && disk.limits == limits;
+    // What is opened anew grows before, and is held to its limits at once.
+    report.phase == Phase::Exited || report.disks.iter().filter(|d| d.volume == volume.id).any(is_so)
 }

@@ -9,6 +9,7 @@ use awan_model::instance::{Exit, Health, Wish};
 use awan_model::interface::Mac;
 use awan_model::plan::{InterfacePlan, VmPlan, VolumePlan, VpcPlan};
 use awan_model::traffic::Counters;
+use awan_model::volume::Limits;
 use tokio::sync::watch;
 
 use super::*;
@@ -62,6 +63,10 @@ impl Hypervisor for Deaf {
 
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
         self.inner.grow(id, volume, size_gib)
+    }
+
+    fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, Result<()>> {
+        self.inner.limit(id, volume, limits)
     }
 
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, Result<()>> {
@@ -199,7 +204,7 @@ impl Bench {
         self.revision += 1;
         let of = |vm: &VmPlan| {
             let (home, id) = (vm.home.clone(), vm.disks[0].volume.clone());
-            VolumePlan { home, id, size_gib: 1, image: None, layers: Vec::new() }
+            VolumePlan::empty(home, id, 1)
         };
         let volumes = vms.iter().map(of).collect();
         let revision = self.revision;
@@ -336,13 +341,7 @@ async fn traffic_is_told_every_few_minutes_and_when_a_machine_ends() {
     let interface = network.interfaces[0].id.clone();
     let of = |wish: Wish, revision| {
         let vm = VmPlan { interfaces: vec![interface.clone()], force: true, ..vm(A, wish, 1) };
-        let volume = VolumePlan {
-            home: vm.home.clone(),
-            id: vm.disks[0].volume.clone(),
-            size_gib: 1,
-            image: None,
-            layers: Vec::new(),
-        };
+        let volume = VolumePlan::empty(vm.home.clone(), vm.disks[0].volume.clone(), 1);
         let mut plan = HostPlan { revision, volumes: vec![volume], ..plan(vec![vm]) };
         plan.network.vpcs.push(network.clone());
         Some(Arc::new(plan))

@@ -9,6 +9,7 @@ use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
+use awan_model::volume::Limits;
 use tokio::sync::Notify;
 // Stands still in tests that say so.
 use tokio::time::Instant;
@@ -41,7 +42,7 @@ struct Vm {
 const PORTS: u32 = 4;
 
 fn disk(device: &BlockDevice) -> DiskSeen {
-    DiskSeen { volume: device.volume.clone(), size_gib: device.size_gib, attached: true }
+    DiskSeen { volume: device.volume.clone(), size_gib: device.size_gib, attached: true, limits: Some(device.limits) }
 }
 
 impl SimulatedHypervisor {
@@ -156,6 +157,14 @@ impl Hypervisor for SimulatedHypervisor {
         if let Some(vm) = self.vms().get_mut(id) {
             let grown = vm.disks.iter_mut().filter(|disk| disk.volume == *volume);
             grown.for_each(|disk| disk.size_gib = disk.size_gib.max(size_gib));
+        }
+        self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, Result<()>> {
+        if let Some(vm) = self.vms().get_mut(id) {
+            vm.disks.iter_mut().filter(|disk| disk.volume == *volume).for_each(|disk| disk.limits = Some(limits));
         }
         self.changed.notify_one();
         Box::pin(async { Ok(()) })

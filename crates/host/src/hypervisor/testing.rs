@@ -67,7 +67,8 @@ pub fn metadata() -> Metadata {
 
 pub fn seen(id: &str, run: u32, phase: Phase) -> SeenVm {
     let volume = "vol-0123456789abcdef0".parse().expect("an id");
-    let disks = vec![DiskSeen { volume, size_gib: 1, attached: true }];
+    let disks =
+        vec![DiskSeen { volume, size_gib: 1, attached: true, limits: Some(awan_model::volume::Limits::default()) }];
     SeenVm {
         id: id.parse().expect("an id"),
         run,

@@ -151,7 +151,7 @@ impl<'c> World<'c> {
             LayerPlan { id: id.clone(), generation, kept: *told, volume_gib }
         };
         let layers = (1..).zip(layers).map(layer).collect();
-        VolumePlan { home: home(), id: id.clone(), size_gib: *size_gib, image: image.clone(), layers }
+        VolumePlan { image: image.clone(), layers, ..VolumePlan::empty(home(), id.clone(), *size_gib) }
     }
 
     fn content_plan(&self, id: &ImageId) -> ContentPlan {
@@ -183,6 +183,7 @@ impl<'c> World<'c> {
                 volume: id.clone(),
                 size_gib: gib(&v.bytes),
                 attached: true,
+                limits: None,
             };
             SeenVm { disks: of_it.map(disk).collect(), ..testing::seen(&machine(n), 1, Phase::Running) }
         };
@@ -556,7 +557,7 @@ impl World<'_> {
         let absent = VolumeId::made("vol-00000000000000abc".into());
         self.driver.release(&absent).await.expect("it is gone, which is fine");
         let image = Some(ImageId::made("ami-00000000000000abc".into()));
-        let plan = VolumePlan { home: home(), id: absent, size_gib: 1, image, layers: Vec::new() };
+        let plan = VolumePlan { image, ..VolumePlan::empty(home(), absent, 1) };
         self.driver.ensure(&plan).await.expect_err("its image is not there");
         assert_eq!(self.listed(), before);
     }

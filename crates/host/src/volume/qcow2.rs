@@ -144,7 +144,7 @@ impl FileVolumes {
             create(&path, bytes.max(least))?;
         }
         let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
-        Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib })
+        Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib, limits: volume.limits })
     }
 
     /// No machine writes to what is kept: it has not begun, or has gone on in the file of the next generation.
@@ -359,13 +359,7 @@ mod tests {
     async fn a_volume_is_made_grown_listed_and_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
-        let mut plan = VolumePlan {
-            home: Home::new("1", "r"),
-            id: "vol-00000000000000001".parse().expect("an id"),
-            size_gib: 1,
-            image: None,
-            layers: Vec::new(),
-        };
+        let mut plan = VolumePlan::empty(Home::new("1", "r"), VOLUME.parse().expect("an id"), 1);
         if Command::new("qemu-img").arg("--version").output().await.is_err() {
             eprintln!("skipped: there is no qemu-img");
             return;
@@ -390,7 +384,8 @@ mod tests {
     fn planned(image: Option<ImageId>, layers: &[u32]) -> VolumePlan {
         let one = |n: &u32| LayerPlan { id: layer(*n), generation: *n, kept: false, volume_gib: Some(1) };
         let layers = layers.iter().map(one).collect();
-        VolumePlan { home: Home::new("1", "r"), id: VOLUME.parse().expect("an id"), size_gib: 1, image, layers }
+        let empty = VolumePlan::empty(Home::new("1", "r"), VOLUME.parse().expect("an id"), 1);
+        VolumePlan { image, layers, ..empty }
     }
 
     fn taken(n: u32, below: Option<u32>) -> Taken {
@@ -684,13 +679,7 @@ mod tests {
     async fn an_image_that_is_not_here_makes_no_volume() {
         let folder = tempfile::tempdir().expect("a folder");
         let volumes = FileVolumes::new(folder.path().join("v"), folder.path().join("i")).expect("opens");
-        let plan = VolumePlan {
-            home: Home::new("1", "r"),
-            id: "vol-00000000000000001".parse().expect("an id"),
-            size_gib: 1,
-            image: Some("ami-00000000000000001".parse().expect("an id")),
-            layers: Vec::new(),
-        };
+        let plan = planned(Some(layer(1)), &[]);
         assert!(volumes.ensure(&plan).await.is_err());
         assert_eq!(volumes.observe().await.expect("lists"), []);
     }
@@ -731,8 +720,7 @@ mod tests {
         header[79] = 4;
         assert_eq!(virtual_size_of(&volumes.path(&id, 0), &header), None, "its data is in another file");
         std::fs::write(volumes.path(&id, 0), vec![b'x'; 4096]).expect("writes");
-        let plan =
-            VolumePlan { home: Home::new("1", "r"), id: id.clone(), size_gib: 1, image: None, layers: Vec::new() };
+        let plan = VolumePlan::empty(Home::new("1", "r"), id.clone(), 1);
         assert!(volumes.ensure(&plan).await.is_err(), "what it holds is not guessed");
         let seen = volumes.observe().await.expect("lists");
         assert_eq!(seen.iter().map(|v| (&v.id, v.size_gib)).collect::<Vec<_>>(), [(&id, 0)]);

@@ -28,7 +28,7 @@ impl Volumes for SimulatedVolumes {
     }
 
     fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, Result<BlockDevice>> {
-        let VolumePlan { home, id, size_gib, image: _, layers: _ } = volume.clone();
+        let VolumePlan { home, id, size_gib, limits, image: _, layers: _ } = volume.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), VolumeSeen { home, id, size_gib });
         let device = BlockDevice {
             volume: volume.id.clone(),
@@ -36,6 +36,7 @@ impl Volumes for SimulatedVolumes {
             format: "qcow2",
             backing: Vec::new(),
             size_gib,
+            limits,
         };
         Box::pin(async move { Ok(device) })
     }

@@ -114,7 +114,7 @@ fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
     }
     // A child of what was kept, in another machine; and one of what is kept while that runs.
     let id = "vol-0000000000000000c".parse().expect("an id");
-    let plan = VolumePlan { home: Home::new("1", "r"), id, size_gib: 2, image: Some(content(22)), layers: Vec::new() };
+    let plan = VolumePlan { image: Some(content(22)), ..VolumePlan::empty(Home::new("1", "r"), id, 2) };
     let child = host.wait(volumes.ensure(&plan)).expect("a disk");
     assert_eq!(child.backing.len(), 2);
     host.wait(host.driver().attach(&b.id, child)).expect("others read it");
@@ -126,7 +126,7 @@ fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
     host.wait(host.driver().detach(&a.id, &data.volume, true)).expect("without asking");
     let layers =
         (1..=3).map(|n| LayerPlan { id: content(20 + n), generation: n, kept: true, volume_gib: None }).collect();
-    let plan = VolumePlan { home: Home::new("1", "r"), id: data.volume.clone(), size_gib: 1, image: None, layers };
+    let plan = VolumePlan { layers, ..VolumePlan::empty(Home::new("1", "r"), data.volume.clone(), 1) };
     let whole = host.wait(volumes.ensure(&plan)).expect("a disk");
     assert_eq!(whole.backing.len(), 3);
     host.wait(host.driver().attach(&b.id, whole)).expect("its files are closed");

@@ -7,6 +7,7 @@ use awan_model::id::{InstanceId, VolumeId};
 use awan_model::image::Boot;
 use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
+use awan_model::volume::Limits;
 use serde_json::{Value, json};
 
 use crate::hypervisor::probe::Accelerator;
@@ -308,6 +309,22 @@ pub fn seat(volume: &VolumeId, node: &str, bus: &str) -> Value {
     })
 }
 
+/// Holds the device that shows a volume to the guest to limits. Zero is none (QEMU: docs/throttle.txt).
+pub fn limits(device: &str, limits: &Limits) -> Value {
+    // What has the disk is behind what sits on the bus.
+    let id = format!("/machine/peripheral/{device}/virtio-backend");
+    let mut all = json!({"id": id, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0});
+    for (name, rate) in [("iops", limits.iops), ("bps", limits.throughput)] {
+        all[name] = rate.map_or(0, |rate| rate.always).into();
+        if let Some(burst) = rate.and_then(|rate| rate.burst) {
+            all[format!("{name}_max")] = burst.rate.into();
+            all[format!("{name}_max_length")] = burst.seconds.into();
+        }
+    }
+    // What a larger operation counts as is of no matter where none is counted.
+    if limits.iops.is_some() { merged(all, "iops_size", limits.operation) } else { all }
+}
+
 /// 20 characters is all that virtio-blk shows: `vol` and 17 digits.
 pub fn serial(volume: &VolumeId) -> String {
     format!("vol{}", volume.digits())
@@ -337,7 +354,7 @@ mod tests {
     use super::*;
     use crate::hypervisor::testing::vm;
     use awan_model::instance::Wish;
-    use awan_model::volume::GENERATION_MAX;
+    use awan_model::volume::{Burst, GENERATION_MAX, Rate};
 
     fn line(name: &'static str, cpu: &'static str, disks: usize, interfaces: usize) -> Vec<String> {
         let accelerator = Accelerator { name, cpu, note: String::new() };
@@ -456,6 +473,21 @@ mod tests {
         let found = names.map(|name| generation(node, &name));
         assert_eq!(found, [Some(0), Some(7), None, None, None]);
         assert!(file(&forked(node, GENERATION_MAX)).len() <= 31, "QEMU's names have at most 31 characters");
+    }
+
+    #[test]
+    fn a_device_is_held_to_what_its_volume_can_do() {
+        let burst = Some(Burst { rate: 3_000, seconds: 1_800 });
+        let (iops, throughput) = (Some(Rate { always: 100, burst }), Some(Rate { always: 1 << 27, burst: None }));
+        let id = "/machine/peripheral/vd0/virtio-backend";
+        let shown = limits("vd0", &Limits { iops, throughput, operation: 1 << 18 });
+        let expected = json!({
+            "id": id, "bps": 134_217_728, "bps_rd": 0, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0,
+            "iops_max": 3_000, "iops_max_length": 1_800, "iops_size": 262_144,
+        });
+        assert_eq!(shown, expected);
+        let none = json!({"id": id, "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0});
+        assert_eq!(limits("vd0", &Limits::default()), none);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use awan_model::id::VolumeId;
+use awan_model::volume::Limits;
 use serde_json::{Value, json};
 
 use super::args;
@@ -25,6 +26,7 @@ const NOTHING_BYTES: u64 = GIB;
 pub struct Opened {
     pub volume: VolumeId,
     pub size_gib: u32,
+    pub limits: Limits,
     disk: OwnedFd,
     backing: Vec<OwnedFd>,
 }
@@ -34,7 +36,7 @@ pub fn open(device: &BlockDevice) -> Result<Opened> {
     let disk = file.with_context(|| format!("opening {}", device.path.display()))?.into();
     let below = |path: &std::path::PathBuf| File::open(path).with_context(|| format!("opening {}", path.display()));
     let backing = device.backing.iter().map(|path| below(path).map(Into::into)).collect::<Result<_>>()?;
-    Ok(Opened { volume: device.volume.clone(), size_gib: device.size_gib, disk, backing })
+    Ok(Opened { volume: device.volume.clone(), size_gib: device.size_gib, limits: device.limits, disk, backing })
 }
 
 /// What a machine has beside its root.
@@ -170,6 +172,10 @@ pub async fn grow(qmp: &mut Qmp, volume: &VolumeId, root: bool, size_gib: u32) -
     }
     let size = u64::from(size_gib) * GIB;
     qmp.ask("block_resize", json!({"node-name": node, "size": size}), None).await.map(drop)
+}
+
+pub async fn limit(qmp: &mut Qmp, volume: &VolumeId, root: bool, limits: Limits) -> Result<()> {
+    qmp.ask("block_set_io_throttle", args::limits(&args::device_of(volume, root), &limits), None).await.map(drop)
 }
 
 /// A disk that is to go on in a new file.

@@ -28,6 +28,7 @@ use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
 use awan_model::plan::VmPlan;
+use awan_model::volume::Limits;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use self::adopt::abandon;
@@ -212,8 +213,12 @@ impl QemuHypervisor {
             let mut uids = self.config.users();
             let uid = if self.config.users.is_none() { uids.next() } else { uids.find(|uid| !taken.contains(uid)) };
             let uid = uid.context("all user ids for machines are taken")?;
-            let seen =
-                |disk: &BlockDevice| DiskSeen { volume: disk.volume.clone(), size_gib: disk.size_gib, attached: true };
+            let seen = |disk: &BlockDevice| DiskSeen {
+                volume: disk.volume.clone(),
+                size_gib: disk.size_gib,
+                attached: true,
+                limits: Some(disk.limits),
+            };
             let card = |tap: &Tap| InterfaceSeen { mac: tap.mac, attached: true };
             let free = args::interface_ports(vm, taps.len()).saturating_sub(taps.len().saturating_sub(1));
             let record = Record {
@@ -407,6 +412,10 @@ impl Hypervisor for QemuHypervisor {
 
     fn grow<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, size_gib: u32) -> Fut<'a, Result<()>> {
         Box::pin(self.order_device(id, DeviceOrder::Grow(volume.clone(), size_gib), ATTACH_WITHIN))
+    }
+
+    fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, Result<()>> {
+        Box::pin(self.order_device(id, DeviceOrder::Limit(volume.clone(), limits), ATTACH_WITHIN))
     }
 
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, Result<()>> {

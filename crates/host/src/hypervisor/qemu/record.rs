@@ -119,8 +119,12 @@ mod tests {
         let records = Records::open(folder.path().join("r")).expect("opens");
         let id: InstanceId = "i-00000000000000001".parse().expect("an id");
         let own = Process::of(i32::try_from(std::process::id()).expect("a pid"));
-        let disks =
-            vec![DiskSeen { volume: "vol-00000000000000001".parse().expect("an id"), size_gib: 1, attached: true }];
+        let disks = vec![DiskSeen {
+            volume: "vol-00000000000000001".parse().expect("an id"),
+            size_gib: 1,
+            attached: true,
+            limits: Some(awan_model::volume::Limits::default()),
+        }];
         let interfaces = Some(vec![InterfaceSeen { mac: Mac([10, 0, 0, 0, 0, 1]), attached: true }]);
         let blank = Record::blank(id.clone(), 2, 7);
         let record = Record { reboots: 1, process: own, begun: true, disks, free_ports: 4, interfaces, ..blank };

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, InterfaceSeen};
 use awan_model::interface::Mac;
+use awan_model::volume::Limits;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +52,7 @@ pub enum DeviceOrder {
     Attach(Opened),
     Detach(VolumeId, bool),
     Grow(VolumeId, u32),
+    Limit(VolumeId, Limits),
     Fork(Vec<Forking>),
     Plug(Tap),
     Unplug(Mac, bool),
@@ -155,6 +157,7 @@ impl Supervisor {
         if let Some(qmp) = qmp.as_deref_mut() {
             let (disks, interfaces) = (disks::look(qmp).await, interfaces::look(qmp).await);
             self.found_disks(disks, qmp).await;
+            self.hold_to_limits(qmp).await;
             self.found_interfaces(interfaces, qmp).await;
         }
         self.shared.note(&self.id, self.run, |record| record.begun = true);
@@ -225,6 +228,7 @@ impl Supervisor {
         let outcome = match order {
             DeviceOrder::Attach(opened) => self.attach(&opened, qmp).await.map(|()| None),
             DeviceOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await.map(|()| None),
+            DeviceOrder::Limit(volume, limits) => self.limit(&volume, limits, qmp).await.map(|()| None),
             DeviceOrder::Fork(forks) => self.fork(&forks, qmp).await.map(|()| None),
             DeviceOrder::Plug(tap) => self.plug(&tap, qmp).await.map(|()| None),
             DeviceOrder::Detach(volume, force) => {
@@ -241,11 +245,14 @@ impl Supervisor {
     }
 
     async fn attach(&mut self, opened: &Opened, qmp: &mut Qmp) -> Result<()> {
-        let (volume, size_gib) = (&opened.volume, opened.size_gib);
+        let (volume, size_gib, limits) = (&opened.volume, opened.size_gib, opened.limits);
         self.note_disk(volume, Some((size_gib, false)));
         let attached = disks::attach(qmp, opened).await;
         match &attached {
-            Ok(()) => self.note_disk(volume, Some((size_gib, true))),
+            Ok(()) => {
+                self.note_disk(volume, Some((size_gib, true)));
+                self.hold(volume, limits, qmp).await;
+            }
             Err(_) => {
                 let seats = disks::look(qmp).await;
                 self.found_disks(seats, qmp).await;
@@ -272,10 +279,42 @@ impl Supervisor {
     }
 
     async fn grow(&mut self, volume: &VolumeId, size_gib: u32, qmp: &mut Qmp) -> Result<()> {
-        let root = self.shared.disks(&self.id).first().is_some_and(|disk| disk.volume == *volume);
-        disks::grow(qmp, volume, root, size_gib).await?;
+        disks::grow(qmp, volume, self.is_root(volume), size_gib).await?;
         self.note_disk(volume, Some((size_gib, true)));
         Ok(())
+    }
+
+    async fn limit(&self, volume: &VolumeId, limits: Limits, qmp: &mut Qmp) -> Result<()> {
+        disks::limit(qmp, volume, self.is_root(volume), limits).await?;
+        self.note_limits(volume, Some(limits));
+        Ok(())
+    }
+
+    /// To those that its disks were opened with, or had been given before.
+    async fn hold_to_limits(&self, qmp: &mut Qmp) {
+        for disk in self.shared.disks(&self.id) {
+            if let Some(limits) = disk.limits {
+                self.hold(&disk.volume, limits, qmp).await;
+            }
+        }
+    }
+
+    /// What fails is tried again, because nothing is noted.
+    async fn hold(&self, volume: &VolumeId, limits: Limits, qmp: &mut Qmp) {
+        if let Err(e) = self.limit(volume, limits, qmp).await {
+            tracing::warn!(instance = %self.id, error = format!("{e:#}"), "a disk is not held to its limits yet");
+            self.note_limits(volume, None);
+        }
+    }
+
+    fn note_limits(&self, volume: &VolumeId, limits: Option<Limits>) {
+        self.shared.note(&self.id, self.run, |record| {
+            record.disks.iter_mut().filter(|disk| disk.volume == *volume).for_each(|disk| disk.limits = limits);
+        });
+    }
+
+    fn is_root(&self, volume: &VolumeId) -> bool {
+        self.shared.disks(&self.id).first().is_some_and(|disk| disk.volume == *volume)
     }
 
     async fn fork(&self, forks: &[Forking], qmp: &mut Qmp) -> Result<()> {
@@ -395,7 +434,8 @@ impl Supervisor {
     fn note_disk(&self, volume: &VolumeId, now: Option<(u32, bool)>) {
         self.shared.note(&self.id, self.run, |record| {
             let at = record.disks.iter().position(|disk| disk.volume == *volume);
-            let seen = now.map(|(size_gib, attached)| DiskSeen { volume: volume.clone(), size_gib, attached });
+            let limits = at.and_then(|at| record.disks[at].limits);
+            let seen = now.map(|(size_gib, attached)| DiskSeen { volume: volume.clone(), size_gib, attached, limits });
             match (at, seen) {
                 (Some(at), Some(seen)) => record.disks[at] = seen,
                 (None, Some(seen)) => record.disks.push(seen),

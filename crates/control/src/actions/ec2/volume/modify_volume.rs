@@ -1,7 +1,6 @@
-//! ModifyVolume. A volume of a running instance grows while it is in use.
+//! ModifyVolume. A volume of a running instance grows, and is held to other limits, while it is in use.
 //!
-//! Types, IOPS and throughput are kept and shown; what a volume can do is what its host's disk can, so nothing follows
-//! from them. EC2's pause of hours between modifications has no reason here.
+//! EC2's pause of hours between modifications has no reason here.
 
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::volume::{Modification, Shape, Volume};
@@ -29,7 +28,8 @@ pub fn modify_volume(tx: &mut Tx<Tenant>, req: ec2::ModifyVolumeRequest) -> Resu
     }
     schedule::grow(tx, &volume, to.size_gib)?;
     let began = tx.now();
-    let ended = (to.size_gib == from.size_gib || !is_open(tx, &volume)).then_some(began);
+    let same = to.size_gib == from.size_gib && to.limits() == from.limits();
+    let ended = (same || !is_open(tx, &volume)).then_some(began);
     let modified = Volume {
         size_gib: to.size_gib,
         kind: to.kind.clone(),
