@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use awan_control::error::{Error, invalid};
 use awan_control::{Control, audit, operator, traffic, why};
-use awan_model::id::HostId;
+use awan_model::id::{HostId, ImageId};
 use awan_model::instance_type::InstanceType;
 use axum::Json;
 use axum::extract::State;
@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::images::known::{self, Known};
+use crate::images::{self, bring};
 use crate::{client, config};
 
 #[derive(Debug, Args)]
@@ -48,6 +50,9 @@ enum Command {
     /// Instance types of your own
     #[command(subcommand)]
     InstanceType(Type),
+    /// Images that everybody sees
+    #[command(subcommand)]
+    Image(Image),
     /// Compares records with what is on the hosts; exit status 1 if they differ
     Audit,
     /// Bytes and packets of every interface, as its guest sees them
@@ -96,18 +101,69 @@ enum Type {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Image {
+    /// Brings a distribution's cloud image here, and compares it with the digest that is published beside it
+    Pull {
+        /// One of those that `known` lists
+        name: String,
+        /// A URL that stands for the publisher's server: http://ADDR/ or https://ADDR/
+        #[arg(long)]
+        mirror: Option<String>,
+    },
+    /// Lists what can be pulled
+    Known,
+    /// Brings the disk of an operating system here
+    Import {
+        /// A file, or a URL of http: or https:
+        from: String,
+        #[arg(long)]
+        name: String,
+        /// raw, qcow2, vhd or vmdk [default: how the name ends]
+        #[arg(long)]
+        format: Option<String>,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// SHA-256 or SHA-512 of the file, in hexadecimal
+        #[arg(long)]
+        digest: Option<String>,
+    },
+}
+
 /// What goes over the socket.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    AccountCreate { name: String, id: Option<String> },
+    AccountCreate {
+        name: String,
+        id: Option<String>,
+    },
     AccountList,
-    AccountDelete { id: String, force: bool },
+    AccountDelete {
+        id: String,
+        force: bool,
+    },
     HostList,
-    HostForget { name: String },
-    TypePut { name: String, vcpus: u32, memory_mib: u64 },
+    HostForget {
+        name: String,
+    },
+    TypePut {
+        name: String,
+        vcpus: u32,
+        memory_mib: u64,
+    },
+    /// Where an image of this name is to lie.
+    ImageFolder {
+        name: String,
+    },
+    /// Shows everybody an image that lies there.
+    ImageShow {
+        id: ImageId,
+    },
     Audit,
     Traffic,
-    Why { id: String },
+    Why {
+        id: String,
+    },
 }
 
 pub fn listen(path: &Path) -> Result<UnixListener> {
@@ -118,19 +174,25 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-pub async fn serve(listener: UnixListener, control: Arc<Control>) -> Result<()> {
-    let router = axum::Router::new().route("/order", post(obey)).with_state(control);
+/// Who obeys.
+struct Server {
+    control: Arc<Control>,
+    images: PathBuf,
+}
+
+pub async fn serve(listener: UnixListener, control: Arc<Control>, images: PathBuf) -> Result<()> {
+    let router = axum::Router::new().route("/order", post(obey)).with_state(Arc::new(Server { control, images }));
     axum::serve(listener, router).await.context("serving the operator")
 }
 
-async fn obey(State(control): State<Arc<Control>>, Json(order): Json<Order>) -> (StatusCode, Json<Value>) {
-    match done(&control, order).await {
+async fn obey(State(server): State<Arc<Server>>, Json(order): Json<Order>) -> (StatusCode, Json<Value>) {
+    match done(&server, order).await {
         Ok(value) => (StatusCode::OK, Json(value)),
         Err(e) => (StatusCode::BAD_REQUEST, Json(json!({ "error": e.to_string() }))),
     }
 }
 
-async fn done(control: &Control, order: Order) -> Result<Value, Error> {
+async fn done(Server { control, images }: &Server, order: Order) -> Result<Value, Error> {
     let cause = format!("operator {}", control.request_id());
     let shown = |value: serde_json::Result<Value>| value.map_err(Error::fault);
     match order {
@@ -152,6 +214,15 @@ async fn done(control: &Control, order: Order) -> Result<Value, Error> {
         Order::TypePut { name, vcpus, memory_mib } => {
             operator::put_instance_type(&control.db, own_type(name, vcpus, memory_mib), &cause).await?;
             Ok(json!({}))
+        }
+        Order::ImageFolder { name } => {
+            operator::must_be_image_name(&name)?;
+            Ok(json!({ "Folder": images }))
+        }
+        Order::ImageShow { id } => {
+            let image = images::read(&images.join(id.as_str())).map_err(|e| invalid(format!("{e:#}")))?;
+            let id = operator::show_image(&control.db, &image).await?;
+            Ok(json!({ "ImageId": id, "Name": image.name }))
         }
         Order::Audit => Ok(json!({ "differences": audit::all(control).await? })),
         Order::Traffic => shown(serde_json::to_value(traffic::all(control).await?)),
@@ -199,6 +270,10 @@ async fn order(data_dir: &Path, order: &Order) -> Result<Value> {
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let data_dir = arguments.data_dir.unwrap_or_else(config::default_data_dir);
     let (what, until_deleted) = match arguments.command {
+        Command::Image(command) => {
+            show(&image(&data_dir, command).await?, arguments.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Account(Account::Create { name, id }) => (Order::AccountCreate { name, id }, false),
         Command::Account(Account::List) => (Order::AccountList, false),
         Command::Account(Account::Delete { id, force }) => (Order::AccountDelete { id, force }, true),
@@ -225,6 +300,41 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     show(&value, arguments.json)?;
     let differs = value["differences"].as_array().is_some_and(|d| !d.is_empty());
     Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn image(data_dir: &Path, command: Image) -> Result<Value> {
+    let wanted = match command {
+        Image::Known => {
+            let one = |known: &Known| json!({ "Name": known.name, "Description": known.about });
+            return Ok(known::ALL.iter().map(one).collect());
+        }
+        Image::Pull { name, mirror } => bring::published(&name, mirror.as_deref()).await?,
+        Image::Import { from, name, format, description, digest } => {
+            if digest.as_ref().is_some_and(|digest| !known::is_digest(digest)) {
+                bail!("--digest is SHA-256 or SHA-512, in hexadecimal");
+            }
+            let (digest, format) = (digest.map(|d| d.to_lowercase()), bring::format(&from, format.as_deref())?);
+            bring::Wanted { from, format, name, description, digest }
+        }
+    };
+    let folder = order(data_dir, &Order::ImageFolder { name: wanted.name.clone() }).await?;
+    let folder = folder["Folder"].as_str().context("the server names no folder")?;
+    let last = std::sync::Mutex::new(String::new());
+    let told = |what: &str, percent: u8| {
+        let now = format!("{what} {} %", percent / 10 * 10);
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *last != now {
+            progress(&now);
+            *last = now;
+        }
+    };
+    let id = bring::bring(wanted, Path::new(folder), told).await?;
+    order(data_dir, &Order::ImageShow { id }).await
+}
+
+#[expect(clippy::print_stderr, reason = "how far a command is")]
+fn progress(now: &str) {
+    eprintln!("{now}");
 }
 
 const DELETE_ROUND: std::time::Duration = std::time::Duration::from_millis(250);

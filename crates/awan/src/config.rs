@@ -201,8 +201,9 @@ fn import(
     gib: Option<u64>,
 ) -> Result<awan_host::import::fetch::Rules> {
     // Without the slash, one address would stand for all that begin so.
-    if let Some(wrong) = permitted.iter().find(|url| !url.starts_with("http://") || !url.ends_with('/')) {
-        bail!("--import-from {wrong}: it is http://ADDR/ or http://ADDR/PATH/");
+    let is_whole = |url: &str| ["http://", "https://"].iter().any(|s| url.starts_with(s)) && url.ends_with('/');
+    if let Some(wrong) = permitted.iter().find(|url| !is_whole(url)) {
+        bail!("--import-from {wrong}: it is http://ADDR/ or http://ADDR/PATH/, or the same with https:");
     }
     let folder = folder.map(std::path::absolute).transpose()?;
     Ok(awan_host::import::fetch::Rules { permitted, folder, bytes_max: gib.unwrap_or(64).saturating_mul(1 << 30) })
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_permitted_to_be_imported_ends_where_a_name_ends() {
         let from = |url: &str| import(vec![url.into()], None, None).is_ok();
-        assert!(from("http://10.0.0.5/") && from("http://10.0.0.5:81/images/"));
+        assert!(from("http://10.0.0.5/") && from("https://images.test/a/") && from("http://10.0.0.5:81/images/"));
         assert!(!from("http://10.0.0.5") && !from("10.0.0.5/") && !from("file:///images/"));
     }
 

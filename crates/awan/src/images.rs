@@ -1,4 +1,8 @@
-//! The images that come with Awan: built on the machine from its distribution's packages, named by their content.
+//! The images that everybody sees: built on the machine from its distribution's packages, or brought here by the operator;
+//! named by their content.
+
+pub mod bring;
+pub mod known;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use awan_control::operator::Builtin;
 use awan_model::image::Boot;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 /// Makes the tiny image. Runs as it stands: `images/tiny/build.sh OUTDIR CACHEDIR`.
@@ -15,12 +19,16 @@ const BUILD_TINY: &str = include_str!("../../../images/tiny/build.sh");
 const BUILD_WITHIN: Duration = Duration::from_secs(300);
 const DESCRIPTION: &str = "A few megabytes of Linux: DHCP, IMDSv2, SSH keys, user data, growing root, ACPI";
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     name: String,
+    #[serde(default)]
+    description: Option<String>,
     sha256: String,
     virtual_size_bytes: u64,
-    cmdline: String,
+    /// Its kernel's, which lies beside the disk; without one, firmware starts what the disk holds.
+    #[serde(default)]
+    cmdline: Option<String>,
 }
 
 /// What the simulated hypervisor pretends to run.
@@ -46,10 +54,10 @@ pub fn read(folder: &Path) -> Result<Builtin> {
     }
     Ok(Builtin {
         name: manifest.name,
-        description: DESCRIPTION.into(),
+        description: manifest.description.unwrap_or_else(|| DESCRIPTION.into()),
         digest: manifest.sha256,
         size_gib: u32::try_from(manifest.virtual_size_bytes.div_ceil(1 << 30)).unwrap_or(1).max(1),
-        boot: Boot::Direct { command_line: manifest.cmdline },
+        boot: manifest.cmdline.map_or(Boot::Firmware, |command_line| Boot::Direct { command_line }),
     })
 }
 

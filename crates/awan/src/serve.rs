@@ -129,7 +129,7 @@ async fn serve(roles: Roles, config: &Config, api: TcpListener, metrics: TcpList
     } else {
         let _ = std::fs::remove_file(&dials);
     }
-    tokio::spawn(admin::serve(orders, control.clone()));
+    tokio::spawn(admin::serve(orders, control.clone(), config.images_dir.clone()));
     tokio::spawn(serve_metrics(metrics, control.clone()));
     let address = api.local_addr()?;
     let api = axum::serve(api, awan_control::http::router(control)).into_future();

@@ -21,6 +21,7 @@ use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
 use awan_state::{Db, Home, Millis, Operator, Record as _, Ref, Tx};
 
+use crate::actions::ec2::image::devices::must_be_name;
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
 use crate::network;
@@ -209,6 +210,21 @@ pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
     })
     .await?;
     Ok(id)
+}
+
+pub fn must_be_image_name(name: &str) -> Result<()> {
+    must_be_name(name)
+}
+
+/// Shows everybody an image that the operator brought here. Unlike those that come with Awan, no two have the same name.
+pub async fn show_image(db: &Db, image: &Builtin) -> Result<ImageId> {
+    must_be_name(&image.name)?;
+    let all = db.read(Operator, |tx| tx.all_in::<Image>(&Home::new(BUILTIN_ACCOUNT, "_")));
+    if let Some(other) = all.iter().find(|other| other.name == image.name && other.id != image.id()) {
+        let message = format!("AMI name {} is already in use by AMI {}", image.name, other.id);
+        return Err(refuse(Code::InvalidAmiNameDuplicate, message));
+    }
+    register_builtin(db, image).await
 }
 
 /// What its volumes are made of, as EC2 shows it of public images.

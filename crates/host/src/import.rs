@@ -241,12 +241,8 @@ fn convert(
     bytes: u64,
     goes_on: impl FnMut(u64) -> Result<()>,
 ) -> Result<()> {
-    let mut disk = disk::open(BufReader::new(source), format, size)?;
     let unfinished = folder.join(UNFINISHED);
-    let mut out = BufWriter::new(File::create(&unfinished)?);
-    write::write(&mut *disk, size, &mut out, goes_on)?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
+    rewrite(source, format, size, &unfinished, goes_on)?;
     std::fs::write(folder.join(CAME), bytes.to_string())?;
     std::fs::rename(unfinished, folder.join(DISK))?;
     sync(folder)?;
@@ -254,6 +250,27 @@ fn convert(
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
         _ => Ok(()),
     }
+}
+
+/// How large a disk is, in whole GiB.
+pub fn size_gib(source: &File, format: Format) -> Result<u32> {
+    let size = disk::open(BufReader::new(source.try_clone()?), format, DISK_MAX)?.size();
+    Ok(u32::try_from(size.div_ceil(GIB))?)
+}
+
+/// Makes a file that volumes can be children of, of a disk of at most so many bytes.
+pub fn rewrite(
+    source: File,
+    format: Format,
+    size: u64,
+    to: &Path,
+    goes_on: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let mut disk = disk::open(BufReader::new(source), format, size)?;
+    let mut out = BufWriter::new(File::create(to)?);
+    write::write(&mut *disk, size, &mut out, goes_on)?;
+    out.flush()?;
+    Ok(out.get_ref().sync_all()?)
 }
 
 /// What is in a folder keeps its name, and so does the folder.

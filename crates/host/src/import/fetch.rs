@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,8 +18,13 @@ use hyper::body::Incoming;
 use hyper::header::{HOST, LOCATION, USER_AGENT};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const REDIRECTIONS: usize = 5;
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
@@ -83,20 +89,55 @@ async fn download(url: &str, rules: &Rules, place: &Path, told: impl Fn(u8) + Se
 fn elsewhere(from: &str, to: &str) -> Result<String> {
     if to.starts_with('/') && !to.starts_with("//") {
         let uri: Uri = from.parse().context("this is no URL")?;
-        return Ok(format!("http://{}{to}", uri.authority().context("this is no URL")?));
+        let scheme = uri.scheme_str().context("this is no URL")?;
+        return Ok(format!("{scheme}://{}{to}", uri.authority().context("this is no URL")?));
     }
     Ok(to.to_owned())
 }
 
 async fn ask(url: &str, rules: &Rules) -> Result<Response<Incoming>> {
     let uri: Uri = url.parse().context("this is no URL")?;
-    ensure!(uri.scheme_str() == Some("http"), "only http: is understood");
+    let is_sealed = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => bail!("only http: and https: are understood"),
+    };
     let authority = uri.authority().context("this is no URL")?.clone();
     ensure!(!authority.as_str().contains('@'), "a URL with a password is not understood");
-    let stream = connect(authority.host(), authority.port_u16().unwrap_or(80), is_permitted(url, rules)).await?;
+    let port = authority.port_u16().unwrap_or(if is_sealed { 443 } else { 80 });
+    let stream = connect(authority.host(), port, is_permitted(url, rules)).await?;
+    if is_sealed {
+        return ask_over(sealed(stream, authority.host()).await?, &uri, authority.as_str()).await;
+    }
+    ask_over(stream, &uri, authority.as_str()).await
+}
+
+/// Who answers proves to be who was asked, to one of those that this machine trusts.
+async fn sealed(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>> {
+    let config = tokio::task::spawn_blocking(trust).await.context("the work ended early")??;
+    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(name).context("this is no URL")?;
+    let sealed = timeout(CONNECTED_WITHIN, TlsConnector::from(config).connect(name, stream)).await;
+    sealed.context("the server does not answer")?.context("the server does not prove to be who it is")
+}
+
+fn trust() -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    ensure!(!roots.is_empty(), "this host trusts nobody: it has no certificates (ca-certificates)");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+async fn ask_over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    uri: &Uri,
+    host: &str,
+) -> Result<Response<Incoming>> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path)
-        .header(HOST, authority.as_str())
+        .header(HOST, host)
         .header(USER_AGENT, "awan-import")
         .body(Empty::<Bytes>::new())
         .context("this is no URL")?;
@@ -208,7 +249,6 @@ pub fn has_room(place: &Path, bytes: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -278,7 +318,7 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 0, "nobody was asked");
         assert_eq!(tried(&format!("{base}a"), &permitted).await, Ok("hi".into()));
         for (url, why) in [
-            ("gopher://127.0.0.1/".to_owned(), "only http: is understood"),
+            ("gopher://127.0.0.1/".to_owned(), "only http: and https: are understood"),
             ("file:///etc/passwd".into(), "file: is not permitted here"),
             (format!("http://x@127.0.0.1:{port}/"), "a URL with a password is not understood"),
         ] {

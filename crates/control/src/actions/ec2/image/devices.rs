@@ -51,15 +51,20 @@ pub fn launchable(tx: &mut Tx<Tenant>, image: &Image) -> Result<()> {
     }
 }
 
+pub fn must_be_name(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    if (3..=128).contains(&name.chars().count()) && name.chars().all(fine) {
+        return Ok(());
+    }
+    let message = "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', \
+                   '[', ']', ' ', '.', '/', '-', ''', '@' and '_'";
+    Err(refuse(Code::InvalidAmiNameMalformed, message))
+}
+
 /// A name that an image of this account can have.
 pub fn named(tx: &mut Tx<Tenant>, name: Option<String>) -> Result<String> {
     let name = name.ok_or_else(|| missing("Name"))?;
-    let fine = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
-    if !(3..=128).contains(&name.chars().count()) || !name.chars().all(fine) {
-        let message = "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, \
-                       '(', ')', '[', ']', ' ', '.', '/', '-', ''', '@' and '_'";
-        return Err(refuse(Code::InvalidAmiNameMalformed, message));
-    }
+    must_be_name(&name)?;
     let images = tx.list::<Image>();
     if let Some(other) = images.iter().find(|image| image.name == name) {
         let message = format!("AMI name {name} is already in use by AMI {}", other.id);

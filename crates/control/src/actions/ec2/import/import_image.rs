@@ -253,7 +253,7 @@ mod tests {
             ("UsageOperation", "RunInstances:0002", "UnsupportedOperation"),
             ("DiskContainer.1.SnapshotId", "snap-00000000000000001", "UnsupportedOperation"),
             ("DiskContainer.1.DeviceName", "sda", "InvalidParameterValue"),
-            ("DiskContainer.1.Url", "https://x/y", "UnsupportedOperation"),
+            ("DiskContainer.1.Url", "s3://x/y", "UnsupportedOperation"),
             ("DiskContainer.1.Format", "OVA", "UnsupportedOperation"),
             ("Encrypted", "true", "UnsupportedOperation"),
         ] {

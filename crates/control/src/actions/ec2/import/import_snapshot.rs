@@ -203,7 +203,6 @@ mod tests {
             ("DiskContainer.Url", "ftp://x/y", "InvalidParameterValue"),
             ("DiskContainer.Url", "file://x/y", "InvalidParameterValue"),
             ("DiskContainer.Url", "http://x/a b", "InvalidParameterValue"),
-            ("DiskContainer.Url", "https://x/y", "UnsupportedOperation"),
             ("DiskContainer.Url", "s3://x/y", "UnsupportedOperation"),
             ("DiskContainer.UserBucket.S3Bucket", "b", "UnsupportedOperation"),
             ("DiskContainer.Format", "", "MissingParameter"),
