@@ -253,7 +253,7 @@ impl Cloud {
                 let metadata = vm.metadata.options.changes;
                 let disk = |id: &VolumeId| {
                     let (size_gib, limits) = shapes.get(id).copied().unwrap_or_default();
-                    DiskSeen { volume: id.clone(), size_gib, attached: true, limits }
+                    DiskSeen { volume: id.clone(), size_gib, attached: true, limits, failed: false }
                 };
                 let disks: Vec<_> = vm.disks.iter().filter(|_| on).map(|d| disk(&d.volume)).collect();
                 let (run, reboots, device_changes) = (vm.run, vm.reboots, vm.device_changes);
@@ -291,9 +291,19 @@ impl Cloud {
 
     /// The host says that the machine of an instance has so many places for interfaces left.
     pub fn report_free_interface_ports(&mut self, id: &str, free: u32) {
+        self.report_again(id, |seen| seen.free_interface_ports = free);
+    }
+
+    /// The host says that it could not read or write what an instance's guest asked of its disks.
+    pub fn report_failed_disks(&mut self, id: &str) {
+        self.report_again(id, |seen| seen.disks.iter_mut().for_each(|disk| disk.failed = true));
+    }
+
+    /// The host says of a machine what it said last, but for this.
+    fn report_again(&mut self, id: &str, change: impl FnOnce(&mut VmSeen)) {
         let (instance, report) = self.instance(id);
         let report = report.expect("is reported");
-        self.report(vec![VmSeen {
+        let mut seen = VmSeen {
             home: instance.home,
             id: instance.id,
             run: report.run,
@@ -306,8 +316,10 @@ impl Cloud {
             interfaces: report.interfaces,
             device_changes: report.device_changes,
             free_ports: report.free_ports,
-            free_interface_ports: free,
-        }]);
+            free_interface_ports: report.free_interface_ports,
+        };
+        change(&mut seen);
+        self.report(vec![seen]);
     }
 
     pub fn turn(&mut self) {

@@ -136,7 +136,7 @@ impl Cloud {
             let metadata = vm.metadata.options.changes;
             let seen = |disk: &DiskPlan| {
                 let (volume, limits) = (disk.volume.clone(), limits.get(&disk.volume).copied());
-                DiskSeen { volume, size_gib: u32::MAX, attached: true, limits }
+                DiskSeen { volume, size_gib: u32::MAX, attached: true, limits, failed: false }
             };
             let disks = vm.disks.iter().filter(|_| on).map(seen).collect();
             let card = |id: &InterfaceId| InterfaceSeen { mac: macs[id], attached: true };

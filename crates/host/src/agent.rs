@@ -373,7 +373,13 @@ fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
 fn disks(vm: &SeenVm, under_way: &UnderWay) -> Vec<DiskSeen> {
     let mut disks = vm.disks.clone();
     let coming = under_way.coming(&vm.id).filter(|id| disks.iter().all(|disk| disk.volume != **id));
-    disks.extend(coming.map(|id| DiskSeen { volume: id.clone(), size_gib: 0, attached: false, limits: None }));
+    disks.extend(coming.map(|id| DiskSeen {
+        volume: id.clone(),
+        size_gib: 0,
+        attached: false,
+        limits: None,
+        failed: false,
+    }));
     disks
 }
 

@@ -237,14 +237,21 @@ mod tests {
         let id = |n: u32| VolumeId::made(format!("vol-{n:017x}"));
         let disk = |n| DiskPlan { volume: id(n), device: "/dev/sdf".into() };
         let limits = |always| Limits { iops: Some(Rate { always, burst: None }), ..Limits::default() };
-        let has = |n, size_gib, attached| DiskSeen { volume: id(n), size_gib, attached, limits: Some(limits(100)) };
+        let has = |n, size_gib, attached| DiskSeen {
+            volume: id(n),
+            size_gib,
+            attached,
+            limits: Some(limits(100)),
+            failed: false,
+        };
         let root = id(0x0123_4567);
         let mut want = vm("i-00000000000000001", Wish::On, 2);
         want.disks = vec![DiskPlan { volume: root.clone(), device: "/dev/xvda".into() }, disk(1)];
         want.yank = vec![id(3)];
         let volume = VolumePlan { limits: limits(100), ..VolumePlan::empty(want.home.clone(), id(1), 4) };
         let plan = HostPlan { volumes: vec![volume], ..plan(vec![want.clone()]) };
-        let root = DiskSeen { volume: root, size_gib: 1, attached: true, limits: Some(Limits::default()) };
+        let root =
+            DiskSeen { volume: root, size_gib: 1, attached: true, limits: Some(Limits::default()), failed: false };
         let first = |disks: Vec<DiskSeen>, phase| {
             let disks = std::iter::once(root.clone()).chain(disks).collect();
             let have = SeenVm { disks, ..seen("i-00000000000000001", 2, phase) };
@@ -275,7 +282,7 @@ mod tests {
         };
         let disks = |all: &[u32]| {
             all.iter()
-                .map(|n| DiskSeen { volume: id(*n), size_gib: 1, attached: true, limits: None })
+                .map(|n| DiskSeen { volume: id(*n), size_gib: 1, attached: true, limits: None, failed: false })
                 .collect::<Vec<_>>()
         };
         let on = SeenVm { disks: disks(&[1, 2]), ..seen("i-00000000000000001", 2, Phase::Running) };

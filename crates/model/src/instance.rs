@@ -210,6 +210,9 @@ pub struct DiskSeen {
     /// Those that it is held to.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// The hypervisor could not read or write what the guest asked for; the guest was told so.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// An interface of a machine, known by what no two interfaces share and none ever changes.

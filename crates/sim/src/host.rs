@@ -20,7 +20,7 @@ const PORTS: u32 = 4;
 fn has(plan: &HostPlan, volume: &VolumeId) -> DiskSeen {
     let of = plan.volumes.iter().find(|v| v.id == *volume);
     let (size_gib, limits) = (of.map_or(0, |v| v.size_gib), of.map(|v| v.limits));
-    DiskSeen { volume: volume.clone(), size_gib, attached: true, limits }
+    DiskSeen { volume: volume.clone(), size_gib, attached: true, limits, failed: false }
 }
 
 /// Each disk from elsewhere is small, and comes as soon as there is room for it; what volumes held is kept at once.

@@ -42,7 +42,13 @@ struct Vm {
 const PORTS: u32 = 4;
 
 fn disk(device: &BlockDevice) -> DiskSeen {
-    DiskSeen { volume: device.volume.clone(), size_gib: device.size_gib, attached: true, limits: Some(device.limits) }
+    DiskSeen {
+        volume: device.volume.clone(),
+        size_gib: device.size_gib,
+        attached: true,
+        limits: Some(device.limits),
+        failed: false,
+    }
 }
 
 impl SimulatedHypervisor {

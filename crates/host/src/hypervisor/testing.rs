@@ -67,8 +67,13 @@ pub fn metadata() -> Metadata {
 
 pub fn seen(id: &str, run: u32, phase: Phase) -> SeenVm {
     let volume = "vol-0123456789abcdef0".parse().expect("an id");
-    let disks =
-        vec![DiskSeen { volume, size_gib: 1, attached: true, limits: Some(awan_model::volume::Limits::default()) }];
+    let disks = vec![DiskSeen {
+        volume,
+        size_gib: 1,
+        attached: true,
+        limits: Some(awan_model::volume::Limits::default()),
+        failed: false,
+    }];
     SeenVm {
         id: id.parse().expect("an id"),
         run,

@@ -184,6 +184,7 @@ impl<'c> World<'c> {
                 size_gib: gib(&v.bytes),
                 attached: true,
                 limits: None,
+                failed: false,
             };
             SeenVm { disks: of_it.map(disk).collect(), ..testing::seen(&machine(n), 1, Phase::Running) }
         };

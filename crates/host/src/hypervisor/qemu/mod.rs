@@ -218,6 +218,7 @@ impl QemuHypervisor {
                 size_gib: disk.size_gib,
                 attached: true,
                 limits: Some(disk.limits),
+                failed: false,
             };
             let card = |tap: &Tap| InterfaceSeen { mac: tap.mac, attached: true };
             let free = args::interface_ports(vm, taps.len()).saturating_sub(taps.len().saturating_sub(1));

@@ -42,6 +42,8 @@ pub enum Event {
     },
     /// The guest has let go of a device of this name.
     Deleted(String),
+    /// What the guest asked of an open volume of this name could not be done.
+    Failed(String),
     Other,
     /// QEMU closed the connection.
     Gone,
@@ -161,6 +163,7 @@ fn event(line: &Value) -> Option<Event> {
     match line.get("event")?.as_str()? {
         "SHUTDOWN" => Some(Event::Shutdown { guest: line["data"]["guest"].as_bool().unwrap_or(false) }),
         "DEVICE_DELETED" => Some(Event::Deleted(line["data"]["device"].as_str()?.to_owned())),
+        "BLOCK_IO_ERROR" => Some(Event::Failed(line["data"]["node-name"].as_str()?.to_owned())),
         _ => None,
     }
 }
@@ -207,15 +210,16 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_read_whole_however_they_arrive() {
-        let shutdown = Event::Shutdown { guest: true };
+        let (failed, shutdown) = (Event::Failed("disk0.2".into()), Event::Shutdown { guest: true });
         let pieces: &[&str] = &[
             HELLO,
             "{\"event\": \"RESUME\"}\n{\"return\": {\"status\": \"running\"}}\n",
+            "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {\"device\": \"\", \"node-name\": \"disk0.2\", \"nospace\": true}}\n",
             "{\"event\": \"SHUT",
             "DOWN\", \"data\": {\"gue",
             "st\": true}}\r\n{\"return\": {}}\r\n",
         ];
-        assert_eq!(said(pieces).await, (Ok("running".into()), vec![shutdown, Event::Other, Event::Gone]));
+        assert_eq!(said(pieces).await, (Ok("running".into()), vec![failed, shutdown, Event::Other, Event::Gone]));
     }
 
     #[tokio::test]

@@ -124,6 +124,7 @@ mod tests {
             size_gib: 1,
             attached: true,
             limits: Some(awan_model::volume::Limits::default()),
+            failed: false,
         }];
         let interfaces = Some(vec![InterfaceSeen { mac: Mac([10, 0, 0, 0, 0, 1]), attached: true }]);
         let blank = Record::blank(id.clone(), 2, 7);

@@ -140,6 +140,7 @@ impl Supervisor {
                 event = next(&mut qmp) => match event {
                     Event::Shutdown { guest } => self.shut_down(guest, qmp.as_mut()).await,
                     Event::Deleted(device) => self.deleted(&device, qmp.as_mut()).await,
+                    Event::Failed(node) => self.note_failure(&node),
                     Event::Gone => qmp = None,
                     Event::Other => {}
                 },
@@ -313,6 +314,18 @@ impl Supervisor {
         });
     }
 
+    /// A disk that failed once has, for as long as the machine has it.
+    fn note_failure(&self, open: &str) {
+        self.shared.note(&self.id, self.run, |record| {
+            for (n, disk) in record.disks.iter_mut().enumerate() {
+                if args::generation(&args::node_of(&disk.volume, n == 0), open).is_some() && !disk.failed {
+                    tracing::error!(instance = %record.id, volume = %disk.volume, "reading or writing failed");
+                    disk.failed = true;
+                }
+            }
+        });
+    }
+
     fn is_root(&self, volume: &VolumeId) -> bool {
         self.shared.disks(&self.id).first().is_some_and(|disk| disk.volume == *volume)
     }
@@ -434,8 +447,9 @@ impl Supervisor {
     fn note_disk(&self, volume: &VolumeId, now: Option<(u32, bool)>) {
         self.shared.note(&self.id, self.run, |record| {
             let at = record.disks.iter().position(|disk| disk.volume == *volume);
-            let limits = at.and_then(|at| record.disks[at].limits);
-            let seen = now.map(|(size_gib, attached)| DiskSeen { volume: volume.clone(), size_gib, attached, limits });
+            let (limits, failed) = at.map_or((None, false), |at| (record.disks[at].limits, record.disks[at].failed));
+            let volume = volume.clone();
+            let seen = now.map(|(size_gib, attached)| DiskSeen { volume, size_gib, attached, limits, failed });
             match (at, seen) {
                 (Some(at), Some(seen)) => record.disks[at] = seen,
                 (None, Some(seen)) => record.disks.push(seen),
