@@ -180,6 +180,11 @@ if build >"$out/build" 2>&1; then
     mv "$image" "$out/images/$id"
     export AWAN_TEST_IMAGES="$out/images" AWAN_TINY_DIR="$out/images/$id"
     isolated $guests_within 'real guests' "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider tests/e2e
+    if [ -n "$long" ]; then
+      one 3600 'Debian is built' images/debian/build.sh 12 "$out/debian"
+      isolated 3600 'Debian' env AWAN_DEBIAN_DIR="$out/debian" PYTHONPATH="$PYTHONPATH:$root/tests/e2e" \
+        "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider tests/systems
+    fi
     one 1800 'the release program is built' cargo build --locked --release --package awan
     one 900 'quickstart' sh tests/isolated.sh sh tests/quickstart.sh
   else

@@ -15,8 +15,8 @@ RUN='nftables iproute2 conntrack mtools e2fsprogs fdisk grub-common grub-pc-bin 
 ROOTLESS='passt'
 BUILD='gcc libc6-dev make pkg-config'
 TESTS='python3 python3-venv nasm tcpdump sqlite3 iputils-ping netcat-openbsd jq procps strace iperf3'
-# Those that a distribution may not have: Ubuntu 22.04 has no passt.
-PERHAPS='passt uidmap'
+# Those that a distribution may not have: Ubuntu 22.04 has no passt. The last two make images of Debian.
+PERHAPS='passt uidmap mmdebstrap debian-archive-keyring'
 # qemu-utils is named beside QEMU on purpose: one from another suite would block it, or be removed by it.
 QEMU='qemu-system-x86 qemu-utils ovmf'
 

@@ -113,6 +113,11 @@ enum Image {
     },
     /// Lists what can be pulled
     Known,
+    /// Builds an image of Debian of Debian's own packages; takes minutes
+    Build {
+        /// debian-12 or debian-13
+        name: String,
+    },
     /// Brings the disk of an operating system here
     Import {
         /// A file, or a URL of http: or https:
@@ -303,7 +308,17 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn image(data_dir: &Path, command: Image) -> Result<Value> {
+    let folder = async |name: &str| {
+        let told = order(data_dir, &Order::ImageFolder { name: name.to_owned() }).await?;
+        Ok::<_, anyhow::Error>(PathBuf::from(told["Folder"].as_str().context("the server names no folder")?))
+    };
     let wanted = match command {
+        Image::Build { name } => {
+            let release = name.strip_prefix("debian-").filter(|release| ["12", "13"].contains(release));
+            let release = release.context("what can be built is debian-12 and debian-13")?;
+            let id = images::build_debian(release, &folder(&name).await?).await?;
+            return order(data_dir, &Order::ImageShow { id }).await;
+        }
         Image::Known => {
             let one = |known: &Known| json!({ "Name": known.name, "Description": known.about });
             return Ok(known::ALL.iter().map(one).collect());
@@ -317,8 +332,7 @@ async fn image(data_dir: &Path, command: Image) -> Result<Value> {
             bring::Wanted { from, format, name, description, digest }
         }
     };
-    let folder = order(data_dir, &Order::ImageFolder { name: wanted.name.clone() }).await?;
-    let folder = folder["Folder"].as_str().context("the server names no folder")?;
+    let folder = folder(&wanted.name).await?;
     let last = std::sync::Mutex::new(String::new());
     let told = |what: &str, percent: u8| {
         let now = format!("{what} {} %", percent / 10 * 10);
@@ -328,7 +342,7 @@ async fn image(data_dir: &Path, command: Image) -> Result<Value> {
             *last = now;
         }
     };
-    let id = bring::bring(wanted, Path::new(folder), told).await?;
+    let id = bring::bring(wanted, &folder, told).await?;
     order(data_dir, &Order::ImageShow { id }).await
 }
 

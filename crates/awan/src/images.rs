@@ -10,12 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::operator::Builtin;
+use awan_model::id::ImageId;
 use awan_model::image::Boot;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 /// Makes the tiny image. Runs as it stands: `images/tiny/build.sh OUTDIR CACHEDIR`.
 const BUILD_TINY: &str = include_str!("../../../images/tiny/build.sh");
+/// Makes one of Debian: `images/debian/build.sh RELEASE OUTDIR`.
+const BUILD_DEBIAN: &str = include_str!("../../../images/debian/build.sh");
+/// Both read it.
+const DISK_PARTS: &str = include_str!("../../../images/disk.sh");
+const DEBIAN_WITHIN: Duration = Duration::from_secs(60 * 60);
 const BUILD_WITHIN: Duration = Duration::from_secs(300);
 const DESCRIPTION: &str = "A few megabytes of Linux: DHCP, IMDSv2, SSH keys, user data, growing root, ACPI";
 
@@ -89,18 +95,45 @@ pub async fn ensure_tiny(images: &Path, cache: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes the scripts down as they lie in the source, since one reads the other.
+fn scripts() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir().context("a folder for the scripts")?;
+    for (path, text) in [("disk.sh", DISK_PARTS), ("tiny/build.sh", BUILD_TINY), ("debian/build.sh", BUILD_DEBIAN)] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().context("a script lies in a folder")?)?;
+        std::fs::write(path, text)?;
+    }
+    Ok(folder)
+}
+
 async fn build(folder: &Path, cache: &Path) -> Result<()> {
     std::fs::create_dir_all(cache)?;
-    let script = tempfile::NamedTempFile::new().context("a file for the script")?;
-    std::fs::write(script.path(), BUILD_TINY)?;
-    let output =
-        Command::new("sh").arg(script.path()).arg(folder).arg(cache).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output =
-        tokio::time::timeout(BUILD_WITHIN, output).await.context("building the tiny image took too long")??;
+    let scripts = scripts()?;
+    let mut command = Command::new("sh");
+    command.arg(scripts.path().join("tiny/build.sh")).arg(folder).arg(cache);
+    run(command, BUILD_WITHIN).await.context("building the tiny image")
+}
+
+/// Builds an image of Debian, and says what it is called. Takes minutes.
+pub async fn build_debian(release: &str, images: &Path) -> Result<ImageId> {
+    std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
+    let scripts = scripts()?;
+    let place = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
+    let folder = place.path().join("image");
+    let mut command = Command::new("sh");
+    command.arg(scripts.path().join("debian/build.sh")).arg(release).arg(&folder);
+    run(command, DEBIAN_WITHIN).await.with_context(|| format!("building Debian {release}"))?;
+    bring::keep(&folder, images)
+}
+
+/// What goes wrong is told with the last that was said.
+async fn run(mut command: Command, within: Duration) -> Result<()> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(within, output).await.context("it took too long")??;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<_> = said.lines().rev().take(5).collect();
-    bail!("building the tiny image failed: {}", last.into_iter().rev().collect::<Vec<_>>().join("; "))
+    bail!("{}", last.into_iter().rev().collect::<Vec<_>>().join("; "))
 }

@@ -69,8 +69,9 @@ fn everywhere() -> Vec<String> {
 /// Returns what it is called. What is there already stays.
 pub async fn bring(wanted: Wanted, images: &Path, told: impl Fn(&str, u8) + Send + Sync) -> Result<ImageId> {
     std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
-    let folder = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
-    let place = folder.path().join("source");
+    let work = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
+    let (place, folder) = (work.path().join("source"), work.path().join("image"));
+    std::fs::create_dir(&folder)?;
     let source = if wanted.from.contains("://") {
         let rules = Rules { permitted: everywhere(), folder: Some("/".into()), bytes_max: BYTES_MAX };
         let fetched = |percent| told("fetched", percent);
@@ -85,9 +86,8 @@ pub async fn bring(wanted: Wanted, images: &Path, told: impl Fn(&str, u8) + Send
             let digest = digest(&source, expected.len())?;
             ensure!(digest == *expected, "{} is damaged: its digest is {digest}, not {expected}", wanted.from);
         }
-        rewritten(&wanted, source, folder.path(), |percent| told("rewritten", percent))?;
-        let _ = std::fs::remove_file(&place);
-        keep(folder, images)
+        rewritten(&wanted, source, &folder, |percent| told("rewritten", percent))?;
+        keep(&folder, images)
     })
 }
 
@@ -131,16 +131,16 @@ fn rewritten(wanted: &Wanted, source: File, folder: &Path, told: impl Fn(u8)) ->
     Ok(file.sync_all()?)
 }
 
-/// Gives it its name.
-fn keep(folder: tempfile::TempDir, images: &Path) -> Result<ImageId> {
-    let id = super::read(folder.path())?.id();
+/// Gives an image that is whole its name.
+pub fn keep(folder: &Path, images: &Path) -> Result<ImageId> {
+    let id = super::read(folder)?.id();
     let place: PathBuf = images.join(id.as_str());
     if place.exists() {
         return Ok(id);
     }
-    File::open(folder.path())?.sync_all()?;
-    let folder = folder.keep();
-    std::fs::rename(&folder, &place).with_context(|| format!("naming {}", place.display()))?;
+    File::open(folder.join(DISK))?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    std::fs::rename(folder, &place).with_context(|| format!("naming {}", place.display()))?;
     File::open(images)?.sync_all()?;
     Ok(id)
 }
