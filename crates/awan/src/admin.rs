@@ -124,7 +124,7 @@ enum Image {
         from: String,
         #[arg(long)]
         name: String,
-        /// raw, qcow2, vhd or vmdk [default: how the name ends]
+        /// raw, qcow2, vhd, vhdx or vmdk [default: how the name ends]
         #[arg(long)]
         format: Option<String>,
         #[arg(long, default_value = "")]

@@ -13,17 +13,19 @@ pub enum Format {
     Raw,
     Qcow2,
     Vhd,
+    Vhdx,
     Vmdk,
 }
 
 impl Format {
-    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Vmdk];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Vhdx, Self::Vmdk];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "RAW",
             Self::Qcow2 => "QCOW2",
             Self::Vhd => "VHD",
+            Self::Vhdx => "VHDX",
             Self::Vmdk => "VMDK",
         }
     }

@@ -7,6 +7,7 @@
 pub mod qcow2;
 mod raw;
 mod vhd;
+mod vhdx;
 mod vmdk;
 
 use std::io::{Read, Seek, SeekFrom};
@@ -41,6 +42,7 @@ pub fn open<'f>(file: impl File + 'f, format: Format, most: u64) -> Result<Box<d
         Format::Raw => Box::new(raw::Raw::open(source)?),
         Format::Qcow2 => Box::new(qcow2::Qcow2::open(source, most)?),
         Format::Vhd => Box::new(vhd::Vhd::open(source, most)?),
+        Format::Vhdx => Box::new(vhdx::Vhdx::open(source, most)?),
         Format::Vmdk => Box::new(vmdk::Vmdk::open(source, most)?),
     };
     fits(disk.size(), most)?;

@@ -64,7 +64,7 @@ fn made(folder: &Path, disk: &[u8], format: &str, options: &[&str]) -> Option<Ve
     Some(std::fs::read(&to).expect("reads"))
 }
 
-const KINDS: [(Format, &str, &[&str]); 12] = [
+const KINDS: [(Format, &str, &[&str]); 14] = [
     (Format::Qcow2, "qcow2", &[]),
     (Format::Qcow2, "qcow2", &["-o", "compat=0.10"]),
     (Format::Qcow2, "qcow2", &["-c"]),
@@ -74,6 +74,8 @@ const KINDS: [(Format, &str, &[&str]); 12] = [
     (Format::Qcow2, "qcow2", &["-o", "cluster_size=2M"]),
     (Format::Vhd, "vpc", &["-o", "subformat=dynamic,force_size=on"]),
     (Format::Vhd, "vpc", &["-o", "subformat=fixed,force_size=on"]),
+    (Format::Vhdx, "vhdx", &["-o", "subformat=dynamic,block_size=1M"]),
+    (Format::Vhdx, "vhdx", &["-o", "subformat=fixed"]),
     (Format::Vmdk, "vmdk", &["-o", "subformat=monolithicSparse"]),
     (Format::Vmdk, "vmdk", &["-o", "subformat=streamOptimized"]),
     (Format::Raw, "raw", &[]),
@@ -160,6 +162,91 @@ fn what_names_other_files_or_is_larger_than_allowed_is_refused() {
     }
     assert!(read(&good, Format::Raw).expect("raw") == good);
     assert!(open(Cursor::new(&good), Format::Raw, 1_000).is_err());
+}
+
+/// Sums of what begins with a signature, in all places where there is one.
+fn sum_up_vhdx(file: &mut [u8]) {
+    let sums = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    for (at, length) in [(64 << 10, 4096), (128 << 10, 4096), (192 << 10, 64 << 10), (256 << 10, 64 << 10)] {
+        let Some(header) = file.get_mut(at..at + length) else { continue };
+        header[4..8].fill(0);
+        let sum = sums.checksum(header);
+        header[4..8].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+/// A VHDX of one block, packed closer than others do it.
+fn vhdx_of(disk: &[u8]) -> Vec<u8> {
+    let (metadata, table) = (320 << 10, 450 << 10);
+    let mut file = vec![0; 1 << 20];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"vhdxfile");
+    for (at, sequence) in [(64 << 10, 7_u64), (128 << 10, 8)] {
+        put(at, b"head");
+        put(at + 8, &sequence.to_le_bytes());
+        put(at + 66, &1_u16.to_le_bytes());
+    }
+    for at in [192 << 10, 256 << 10] {
+        put(at, b"regi");
+        put(at + 8, &2_u32.to_le_bytes());
+        for (n, (id, to)) in [(vhdx::TABLE, table), (vhdx::METADATA, metadata)].into_iter().enumerate() {
+            let entry = at + 16 + 32 * n;
+            put(entry, &id);
+            put(entry + 16, &(to as u64).to_le_bytes());
+            put(entry + 24, &(128_u32 << 10).to_le_bytes());
+            put(entry + 28, &1_u32.to_le_bytes());
+        }
+    }
+    put(metadata, b"metadata");
+    put(metadata + 10, &3_u16.to_le_bytes());
+    let items = [(vhdx::PARAMETERS, 1_u64 << 20), (vhdx::SIZE, disk.len() as u64), (vhdx::SECTOR, 512)];
+    for (n, (id, number)) in items.into_iter().enumerate() {
+        let (entry, at) = (metadata + 32 + 32 * n, (64 << 10) + 8 * n);
+        put(entry, &id);
+        put(entry + 16, &u32::try_from(at).expect("fits").to_le_bytes());
+        put(entry + 24, &4_u32.to_le_bytes());
+        put(metadata + at, &number.to_le_bytes());
+    }
+    put(table, &((1_u64 << 20) | 6).to_le_bytes());
+    file.extend_from_slice(disk);
+    sum_up_vhdx(&mut file);
+    file
+}
+
+#[test]
+fn a_vhdx_is_one_file_without_a_parent_whose_log_is_empty() {
+    let disk = sample(512 << 10, 5);
+    let good = vhdx_of(&disk);
+    assert!(read(&good, Format::Vhdx).expect("reads") == disk);
+    let (metadata, table) = (320 << 10, 450 << 10);
+    for (at, with, why) in [
+        (0, &b"vhdxfile!"[..7], ""),
+        (0, b"x", "this is not VHDX"),
+        (128 << 10, b"xead", ""),
+        ((128 << 10) + 48, b"x", "it was not closed properly"),
+        ((64 << 10) + 48, b"x", ""),
+        ((192 << 10) + 16, b"x", "it has regions that are not known"),
+        (metadata + (64 << 10) + 4, &[2], "it needs a parent"),
+        (metadata + 32, b"x", "it has metadata that is not known"),
+        (metadata + (64 << 10) + 2, &[9], "blocks of no such size"),
+        (metadata + (64 << 10) + 16, &[3], "sectors of no such size"),
+        (metadata + (64 << 10) + 8, &[1], "half a sector"),
+        (metadata + (64 << 10) + 13, &[0xff], "the disk has 280375465607168 bytes, and may have 1099511627776"),
+        (table, &[5], "a block in a state that is not known"),
+        (table, &[7], "a block in a state that is not known"),
+        (table + 3, &[1], "it ends before what it names"),
+    ] {
+        let mut file = good.clone();
+        file[at..at + with.len()].copy_from_slice(with);
+        sum_up_vhdx(&mut file);
+        let told = read(&file, Format::Vhdx).map(drop).map_err(|e| e.to_string());
+        assert_eq!(told.err().unwrap_or_default(), why, "{at} {with:?}");
+    }
+    let mut damaged = good;
+    for at in [64 << 10, 128 << 10] {
+        damaged[at + 9] ^= 1;
+    }
+    assert_eq!(read(&damaged, Format::Vhdx).expect_err("sums").to_string(), "its headers are damaged");
 }
 
 /// A VMDK whose descriptor says this.

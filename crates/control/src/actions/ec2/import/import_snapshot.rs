@@ -206,7 +206,7 @@ mod tests {
             ("DiskContainer.Url", "s3://x/y", "UnsupportedOperation"),
             ("DiskContainer.UserBucket.S3Bucket", "b", "UnsupportedOperation"),
             ("DiskContainer.Format", "", "MissingParameter"),
-            ("DiskContainer.Format", "VHDX", "UnsupportedOperation"),
+            ("DiskContainer.Format", "OVA", "UnsupportedOperation"),
             ("DiskContainer.Format", "luks", "InvalidParameterValue"),
             ("Encrypted", "true", "UnsupportedOperation"),
             ("KmsKeyId", "k", "UnsupportedOperation"),

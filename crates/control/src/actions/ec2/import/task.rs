@@ -32,10 +32,7 @@ pub fn disk(tx: &mut Tx<Tenant>, asked: Asked, parameter: &str) -> Result<Import
     let url = url.filter(|url| !url.is_empty()).ok_or_else(|| missing(&format!("{parameter}.Url")))?;
     let format = format.filter(|f| !f.is_empty()).ok_or_else(|| missing(&format!("{parameter}.Format")))?;
     let known = Format::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(&format));
-    refuse_if(
-        ["VHDX", "OVA"].iter().any(|f| f.eq_ignore_ascii_case(&format)),
-        &format!("{parameter}.Format={format}"),
-    )?;
+    refuse_if(format.eq_ignore_ascii_case("OVA"), &format!("{parameter}.Format={format}"))?;
     let known = known.ok_or_else(|| invalid_value(brief(&format), &format!("{parameter}.Format")))?;
     let (content, snapshot) =
         (ImageId::made(tx.new_id(ImageId::PREFIX)), SnapshotId::made(tx.new_id(SnapshotId::PREFIX)));

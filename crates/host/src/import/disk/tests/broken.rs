@@ -43,6 +43,7 @@ impl Seed {
             Format::Raw => Vec::new(),
             Format::Qcow2 => qcow2_fields(&bytes),
             Format::Vhd => vhd_fields(&bytes),
+            Format::Vhdx => vhdx_fields(&bytes),
             Format::Vmdk => vmdk_fields(&bytes),
         };
         let inside = |field: &Field| field.at.checked_add(field.length).is_some_and(|end| end <= bytes.len());
@@ -93,6 +94,26 @@ fn vhd_fields(bytes: &[u8]) -> Vec<Field> {
     let table = Header(bytes).be64(512 + 16);
     let footer = fields(bytes.len().saturating_sub(512), &FOOTER, true);
     [footer, fields(512, &DYNAMIC, true), entries(table, 4, true)].concat()
+}
+
+/// Of both headers, of the first list of regions and what it leads to: metadata, what that says, and the table.
+fn vhdx_fields(bytes: &[u8]) -> Vec<Field> {
+    const HEADER: [(usize, usize); 7] = [(0, 4), (8, 8), (48, 8), (64, 2), (66, 2), (68, 4), (72, 8)];
+    const REGIONS: [(usize, usize); 7] = [(8, 4), (32, 8), (40, 4), (44, 4), (64, 8), (72, 4), (76, 4)];
+    let regions = 192 << 10;
+    let at = |entry: usize| Header(bytes).le64(regions + 16 + 32 * entry + 16);
+    let mut all = [fields(64 << 10, &HEADER, false), fields(128 << 10, &HEADER, false)].concat();
+    all.extend(fields(regions, &REGIONS, false));
+    for region in [at(0), at(1)] {
+        let begin = usize::try_from(region).unwrap_or(usize::MAX);
+        all.extend(entries(region, 8, false));
+        all.extend(entries(region.saturating_add(64 << 10), 4, false));
+        for entry in 0..5 {
+            let base = begin.saturating_add(32 + 32 * entry);
+            all.extend(fields(base, &[(0, 8), (16, 4), (20, 4), (24, 4)], false));
+        }
+    }
+    all
 }
 
 fn vmdk_fields(bytes: &[u8]) -> Vec<Field> {
@@ -185,8 +206,12 @@ fn broken(seeds: &[Seed], dice: &mut StdRng) -> (Format, Vec<u8>) {
             _ => {}
         }
     }
-    if seed.format == Format::Vhd && dice.random_bool(0.9) {
-        sum_up(&mut file);
+    if dice.random_bool(0.9) {
+        match seed.format {
+            Format::Vhd => sum_up(&mut file),
+            Format::Vhdx => sum_up_vhdx(&mut file),
+            Format::Raw | Format::Qcow2 | Format::Vmdk => {}
+        }
     }
     (seed.format, file)
 }
@@ -279,6 +304,7 @@ fn seeds(folder: &Path, named: &Path) -> Vec<Seed> {
         all.extend(made(folder, &small, name, options).map(|file| Seed::new(format, file)));
     }
     all.retain(|seed| seed.bytes.len() < 512 << 10);
+    all.push(Seed::new(Format::Vhdx, vhdx_of(&small)));
     let name = named.to_str().expect("text");
     for text in [
         format!("createType=\"monolithicFlat\"\nRW 16 FLAT \"{name}\" 0\n"),
