@@ -1,5 +1,6 @@
 //! Where volumes lie.
 
+pub mod chain;
 mod files;
 pub mod qcow2;
 pub mod simulated;

@@ -1,6 +1,7 @@
 //! QEMU's format, versions 2 and 3. Source: QEMU, docs/interop/qcow2.rst.
 //!
-//! Refused: backing files, encryption, external data files, extended tables, and what was not closed properly.
+//! Refused: backing files, encryption, external data files, extended tables, and what was not closed properly. Of a layer
+//! of a chain only, a backing file that it names is not looked at: whoever opens it says what is below.
 
 use std::io::Read as _;
 
@@ -19,6 +20,14 @@ const OTHER_COMPRESSION: u64 = 1 << 3;
 /// A frame may want so much memory: of a cluster of 2 MiB, none needs more.
 const WINDOW_MAX: u64 = 8 << 20;
 
+/// What a file says of a cluster itself, whatever is below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    Nothing,
+    Zeros,
+    Data,
+}
+
 pub struct Qcow2<F> {
     source: Source<F>,
     version: u32,
@@ -33,14 +42,23 @@ pub struct Qcow2<F> {
 }
 
 impl<F: File> Qcow2<F> {
-    pub fn open(mut source: Source<F>, most: u64) -> Result<Self> {
+    pub fn open(source: Source<F>, most: u64) -> Result<Self> {
+        Self::any(source, most, false)
+    }
+
+    /// One of the files of a chain.
+    pub fn layer(file: F, most: u64) -> Result<Self> {
+        Self::any(Source::new(file)?, most, true)
+    }
+
+    fn any(mut source: Source<F>, most: u64, is_layer: bool) -> Result<Self> {
         let mut bytes = [0; HEADER];
         source.some(0, &mut bytes)?;
         let header = Header(&bytes);
         ensure!(header.bytes(0) == *MAGIC, "this is not qcow2");
         let (version, cluster_bits, size) = (header.be32(4), header.be32(20), header.be64(24));
         ensure!(version == 2 || version == 3, "qcow2 of version {version}");
-        ensure!(header.be64(8) == 0, "it needs a backing file");
+        ensure!(is_layer || header.be64(8) == 0, "it needs a backing file");
         ensure!((9..=21).contains(&cluster_bits), "clusters of no such size");
         ensure!(header.be32(32) == 0, "it is encrypted");
         fits(size, most)?;
@@ -68,8 +86,42 @@ impl<F: File> Qcow2<F> {
         Ok(Self { source, version, cluster_bits, zstd, size, l1, l2: None, inflated: None })
     }
 
-    fn cluster(&self) -> u64 {
+    pub fn cluster(&self) -> u64 {
         1 << self.cluster_bits
+    }
+
+    /// What it says itself of the cluster at this place.
+    pub fn says(&mut self, at: u64) -> Result<Says> {
+        let entry = self.entry(at / self.cluster())?;
+        Ok(match entry {
+            _ if entry & COMPRESSED != 0 => Says::Data,
+            _ if entry & ZERO != 0 && self.version > 2 => Says::Zeros,
+            _ if entry & OFFSET != 0 => Says::Data,
+            _ => Says::Nothing,
+        })
+    }
+
+    /// The beginning of the first cluster, from the one at this place on, that it says anything of.
+    pub fn next(&mut self, from: u64) -> Result<Option<u64>> {
+        let (entries, mut index) = (self.cluster() / 8, from / self.cluster());
+        let end = self.size.div_ceil(self.cluster());
+        while index < end {
+            let first = usize::try_from(index / entries)?;
+            if self.l1.get(first).is_none_or(|entry| entry & OFFSET == 0) {
+                let empty = self.l1.iter().skip(first).take_while(|entry| **entry & OFFSET == 0).count();
+                index = (index / entries + empty.max(1) as u64) * entries;
+            } else if self.says(index * self.cluster())? != Says::Nothing {
+                return Ok(Some(index * self.cluster()));
+            } else {
+                index += 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills a part of one cluster with what it says of it. False: it says that there is nothing, or nothing of it.
+    pub fn fill(&mut self, at: u64, out: &mut [u8]) -> Result<bool> {
+        self.part(at / self.cluster(), at % self.cluster(), out)
     }
 
     fn entry(&mut self, index: u64) -> Result<u64> {
