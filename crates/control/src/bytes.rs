@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use awan_model::id::ImageId;
 use awan_model::image::{Boot, Image};
-use awan_model::import::{Content, Source, Taken};
+use awan_model::import::{Content, Merging, Source, Taken};
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::volume::{GENERATION_MAX, Volume, VolumePlacement};
 use awan_state::{Tenant, Tx};
@@ -12,7 +12,7 @@ use awan_state::{Tenant, Tx};
 use crate::error::{Code, Result, refuse};
 use crate::{imports, schedule};
 
-/// A disk is read through so many files at most, one for each snapshot that its volumes went on from.
+/// A disk is read through so many files at most, until its host has merged some of them.
 const LAYERS_MAX: usize = 128;
 
 /// What a volume of a snapshot begins as. Refused where machines would find nothing of it on the volume.
@@ -55,9 +55,17 @@ fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> 
     };
     let below = volume.image.clone();
     let depth = below.as_ref().map_or(0, |id| tx.as_system(|tx| imports::depth(tx, id)));
-    if depth >= LAYERS_MAX || volume.generation >= GENERATION_MAX {
+    if volume.generation >= GENERATION_MAX {
         let message = format!("The volume '{}' has as many snapshots as can follow one another.", volume.id);
         return Err(refuse(Code::SnapshotLimitExceeded, message));
+    }
+    if depth >= LAYERS_MAX {
+        let message = format!(
+            "The rate limit for creating snapshots of the volume '{}' has been exceeded: files of earlier ones are still \
+             being merged. Wait before you make more.",
+            volume.id
+        );
+        return Err(refuse(Code::SnapshotCreationPerVolumeRateExceeded, message));
     }
     if schedule::disk_gib_left(tx, &place.host) < u64::from(volume.size_gib) {
         let message = "There is not enough room to keep what the volume holds.";
@@ -73,6 +81,7 @@ fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> 
     };
     tx.put(Volume { image: Some(id.clone()), generation: taken.generation, ..volume.clone() });
     let (host, size_gib, source) = (place.host.clone(), volume.size_gib, Source::Taken(taken));
-    tx.as_system(|tx| tx.put(Content { home, id: id.clone(), host, size_gib, bytes: None, source }));
+    let merging = Merging::default();
+    tx.as_system(|tx| tx.put(Content { home, id: id.clone(), host, size_gib, bytes: None, merging, source }));
     Ok((Bytes::Image(id), Phase::Pending))
 }

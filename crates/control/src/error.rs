@@ -192,6 +192,7 @@ codes! {
     SecurityGroupsPerInterfaceLimitExceeded "SecurityGroupsPerInterfaceLimitExceeded" 400,
     SerializationException "SerializationException" 400,
     ServiceUnavailableException "ServiceUnavailableException" 503,
+    SnapshotCreationPerVolumeRateExceeded "SnapshotCreationPerVolumeRateExceeded" 400,
     SnapshotLimitExceeded "SnapshotLimitExceeded" 400,
     SignatureDoesNotMatch "SignatureDoesNotMatch" 403,
     SubnetLimitExceeded "SubnetLimitExceeded" 400,

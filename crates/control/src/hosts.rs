@@ -252,10 +252,10 @@ pub fn changed_traffic(tx: &mut Tx<Host>, host: &HostId, seen: &TrafficSeen) -> 
 
 /// What is new about a disk from elsewhere that lies on this host, and on no other.
 fn changed_content(tx: &mut Tx<Host>, host: &HostId, seen: &ContentSeen) -> Option<ContentReport> {
-    let ContentSeen { home, id, phase } = seen.clone();
+    let ContentSeen { home, id, phase, merged } = seen.clone();
     let there = tx.find_in::<Content>(&home, &id).is_some_and(|content| content.host == *host);
     let old = tx.find_in::<ContentReport>(&home, &id);
-    let new = ContentReport { home, id, host: host.clone(), phase };
+    let new = ContentReport { home, id, host: host.clone(), phase, merged };
     (there && old.is_none_or(|old| *old != new)).then_some(new)
 }
 

@@ -53,10 +53,7 @@ fn under_way(report: Option<&ContentReport>) -> (u8, &'static str) {
 }
 
 /// What tasks that go on bring, and what snapshots, images and volumes begin as.
-pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
-    if tx.all::<Content>().is_empty() {
-        return BTreeSet::new();
-    }
+pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let of = |bytes: &Bytes| match bytes {
         Bytes::Image(id) => Some(id.clone()),
         Bytes::Nothing | Bytes::Own => None,
@@ -68,6 +65,15 @@ pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     wanted.extend(tx.all::<Snapshot>().iter().filter_map(|snapshot| of(&snapshot.bytes)));
     wanted.extend(tx.all::<Image>().iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
     wanted.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));
+    wanted
+}
+
+/// The same, and all that is below it.
+pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
+    if tx.all::<Content>().is_empty() {
+        return BTreeSet::new();
+    }
+    let mut wanted = roots(tx);
     let all: HashMap<ImageId, Arc<Content>> = tx.all::<Content>().into_iter().map(|c| (c.id.clone(), c)).collect();
     let below = |id: &ImageId| all.get(id)?.taken()?.below.clone();
     for id in wanted.clone() {

@@ -22,6 +22,7 @@ mod interfaces;
 mod journal;
 pub mod live;
 mod logs;
+mod merging;
 pub mod network;
 pub mod operator;
 pub mod parameter;

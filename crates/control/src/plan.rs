@@ -62,9 +62,9 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
     volumes(tx, &mut plans);
     for content in tx.all::<Content>() {
         let Some(plan) = plans.get_mut(&content.host) else { continue };
-        let Content { home, id, host: _, size_gib, bytes: _, source } = (*content).clone();
+        let Content { home, id, host: _, size_gib, bytes: _, merging, source } = (*content).clone();
         let kept = is_kept(tx, &content);
-        plan.contents.push(ContentPlan { home, id, source, kept, size_gib });
+        plan.contents.push(ContentPlan { home, id, source, kept, size_gib, merge: merging.merge });
     }
     plans
 }

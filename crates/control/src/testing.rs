@@ -8,7 +8,7 @@ use awan_model::account::root_arn;
 use awan_model::host::{Capacity, HostRecord};
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::image::Boot;
-use awan_model::import::ImportPhase;
+use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Placement, VmReport, state};
 use awan_model::interface::Mac;
 use awan_model::log_group::{Gathered, LogEvent, StreamSeen};
@@ -70,7 +70,8 @@ fn content(plan: &ContentPlan) -> ContentSeen {
         0 => ImportPhase::Waiting { size_gib: 1 },
         size_gib => ImportPhase::Kept { size_gib, bytes: 1_000 },
     };
-    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
+    let merged = plan.merge.clone().map(|merge| Merged::Onto { below: merge.below });
+    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
 }
 
 impl Cloud {
@@ -335,6 +336,7 @@ impl Cloud {
             home: content.home.clone(),
             id: content.id.clone(),
             phase: phase.clone(),
+            merged: None,
         });
         let seen = seen.collect();
         self.report_with("host", "*", self.capacity, Vec::new(), seen);

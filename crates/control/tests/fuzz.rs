@@ -18,7 +18,7 @@ use awan_model::capacity::Preference;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InterfaceId};
 use awan_model::image::Boot;
-use awan_model::import::ImportPhase;
+use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Wish};
 use awan_model::log_group::{Events, StreamSeen, Streams};
 use awan_model::plan::{ContentPlan, DiskPlan, PROTOCOL};
@@ -122,7 +122,8 @@ impl Cloud {
                 0 => ImportPhase::Waiting { size_gib: 1 },
                 size_gib => ImportPhase::Kept { size_gib, bytes: 1 },
             };
-            ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
+            let merged = plan.merge.clone().map(|merge| Merged::Onto { below: merge.below });
+            ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
         };
         let contents = plans.values().flat_map(|plan| &plan.contents).map(content).collect();
         let all = plans.values().flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);

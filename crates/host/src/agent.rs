@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, ImageId};
-use awan_model::import::{ImportPhase, Taken};
+use awan_model::import::{ImportPhase, Merged, Taken};
 use awan_model::instance::{DiskSeen, InterfaceSeen, Phase};
 use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
 use awan_model::report::{Answer, Ask, ContentSeen, Inventory, Report, TrafficSeen, VmSeen, VolumeSeen};
@@ -117,6 +117,7 @@ impl Agent {
             self.follow(Arc::new(plan));
         }
         let (changed, further) = (self.drivers.hypervisor.changed(), self.drivers.contents.changed());
+        let merged = self.drivers.volumes.changed();
         let wake = self.wake.clone();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut scrub = tokio::time::interval(SCRUB);
@@ -135,6 +136,7 @@ impl Agent {
                 Some((ask, answer)) = self.link.asks.recv() => { self.answer(ask, answer); }
                 () = changed.notified() => {}
                 () = further.notified() => {}
+                () = merged.notified() => {}
                 () = wake.notified() => {}
                 _ = heartbeat.tick() => {
                     self.sent = None;
@@ -232,7 +234,11 @@ impl Agent {
 
     /// A disk from elsewhere that cannot come or go keeps nobody else waiting.
     fn follow_contents(&mut self, plan: &HostPlan) {
-        if let Err(e) = self.drivers.contents.follow(&plan.contents) {
+        let Drivers { contents, volumes, .. } = &self.drivers;
+        volumes.merge(&plan.contents);
+        // What has become part of another file may be what a machine is about to open.
+        let done = if volumes.is_opening() { contents.go_on(&plan.contents) } else { contents.follow(&plan.contents) };
+        if let Err(e) = done {
             tracing::error!(error = format!("{e:#}"), "disks from elsewhere are not what they should be");
             self.retry = Some(Instant::now() + RETRY_AFTER);
         }
@@ -359,14 +365,20 @@ fn pending(plan: &HostPlan, drivers: &Drivers) -> Vec<(ImageId, Taken)> {
 
 /// How it is with what a volume held.
 fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
-    content.source.taken()?;
+    let taken = content.source.taken()?;
     let (home, id) = (content.home.clone(), content.id.clone());
+    let mut merged = drivers.volumes.unmerged(content).map(|why| Merged::Failed { why });
     let phase = match drivers.volumes.kept(content) {
-        Some(Layer { size_gib, bytes }) => ImportPhase::Kept { size_gib, bytes },
+        Some(Layer { size_gib, bytes, below }) => {
+            if below != taken.below {
+                merged = Some(Merged::Onto { below });
+            }
+            ImportPhase::Kept { size_gib, bytes }
+        }
         None if content.kept => ImportPhase::Failed { why: "the host has lost it".into() },
         None => return None,
     };
-    Some(ContentSeen { home, id, phase })
+    Some(ContentSeen { home, id, phase, merged })
 }
 
 /// What a machine has, and what a step that began earlier may be giving to it just now.

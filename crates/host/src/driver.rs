@@ -58,6 +58,7 @@ pub struct BlockDevice {
     /// As it is now: what is larger than it is meant to be stays so.
     pub size_gib: u32,
     pub limits: Limits,
+    pub held: Held,
 }
 
 /// A disk that a machine has open and that is to go on in a new file, a child of the old one, which never changes again.
@@ -71,12 +72,17 @@ pub struct Fork {
 }
 
 /// Bytes that never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     pub size_gib: u32,
     /// What they take of the host's disk.
     pub bytes: u64,
+    /// What their file is a child of.
+    pub below: Option<ImageId>,
 }
+
+/// Files that are about to be opened stay as long as somebody has this.
+pub type Held = Arc<()>;
 
 /// A guest's end of a network.
 #[derive(Debug)]
@@ -134,6 +140,14 @@ pub trait Volumes: Send + Sync {
     fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, anyhow::Result<Fork>>;
     /// What has been kept; `None`: not yet.
     fn kept(&self, content: &ContentPlan) -> Option<Layer>;
+    /// Begins, goes on with and ends what the plan says of files that are to become one.
+    fn merge(&self, plan: &[ContentPlan]);
+    /// Why that cannot be.
+    fn unmerged(&self, content: &ContentPlan) -> Option<String>;
+    /// Whether somebody is about to open files that have a name still.
+    fn is_opening(&self) -> bool;
+    /// Wakes the agent when files have become one, or cannot.
+    fn changed(&self) -> Arc<tokio::sync::Notify>;
 }
 
 /// What is there that should not be, and the other way round.

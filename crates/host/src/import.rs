@@ -7,7 +7,7 @@ pub mod disk;
 pub mod fetch;
 pub mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -96,12 +96,17 @@ impl Contents {
 
     /// Begins, goes on with and ends what the plan says.
     pub fn follow(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
-        let wanted = |id: &ImageId| plan.iter().any(|content| content.id == *id);
-        self.jobs().retain(|id, _| wanted(id));
-        for id in self.present()?.iter().filter(|id| !wanted(id)) {
+        let wanted: HashSet<&ImageId> = plan.iter().map(|content| &content.id).collect();
+        self.jobs().retain(|id, _| wanted.contains(id));
+        for id in self.present()?.iter().filter(|id| !wanted.contains(id)) {
             let folder = self.folder.join(id.as_str());
             std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         }
+        self.go_on(plan)
+    }
+
+    /// The same, but what is to go stays until somebody has opened it.
+    pub fn go_on(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
         for content in plan {
             // What volumes held is kept where volumes are.
             let Source::Fetched { url, format } = &content.source else { continue };
@@ -118,7 +123,7 @@ impl Contents {
         let jobs = self.jobs();
         let seen = |content: &ContentPlan| {
             let phase = jobs.get(&content.id)?.phase.clone();
-            Some(ContentSeen { home: content.home.clone(), id: content.id.clone(), phase })
+            Some(ContentSeen { home: content.home.clone(), id: content.id.clone(), phase, merged: None })
         };
         plan.iter().filter_map(seen).collect()
     }

@@ -109,8 +109,36 @@ pub struct Content {
     /// What they do take, once their host has said so of what a volume held.
     #[serde(default)]
     pub bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Merging::is_blank")]
+    pub merging: Merging,
     #[serde(flatten)]
     pub source: Source,
+}
+
+/// How the files below these bytes become fewer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merging {
+    /// What their host is to do.
+    pub merge: Option<Merge>,
+    /// How many of what volumes held at one moment their file has the changes of; zero is one.
+    pub span: u32,
+    /// It could not be done, and is not tried again.
+    pub failed: bool,
+}
+
+impl Merging {
+    fn is_blank(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A file is to have in it what lies between it and something further below, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    /// What it is a child of then; `None`: of nothing.
+    pub below: Option<ImageId>,
+    /// What the new file takes at most, beside the old ones.
+    pub room_mib: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +180,8 @@ impl Content {
 
     /// The room that they take on their host, or may take.
     pub fn room_mib(&self) -> u64 {
-        self.bytes.map_or(u64::from(self.size_gib) << 10, |bytes| bytes.div_ceil(1 << 20))
+        let kept = self.bytes.map_or(u64::from(self.size_gib) << 10, |bytes| bytes.div_ceil(1 << 20));
+        kept + self.merging.merge.as_ref().map_or(0, |merge| merge.room_mib)
     }
 }
 
@@ -189,12 +218,27 @@ pub enum ImportPhase {
     },
 }
 
+/// What a host says of files that were to become one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Merged {
+    /// They are, and it is a child of this.
+    Onto {
+        below: Option<ImageId>,
+    },
+    Failed {
+        why: String,
+    },
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentReport {
     pub home: Home,
     pub id: ImageId,
     pub host: HostId,
     pub phase: ImportPhase,
+    /// What is not as the plan says it is any more.
+    #[serde(default)]
+    pub merged: Option<Merged>,
 }
 record!(ContentReport, "content-report", ImageId, Host, "InternalError", "Nobody has told of the bytes '{}'");
 

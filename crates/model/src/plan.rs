@@ -16,7 +16,7 @@ use crate::id::{
     PeeringId, ReservationId, SubnetId, VolumeId, VpcId,
 };
 use crate::image::Boot;
-use crate::import::Source;
+use crate::import::{Merge, Source};
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
 use crate::network_acl;
@@ -126,6 +126,8 @@ pub struct ContentPlan {
     pub kept: bool,
     /// For how large a disk there is room; zero: that is not decided.
     pub size_gib: u32,
+    #[serde(default)]
+    pub merge: Option<Merge>,
 }
 
 /// What the metadata service says about an instance, beyond what its interfaces say.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Capacity;
 use crate::id::{HostId, ImageId, InstanceId, InterfaceId, LogGroupId, VolumeId};
-use crate::import::ImportPhase;
+use crate::import::{ImportPhase, Merged};
 use crate::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use crate::interface::Mac;
 use crate::log_group::{Events, StreamSeen, Streams, Wanted};
@@ -70,6 +70,8 @@ pub struct ContentSeen {
     pub home: Home,
     pub id: ImageId,
     pub phase: ImportPhase,
+    #[serde(default)]
+    pub merged: Option<Merged>,
 }
 
 /// What an interface's tap has counted since it was made.

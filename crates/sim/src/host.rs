@@ -6,7 +6,7 @@ use awan_host::driver::SeenVm;
 use awan_host::effect::{Effect, effects, unwanted_volumes};
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
-use awan_model::import::ImportPhase;
+use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
 use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
@@ -29,7 +29,8 @@ fn content(plan: &ContentPlan) -> ContentSeen {
         0 => ImportPhase::Waiting { size_gib: 1 },
         size_gib => ImportPhase::Kept { size_gib, bytes: 1 },
     };
-    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
+    let merged = plan.merge.clone().map(|merge| Merged::Onto { below: merge.below });
+    ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
 }
 
 fn card(plan: &HostPlan, id: &InterfaceId) -> Option<InterfaceSeen> {

@@ -145,6 +145,22 @@ impl Volumes for FetchingVolumes {
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
         self.volumes.kept(content)
     }
+
+    fn merge(&self, plan: &[ContentPlan]) {
+        self.volumes.merge(plan);
+    }
+
+    fn unmerged(&self, content: &ContentPlan) -> Option<String> {
+        self.volumes.unmerged(content)
+    }
+
+    fn is_opening(&self) -> bool {
+        self.volumes.is_opening()
+    }
+
+    fn changed(&self) -> Arc<tokio::sync::Notify> {
+        self.volumes.changed()
+    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use awan_model::id::{HostId, ImageId};
 use awan_model::image::{Details, Device, DeviceOptions, Image};
 use awan_model::import::{
-    Content, ContentReport, ImportPhase, ImportTask, ImportedDisk, ImportedImage, Outcome, Product, Source,
+    Content, ContentReport, ImportPhase, ImportTask, ImportedDisk, ImportedImage, Merge, Merged, Merging, Outcome,
+    Product, Source,
 };
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Db, Record as _, Ref, System, Tenant, Tx};
 
 use crate::error::{Error, Result};
-use crate::{imports, schedule};
+use crate::{imports, merging, schedule};
 
 /// EC2's largest snapshot of a disk that was imported.
 const SIZE_GIB_MAX: u32 = 16_384;
@@ -25,6 +26,10 @@ enum Step {
     Complete(Arc<ImportTask>, Vec<(u32, u64)>),
     /// Its host has it, or has lost it; and how much room it takes.
     Taken(Arc<Content>, Phase, Option<u64>),
+    /// Its host is to make its file one with those below; has done so; or cannot.
+    Merge(Arc<Content>, Merge),
+    Merged(Content),
+    Unmerged(Arc<Content>),
     Drop(Arc<Content>),
 }
 
@@ -70,6 +75,8 @@ fn steps(tx: &mut Tx<System>) -> Vec<Step> {
     if !contents.is_empty() {
         let wanted: BTreeSet<_> = imports::wanted(tx);
         steps.extend(taken(tx, &contents));
+        steps.extend(merged(tx, &contents));
+        steps.extend(merges(tx, &contents));
         steps.extend(contents.into_iter().filter(|content| !wanted.contains(&content.id)).map(Step::Drop));
     }
     steps
@@ -104,6 +111,38 @@ fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
     reports.into_iter().filter_map(step).collect()
 }
 
+/// What hosts say of what they were to merge.
+fn merged(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for content in contents.iter().filter(|content| content.taken().is_some()) {
+        let report = tx.find_in::<ContentReport>(&content.home, &content.id);
+        match report.filter(|report| report.host == content.host).and_then(|report| report.merged.clone()) {
+            Some(Merged::Onto { below }) => {
+                let find = |id: &ImageId| contents.iter().find(|content| content.id == *id).cloned();
+                steps.extend(merging::after(content, below.as_ref(), find).map(Step::Merged));
+            }
+            Some(Merged::Failed { .. }) if content.merging.merge.is_some() => {
+                steps.push(Step::Unmerged(content.clone()));
+            }
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// What hosts are to merge next, where there is room for another file until the old ones have gone.
+fn merges(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
+    let roots = imports::roots(tx);
+    let mut steps = Vec::new();
+    for (host, candidates) in merging::candidates(contents, &roots) {
+        let Some(home) = candidates.first().map(|(content, _)| content.home.clone()) else { continue };
+        let left_mib = tx.act_for_tenant(&home, |tx| schedule::disk_gib_left(tx, &host)) << 10;
+        let first = candidates.into_iter().find(|(_, merge)| merge.room_mib <= left_mib);
+        steps.extend(first.map(|(content, merge)| Step::Merge(content, merge)));
+    }
+    steps
+}
+
 /// Of its snapshots, and of images that wait for them.
 fn completed(tx: &mut Tx<System>, content: &Content, phase: Phase, takes: Option<u64>) {
     tx.put(Content { bytes: takes, ..content.clone() });
@@ -136,6 +175,20 @@ fn take(tx: &mut Tx<System>, step: Step) -> bool {
             completed(tx, &content, phase, bytes);
             true
         }
+        Step::Merge(content, merge) => {
+            let merging = Merging { merge: Some(merge), ..content.merging };
+            tx.put(Content { merging, ..(*content).clone() });
+            true
+        }
+        Step::Merged(content) => {
+            tx.put(content);
+            true
+        }
+        Step::Unmerged(content) => {
+            let merging = Merging { merge: None, failed: true, ..content.merging };
+            tx.put(Content { merging, ..(*content).clone() });
+            true
+        }
         Step::Drop(content) => {
             tx.forget(&Ref::<ContentReport>::new(&content.home, &content.id));
             tx.remove(&content.at());
@@ -153,7 +206,8 @@ fn lay(tx: &mut Tx<System>, task: &ImportTask, disk: &ImportedDisk) -> bool {
     };
     let Some(host) = host else { return false };
     let source = Source::Fetched { url: disk.url.clone(), format: disk.format };
-    tx.put(Content { home: task.home.clone(), id: disk.content.clone(), host, size_gib: 0, bytes: None, source });
+    let (home, id, merging) = (task.home.clone(), disk.content.clone(), Merging::default());
+    tx.put(Content { home, id, host, size_gib: 0, bytes: None, merging, source });
     true
 }
 

@@ -33,7 +33,7 @@ impl Place {
 fn plan(url: &str, format: Format, size_gib: u32) -> ContentPlan {
     let id = "ami-00000000000000001".parse().expect("an id");
     let source = Source::Fetched { url: url.into(), format };
-    ContentPlan { home: Home::new("1", "r"), id, source, kept: false, size_gib }
+    ContentPlan { home: Home::new("1", "r"), id, source, kept: false, size_gib, merge: None }
 }
 
 async fn until(contents: &Arc<Contents>, plan: &ContentPlan, phase: impl Fn(&ImportPhase) -> bool) -> ImportPhase {

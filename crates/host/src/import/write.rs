@@ -18,10 +18,57 @@ const COUNTED: u64 = CLUSTER / 2;
 const HEADER: u32 = 104;
 /// Nobody else refers to what is referred to so.
 const OWN: u64 = 1 << 63;
+/// A cluster that holds nothing, whatever is below.
+const ZERO: u64 = 1;
+
+/// How often who writes is asked whether it goes on, in clusters.
+const ASKED_AFTER: u64 = 256;
+
+/// What a file is to say of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cluster {
+    /// It is what is below.
+    Nothing,
+    /// It is zero, whatever is below.
+    Zeros,
+    Data,
+}
+
+/// What is written.
+pub trait Clusters {
+    /// From a place on, the first cluster that something is to be said of.
+    fn next(&mut self, from: u64) -> Result<Option<u64>>;
+
+    fn read(&mut self, at: u64, cluster: &mut [u8; PIECE]) -> Result<Cluster>;
+}
+
+/// A disk of which nothing is below.
+struct Whole<'d>(&'d mut dyn Disk);
+
+impl Clusters for Whole<'_> {
+    fn next(&mut self, from: u64) -> Result<Option<u64>> {
+        Ok(Some(from).filter(|from| *from < self.0.size()))
+    }
+
+    fn read(&mut self, at: u64, cluster: &mut [u8; PIECE]) -> Result<Cluster> {
+        let any = self.0.read(at, cluster)? && cluster.iter().any(|byte| *byte != 0);
+        Ok(if any { Cluster::Data } else { Cluster::Nothing })
+    }
+}
 
 /// `goes_on` is asked again and again, with the bytes of the disk that are done; its refusal ends the writing.
 pub fn write(
     disk: &mut dyn Disk,
+    size: u64,
+    out: &mut (impl Write + Seek),
+    goes_on: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    write_clusters(&mut Whole(disk), size, out, goes_on)
+}
+
+/// The same of some clusters of a disk.
+pub fn write_clusters(
+    clusters: &mut impl Clusters,
     size: u64,
     out: &mut (impl Write + Seek),
     mut goes_on: impl FnMut(u64) -> Result<()>,
@@ -31,26 +78,31 @@ pub fn write(
     let mut end = 1 + first;
     out.seek(SeekFrom::Start(end * CLUSTER))?;
     let mut l1 = Vec::with_capacity(usize::try_from(tables)?);
-    let mut piece = Box::new([0; PIECE]);
+    let (mut piece, mut done) = (Box::new([0; PIECE]), 0_u64);
+    let mut next = clusters.next(0)?;
     for table in 0..tables {
-        if table * ENTRIES as u64 * CLUSTER >= disk.size() {
+        let (from, to) = (table * ENTRIES as u64 * CLUSTER, (table + 1) * ENTRIES as u64 * CLUSTER);
+        if next.is_none_or(|at| at >= to) {
             l1.push(0);
             continue;
         }
         let (mut l2, mut any) = (vec![0_u64; ENTRIES], false);
-        for (n, entry) in l2.iter_mut().enumerate() {
-            let at = (table * ENTRIES as u64 + n as u64) * CLUSTER;
-            if at >= disk.size() {
-                break;
-            }
-            if at.is_multiple_of(16 << 20) {
+        while let Some(at) = next.filter(|at| *at < to.min(size)) {
+            if done.is_multiple_of(ASKED_AFTER) {
                 goes_on(at)?;
             }
-            if disk.read(at, &mut piece)? && piece.iter().any(|byte| *byte != 0) {
-                out.write_all(&*piece)?;
-                (*entry, any) = ((end * CLUSTER) | OWN, true);
-                end += 1;
+            done += 1;
+            let entry = &mut l2[usize::try_from((at - from) / CLUSTER)?];
+            match clusters.read(at, &mut piece)? {
+                Cluster::Nothing => {}
+                Cluster::Zeros => (*entry, any) = (ZERO, true),
+                Cluster::Data => {
+                    out.write_all(&*piece)?;
+                    (*entry, any) = ((end * CLUSTER) | OWN, true);
+                    end += 1;
+                }
             }
+            next = clusters.next(at + CLUSTER)?;
         }
         if any {
             out.write_all(&big_endian(&l2))?;

@@ -62,6 +62,11 @@ impl Chain {
         self.layers[0].file.size()
     }
 
+    /// Where the first of so many of the nearest files ends: behind that, nothing of those below is seen.
+    pub fn end(&self, depth: usize) -> u64 {
+        self.layers.iter().take(depth).map(|layer| layer.file.size()).min().unwrap_or(0)
+    }
+
     /// Fills a piece with what lies at a place that is a multiple of [`PIECE`]; behind the disk's end all is zero. False:
     /// it holds nothing but zeros, and the piece was left as it is.
     pub fn read(&mut self, at: u64, piece: &mut [u8; PIECE]) -> Result<bool> {
@@ -82,8 +87,7 @@ impl Chain {
                 out.fill(0);
             }
             // None of those above may let through what lies behind its end.
-            let end = self.layers[..=depth].iter().map(|layer| layer.file.size()).min().unwrap_or(0);
-            let there = end.saturating_sub(at + from as u64).min(unit as u64);
+            let there = self.end(depth + 1).saturating_sub(at + from as u64).min(unit as u64);
             out[usize::try_from(there)?..].fill(0);
         }
         Ok(any)

@@ -7,7 +7,8 @@
 //!
 //! `AWAN_VOLUME_SEED`, `AWAN_VOLUME_STEPS`: which course, and how long. A world of its own begins every 1,000 steps.
 
-mod guest;
+mod asked;
+pub(crate) mod guest;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +79,7 @@ struct Counts {
     undone: u64,
     written: u64,
     snapshots: u64,
+    merges: u64,
     compared: u64,
     asked_qemu: u64,
     ends: BTreeMap<&'static str, u64>,
@@ -145,18 +147,22 @@ impl<'c> World<'c> {
 
     fn volume_plan(&self, id: &VolumeId) -> VolumePlan {
         let Volume { size_gib, image, layers, .. } = &self.volumes[id];
-        let layer = |(generation, id): (u32, &ImageId)| {
-            let Content { source, told, .. } = &self.contents[id];
-            let volume_gib = source.taken().map(|taken| taken.volume_gib);
-            LayerPlan { id: id.clone(), generation, kept: *told, volume_gib }
-        };
-        let layers = (1..).zip(layers).map(layer).collect();
-        VolumePlan { image: image.clone(), layers, ..VolumePlan::empty(home(), id.clone(), *size_gib) }
+        let (mut image, mut plans) = (layers.last().or(image.as_ref()).cloned(), Vec::new());
+        while let Some(below) = image.clone() {
+            let Content { source, told, .. } = &self.contents[&below];
+            let Some(taken) = source.taken().filter(|taken| taken.volume == *id) else { break };
+            let (generation, volume_gib) = (taken.generation, Some(taken.volume_gib));
+            plans.push(LayerPlan { id: below, generation, kept: *told, volume_gib });
+            image.clone_from(&taken.below);
+        }
+        plans.reverse();
+        let layers = plans;
+        VolumePlan { image, layers, ..VolumePlan::empty(home(), id.clone(), *size_gib) }
     }
 
     fn content_plan(&self, id: &ImageId) -> ContentPlan {
         let Content { source, told, .. } = &self.contents[id];
-        ContentPlan { home: home(), id: id.clone(), source: source.clone(), kept: *told, size_gib: 1 }
+        ContentPlan { home: home(), id: id.clone(), source: source.clone(), kept: *told, size_gib: 1, merge: None }
     }
 
     fn plan(&self) -> HostPlan {
@@ -195,18 +201,34 @@ impl<'c> World<'c> {
     fn chain(&self, of: Option<&ImageId>) -> Vec<PathBuf> {
         let (mut chain, mut next) = (Vec::new(), of.cloned());
         while let Some(id) = next {
-            let folder = if self.is_image(&id) { "images" } else { CONTENTS };
-            let kept = self.folder.path().join(folder).join(id.as_str()).join(DISK);
-            let taken = self.contents[&id].source.taken();
+            if self.is_image(&id) {
+                chain.push(self.folder.path().join("images").join(id.as_str()).join(DISK));
+                break;
+            }
+            let (kept, below) = self.place(&id);
+            if kept.exists() {
+                chain.push(kept);
+                next = below;
+                continue;
+            }
             // What is not kept yet lies where its volume left it.
-            chain.push(if kept.exists() {
-                kept
-            } else {
-                self.file(&taken.expect("is kept").volume, taken.expect("is kept").generation - 1)
-            });
-            next = taken.and_then(|taken| taken.below.clone());
+            let taken = self.contents[&id].source.taken().expect("is kept");
+            chain.push(self.file(&taken.volume, taken.generation - 1));
+            next = taken.below.clone();
         }
         chain
+    }
+
+    /// Where a content lies, or would, and what that file is a child of.
+    fn place(&self, id: &ImageId) -> (PathBuf, Option<ImageId>) {
+        let folder = self.folder.path().join(CONTENTS).join(id.as_str());
+        let said = std::fs::read_to_string(folder.join("below")).unwrap_or_default();
+        let (below, version) = said.split_once('\n').unwrap_or((&said, ""));
+        let name = match version.trim() {
+            "" => DISK.to_owned(),
+            version => format!("disk.{version}.qcow2"),
+        };
+        (folder.join(name), Some(below).filter(|below| !below.is_empty()).map(|below| below.parse().expect("an id")))
     }
 
     fn file(&self, id: &VolumeId, generation: u32) -> PathBuf {
@@ -215,19 +237,21 @@ impl<'c> World<'c> {
     }
 
     fn is_kept(&self, id: &ImageId) -> bool {
-        self.folder.path().join(CONTENTS).join(id.as_str()).join(DISK).exists()
+        self.place(id).0.exists()
     }
 
     /// All files of a volume that a machine has had, the nearest first, as it had them last.
     fn files(&self, id: &VolumeId) -> Option<Vec<PathBuf>> {
         let volume = &self.volumes[id];
         let begun = volume.begun?;
-        let below = volume.layers.get(..begun as usize)?.last().or(volume.image.as_ref());
-        let head = match volume.layers.get(begun as usize) {
-            Some(layer) if self.is_kept(layer) => self.folder.path().join(CONTENTS).join(layer.as_str()).join(DISK),
-            _ => self.file(id, begun),
-        };
-        Some(std::iter::once(head).chain(self.chain(below)).collect())
+        let (before, since) = volume.layers.split_at_checked(begun as usize)?;
+        // What was kept of it since may have become part of what was kept later, of which it wrote nothing.
+        let newer = since.iter().find(|layer| self.contents.contains_key(*layer));
+        if let Some(newer) = newer.filter(|newer| self.is_kept(newer)) {
+            return Some(self.chain(Some(newer)));
+        }
+        let below = before.last().or(volume.image.as_ref());
+        Some(std::iter::once(self.file(id, begun)).chain(self.chain(below)).collect())
     }
 }
 
@@ -241,137 +265,6 @@ fn machine(n: usize) -> String {
 
 fn gib(bytes: &Memory) -> u32 {
     u32::try_from(bytes.size / GIB).expect("fits")
-}
-
-/// What tenants ask for.
-impl World<'_> {
-    fn create(&mut self) {
-        if self.volumes.len() >= VOLUMES_MAX {
-            return;
-        }
-        let all: Vec<_> = self.contents.iter().filter(|(_, c)| c.told && c.wanted).map(|(id, _)| id.clone()).collect();
-        let image = if self.dice.random_bool(0.2) { None } else { self.chosen(all) };
-        let least = image.as_ref().map_or(1, |id| self.contents[id].bytes.as_ref().map_or(1, gib));
-        let size_gib = self.dice.random_range(least..=least + 1);
-        let began = image.as_ref().and_then(|id| self.contents[id].bytes.clone()).unwrap_or_default();
-        let id = VolumeId::made(format!("vol-{:017x}", self.id()));
-        let bytes = began.sized(u64::from(size_gib) * GIB);
-        let (layers, machine, disk, open, begun) = (Vec::new(), None, None, 0, None);
-        self.volumes.insert(id, Volume { size_gib, image, layers, bytes, machine, disk, open, begun });
-    }
-
-    /// Snapshots of one volume, or of all of one machine at one moment.
-    fn snapshot(&mut self) {
-        if self.contents.len() >= CONTENTS_MAX {
-            return;
-        }
-        // Most are of what a machine has open.
-        let any = self.dice.random_bool(0.2);
-        let all = self.volumes.iter().filter(|(_, v)| any || v.disk.is_some()).map(|(id, _)| id.clone()).collect();
-        let Some(one) = self.chosen(all) else { return };
-        let machine = self.volumes[&one].machine.filter(|_| self.dice.random_bool(0.3));
-        let with = |volume: &Volume| machine.is_some() && volume.machine == machine;
-        let of = self.volumes.iter().filter(|(id, v)| (**id == one || with(v)) && v.layers.len() < LAYERS_MAX);
-        let mut set = None;
-        for id in of.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            let content = ImageId::made(format!("ami-{:017x}", self.id()));
-            let volume = self.volumes.get_mut(&id).expect("is there");
-            let below = volume.layers.last().or(volume.image.as_ref()).cloned();
-            volume.layers.push(content.clone());
-            let taken = Taken {
-                volume: id.clone(),
-                below,
-                generation: u32::try_from(volume.layers.len()).expect("fits"),
-                set: set.get_or_insert_with(|| content.clone()).clone(),
-                volume_gib: volume.size_gib,
-            };
-            let one = Content { source: Source::Taken(taken), bytes: None, told: false, wanted: true };
-            self.contents.insert(content, one);
-            self.counts.snapshots += 1;
-            // While it is pending, too, a volume grows.
-            if self.dice.random_bool(0.2) {
-                self.modify(&id);
-            }
-        }
-    }
-
-    fn delete_snapshot(&mut self) {
-        let all: Vec<_> =
-            self.contents.iter().filter(|(id, c)| c.wanted && !self.is_image(id)).map(|(id, _)| id.clone()).collect();
-        if let Some(id) = self.chosen(all) {
-            self.contents.get_mut(&id).expect("is there").wanted = false;
-            self.collect();
-        }
-    }
-
-    fn delete_volume(&mut self) {
-        let all =
-            self.volumes.iter().filter(|(_, volume)| volume.machine.is_none()).map(|(id, _)| id.clone()).collect();
-        if let Some(id) = self.chosen(all) {
-            let volume = self.volumes.remove(&id).expect("is there");
-            // What is still to be kept of it is what it holds now.
-            for layer in &volume.layers {
-                let content = self.contents.get_mut(layer).expect("is there");
-                content.bytes.get_or_insert_with(|| volume.bytes.clone());
-            }
-            self.collect();
-        }
-    }
-
-    /// What nothing begins as is on no plan any more.
-    fn collect(&mut self) {
-        let mut wanted: BTreeSet<ImageId> =
-            self.contents.iter().filter(|(_, c)| c.wanted).map(|(id, _)| id.clone()).collect();
-        wanted.extend(self.volumes.values().filter_map(|v| v.layers.last().or(v.image.as_ref()).cloned()));
-        for id in wanted.clone() {
-            let below = |id: &ImageId| self.contents[id].source.taken().and_then(|taken| taken.below.clone());
-            let mut next = below(&id);
-            while let Some(id) = next.filter(|id| wanted.insert(id.clone())) {
-                next = below(&id);
-            }
-        }
-        self.contents.retain(|id, _| wanted.contains(id));
-    }
-
-    fn modify(&mut self, id: &VolumeId) {
-        let volume = self.volumes.get_mut(id).expect("is there");
-        volume.size_gib += u32::from(volume.size_gib < LARGEST_GIB);
-    }
-
-    fn modify_any(&mut self) {
-        let all: Vec<_> = self.volumes.keys().cloned().collect();
-        if let Some(id) = self.chosen(all) {
-            self.modify(&id);
-        }
-    }
-
-    async fn import(&mut self) {
-        if self.contents.len() >= CONTENTS_MAX {
-            return;
-        }
-        let (n, mut text) = (self.id(), vec![0; self.dice.random_range(1..300_000)]);
-        self.dice.fill_bytes(&mut text);
-        let (id, path) = (ImageId::made(format!("ami-{n:017x}")), self.folder.path().join("files").join(n.to_string()));
-        std::fs::write(&path, &text).expect("writes");
-        let source = Source::Fetched { url: format!("file://{}", path.display()), format: Format::Raw };
-        let mut bytes = Memory::of(GIB);
-        bytes.write(0, &text);
-        self.contents.insert(id.clone(), Content { source, bytes: Some(bytes), told: false, wanted: true });
-        let (plan, changed) = (self.plan().contents, self.contents_driver.changed());
-        let kept = async {
-            loop {
-                self.contents_driver.follow(&plan).expect("follows");
-                let is_it = |phase: &ImportPhase| matches!(phase, ImportPhase::Kept { size_gib: 1, .. });
-                if self.contents_driver.seen(&plan).iter().any(|seen| seen.id == id && is_it(&seen.phase)) {
-                    return;
-                }
-                changed.notified().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, kept).await.expect("in time");
-        std::fs::remove_file(path).expect("removes");
-        self.contents.get_mut(&id).expect("is there").told = true;
-    }
 }
 
 /// What machines do.
@@ -481,12 +374,41 @@ impl World<'_> {
             self.driver.release(&id).await?;
         }
         if self.dice.random_bool(0.7) {
-            for id in self.contents.keys().cloned().collect::<Vec<_>>() {
-                let told = self.contents[&id].told || self.driver.kept(&self.content_plan(&id)).is_some();
-                self.contents.get_mut(&id).expect("is there").told = told;
-            }
+            self.tell();
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        for id in self.contents.keys().cloned().collect::<Vec<_>>() {
+            let kept = self.driver.kept(&self.content_plan(&id));
+            let content = self.contents.get_mut(&id).expect("is there");
+            content.told |= kept.is_some();
+            if let (Source::Taken(taken), Some(kept)) = (&mut content.source, kept) {
+                taken.below = kept.below;
+            }
+        }
+        self.collect();
+    }
+
+    /// Files become one: of any content that has been told of, with any that are below it, dead or not.
+    async fn merge(&mut self) -> Result<()> {
+        // One follows the other when that has been told of.
+        self.tell();
+        let taken = |id: &ImageId| self.contents.get(id).and_then(|content| content.source.taken());
+        let all = self.contents.iter().filter(|(id, content)| content.told && taken(id).is_some());
+        let Some(id) = self.chosen(all.map(|(id, _)| id.clone()).collect()) else { return Ok(()) };
+        let (mut onto, mut next) = (Vec::new(), self.place(&id).1);
+        while let Some(lower) = next.filter(|lower| !self.is_image(lower) && self.is_kept(lower)) {
+            // A disk from elsewhere says of nothing what it is a child of.
+            next = self.place(&lower).1;
+            onto.push(next.clone());
+        }
+        let Some(onto) = self.chosen(onto) else { return Ok(()) };
+        let gone = self.dice.random_bool(0.05);
+        let done = self.driver.merge_now(&id, onto.as_ref(), || !gone);
+        self.counts.merges += u64::from(done.is_ok());
+        if gone { Ok(()) } else { done }
     }
 
     /// A folder that is on no plan is removed, file by file.
@@ -526,6 +448,7 @@ impl World<'_> {
         for (id, content) in &mut self.contents {
             let Some(taken) = content.source.taken().filter(|_| content.bytes.is_none()) else { continue };
             let disk = self.folder.path().join(CONTENTS).join(id.as_str()).join(DISK);
+            // It is told before it is merged.
             if disk.exists() {
                 let volume = &self.volumes[&taken.volume];
                 assert!(volume.disk.is_none() || volume.open >= taken.generation, "{id} was kept from under a machine");
@@ -669,7 +592,8 @@ impl World<'_> {
             20..38 => self.write(),
             38..44 => self.detach(),
             44..54 => self.snapshot(),
-            54..78 => self.lives(false).await,
+            54..68 => self.lives(false).await,
+            68..78 => self.lives_merging().await,
             78..80 => self.modify_any(),
             80..89 => self.delete_snapshot(),
             89..94 => self.delete_volume(),
@@ -677,19 +601,34 @@ impl World<'_> {
             95 => self.live_again(true),
             96 => self.import().await,
             97 => self.ask_wrongly().await,
-            98 => self.compare(),
+            98 if self.dice.random_bool(0.5) => self.compare(),
             _ => self.ask_qemu(),
         }
     }
 
+    /// Files are merged, and what is there is looked at, whether the host lives or not.
+    async fn lives_merging(&mut self) {
+        self.may_die();
+        let done = self.merge().await;
+        self.lived(done);
+        self.compare();
+    }
+
     /// What the host does, which may be the last of a life.
     async fn lives(&mut self, attach: bool) {
-        let dies = self.dice.random_bool(0.6);
-        if dies {
+        self.may_die();
+        let done = if attach { self.attach().await } else { self.turn().await };
+        self.lived(done);
+    }
+
+    fn may_die(&mut self) {
+        if self.dice.random_bool(0.6) {
             let most = if self.dice.random_bool(0.5) { 4 } else { 24 };
             crash::after_steps(self.dice.random_range(0..most));
         }
-        let done = if attach { self.attach().await } else { self.turn().await };
+    }
+
+    fn lived(&mut self, done: Result<()>) {
         if !crash::revived() {
             return done.expect("there is no reason that it fails");
         }
@@ -750,9 +689,9 @@ fn volumes_and_snapshots_hold_what_they_should_wherever_their_host_ends() {
             *counts.ends.entry(name).or_default() += times;
         }
     }
-    let Counts { steps, kills, cuts, undone, written, snapshots, compared, asked_qemu, ends } = counts;
+    let Counts { steps, kills, cuts, undone, written, snapshots, merges, compared, asked_qemu, ends } = counts;
     eprintln!(
-        "{steps} steps: {snapshots} snapshots, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
+        "{steps} steps: {snapshots} snapshots, {merges} merged, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
          changes, {compared} disks compared, {asked_qemu} with QEMU; ended before: {ends:?}",
         written >> 20
     );

@@ -7,6 +7,8 @@
 //! **Invariants.** Formats are given, never guessed, and so is what a file is a child of: no file names another. A file
 //! appears under its name only when it is whole. What tenants name never becomes a path: only ids do.
 
+mod merge;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write as _;
@@ -22,9 +24,11 @@ use awan_model::import::Taken;
 use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::process::Command;
+use tokio::sync::Notify;
 
+use self::merge::{Merges, Place};
 use super::files;
-use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Volumes};
 use crate::import::{DISK, write};
 
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
@@ -50,6 +54,8 @@ pub struct FileVolumes {
     /// Who does something about a volume's files.
     busy: Mutex<HashMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>,
     kept: Mutex<BTreeMap<ImageId, Layer>>,
+    held: Held,
+    merges: Merges,
 }
 
 impl FileVolumes {
@@ -61,9 +67,14 @@ impl FileVolumes {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("closing {} to others", folder.display()))?;
         let contents = folder.with_file_name(CONTENTS);
-        let volumes = Self { folder, images, contents, busy: Mutex::default(), kept: Mutex::default() };
+        let (busy, kept, held) = (Mutex::default(), Mutex::default(), Arc::default());
+        let volumes = Arc::new_cyclic(|me| {
+            let merges = Merges::new(me.clone());
+            Self { folder, images, contents, busy, kept, held, merges }
+        });
         volumes.sweep()?;
-        Ok(Arc::new(volumes))
+        volumes.sweep_contents()?;
+        Ok(volumes)
     }
 
     /// Removes what an interrupted creation left.
@@ -86,8 +97,8 @@ impl FileVolumes {
 
     /// What came from elsewhere or was kept, else an image of this host.
     fn image(&self, id: &ImageId) -> PathBuf {
-        let content = self.contents.join(id.as_str()).join(DISK);
-        if content.exists() { content } else { self.images.join(id.as_str()).join(DISK) }
+        let content = self.place(id).map(|place| place.disk).ok().filter(|disk| disk.exists());
+        content.unwrap_or_else(|| self.images.join(id.as_str()).join(DISK))
     }
 
     /// The files that a child of this one reads from, the nearest first.
@@ -102,12 +113,7 @@ impl FileVolumes {
             if chain.len() > CHAIN_MAX {
                 bail!("{id} has too much below it");
             }
-            let below = self.contents.join(id.as_str()).join(BELOW);
-            next = match std::fs::read_to_string(&below) {
-                Ok(id) => Some(id.parse().ok().with_context(|| format!("{} names nothing", below.display()))?),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-                Err(e) => return Err(e).with_context(|| format!("reading {}", below.display())),
-            };
+            next = self.place(&id)?.below;
         }
         Ok(chain)
     }
@@ -121,6 +127,7 @@ impl FileVolumes {
     async fn make(&self, volume: &VolumePlan) -> Result<BlockDevice> {
         let busy = self.busy(&volume.id);
         let _turn = busy.lock().await;
+        let held = self.held.clone();
         let (mut below, bytes) = (volume.image.clone(), u64::from(volume.size_gib) * GIB);
         for layer in &volume.layers {
             let taken = Taken {
@@ -144,14 +151,22 @@ impl FileVolumes {
             create(&path, bytes.max(least))?;
         }
         let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
-        Ok(BlockDevice { volume: volume.id.clone(), path, format: "qcow2", backing, size_gib, limits: volume.limits })
+        Ok(BlockDevice {
+            volume: volume.id.clone(),
+            path,
+            format: "qcow2",
+            backing,
+            size_gib,
+            limits: volume.limits,
+            held,
+        })
     }
 
     /// No machine writes to what is kept: it has not begun, or has gone on in the file of the next generation.
     fn keep_now(&self, id: &ImageId, taken: &Taken) -> Result<()> {
         let folder = self.contents.join(id.as_str());
         let disk = folder.join(DISK);
-        if disk.exists() {
+        if self.place(id).is_ok_and(|place| place.disk.exists()) {
             // An earlier life may have ended before this; what goes on from here relies on it.
             return [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder));
         }
@@ -332,20 +347,36 @@ impl Volumes for FileVolumes {
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(layer) = kept.get(&content.id) {
-            return Some(*layer);
+            return Some(layer.clone());
         }
         let folder = self.contents.join(content.id.as_str());
-        let disk = folder.join(DISK);
+        let Place { disk, below, .. } = self.place(&content.id).ok()?;
         let bytes = std::fs::metadata(&disk).ok()?.blocks() * 512;
         let size = virtual_size(&disk).ok()?;
         // Who hears of it relies on it, and an earlier life may have ended before this.
         [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder)).ok()?;
-        let layer = Layer { size_gib: u32::try_from(size / GIB).ok()?, bytes };
+        let layer = Layer { size_gib: u32::try_from(size / GIB).ok()?, bytes, below };
         if kept.len() >= KNOWN_MAX {
             kept.clear();
         }
-        kept.insert(content.id.clone(), layer);
+        kept.insert(content.id.clone(), layer.clone());
         Some(layer)
+    }
+
+    fn merge(&self, plan: &[ContentPlan]) {
+        self.follow_merges(plan);
+    }
+
+    fn unmerged(&self, content: &ContentPlan) -> Option<String> {
+        self.merges.failed(content)
+    }
+
+    fn is_opening(&self) -> bool {
+        Arc::strong_count(&self.held) > 1
+    }
+
+    fn changed(&self) -> Arc<Notify> {
+        self.merges.changed.clone()
     }
 }
 
@@ -428,6 +459,7 @@ mod tests {
             source: awan_model::import::Source::Taken(taken(n, n.checked_sub(1).filter(|n| *n > 0))),
             kept: false,
             size_gib: 1,
+            merge: None,
         };
         let first = volumes.ensure(&planned(None, &[])).await.expect("makes");
         assert!(io(&first, "write -P 1 0 128k").await.contains("wrote 131072/131072"));
@@ -617,6 +649,7 @@ mod tests {
             source: awan_model::import::Source::Taken(taken(1, None)),
             kept: false,
             size_gib: 1,
+            merge: None,
         };
         for steps in 0..40 {
             let folder = tempfile::tempdir().expect("a folder");

@@ -9,11 +9,12 @@ use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
+use tokio::sync::Notify;
 
 use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
 
 #[derive(Default)]
-pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>, Mutex<BTreeSet<ImageId>>);
+pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>, Mutex<BTreeSet<ImageId>>, Arc<Notify>);
 
 impl SimulatedVolumes {
     pub fn new() -> Arc<Self> {
@@ -37,6 +38,7 @@ impl Volumes for SimulatedVolumes {
             backing: Vec::new(),
             size_gib,
             limits,
+            held: Arc::default(),
         };
         Box::pin(async move { Ok(device) })
     }
@@ -60,6 +62,23 @@ impl Volumes for SimulatedVolumes {
         // What it had before it was begun anew it has still.
         let there = content.kept || self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(&content.id);
         let size_gib = content.source.taken().map_or(0, |taken| taken.volume_gib);
-        there.then_some(Layer { size_gib, bytes: 0 })
+        let taken = content.source.taken();
+        // Where there are no bytes, they become one in a moment.
+        let below = content.merge.as_ref().map_or(taken.and_then(|t| t.below.clone()), |merge| merge.below.clone());
+        there.then_some(Layer { size_gib, bytes: 0, below })
+    }
+
+    fn merge(&self, _: &[ContentPlan]) {}
+
+    fn unmerged(&self, _: &ContentPlan) -> Option<String> {
+        None
+    }
+
+    fn is_opening(&self) -> bool {
+        false
+    }
+
+    fn changed(&self) -> Arc<Notify> {
+        self.2.clone()
     }
 }

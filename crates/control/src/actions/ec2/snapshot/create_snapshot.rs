@@ -134,17 +134,50 @@ mod tests {
             cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", snapshot)]).expect("deletes");
         }
         cloud.settle();
-        assert_eq!(cloud.contents(), 2);
+        assert_eq!((layers(&cloud), cloud.contents()), (Some(vec![(2, true)]), 1), "their files have become one");
         cloud.audit();
         let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
         let last = Cloud::ids(&made, "snapshotId").remove(0);
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
         cloud.settle();
-        assert_eq!((layers(&cloud), cloud.contents()), (None, 3), "the snapshot outlives its volume");
+        assert_eq!((layers(&cloud), cloud.contents()), (None, 1), "the snapshot outlives its volume");
         cloud.audit();
         cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &last)]).expect("deletes");
         cloud.settle();
         assert_eq!(cloud.contents(), 0);
+        cloud.audit();
+    }
+
+    #[test]
+    fn a_volume_has_any_number_of_snapshots_and_is_read_through_few_files() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        let snapshot = |cloud: &mut Cloud| cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]);
+        // Faster than their host can merge, there are no more than are read in a reasonable time.
+        for _ in 0..128 {
+            snapshot(&mut cloud).expect("makes");
+        }
+        let refusal = snapshot(&mut cloud).expect_err("too fast");
+        assert!(refusal.starts_with("SnapshotCreationPerVolumeRateExceeded: "), "{refusal}");
+        let depth = |cloud: &Cloud| {
+            let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+            plans.values().flat_map(|plan| &plan.volumes).map(|planned| planned.layers.len()).max()
+        };
+        for _ in 0..4 {
+            for _ in 0..16 {
+                cloud.settle();
+            }
+            assert!(depth(&cloud) <= Some(21), "{:?}", depth(&cloud));
+            cloud.audit();
+            for _ in 0..50 {
+                snapshot(&mut cloud).expect("makes");
+            }
+        }
+        cloud.settle();
+        assert_eq!(cloud.contents(), 328, "all of them stay");
         cloud.audit();
     }
 

@@ -1,0 +1,364 @@
+//! Files of a chain that become one: what content holds, and what lies between it and something further below, is written
+//! into a new file, which takes the place of its own.
+//!
+//! Beside the file stands what it is a child of and, once it was merged, which file it is, in one small file: so there is
+//! one place of commitment, a rename. Whoever has an old file open goes on with it.
+//!
+//! **Invariants.** What content holds is the same before and after, and at any moment. A file with a name never changes, and
+//! keeps it while somebody is about to open it. Nothing is written while there is no room for it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use awan_model::id::ImageId;
+use awan_model::import::Merge;
+use awan_model::plan::ContentPlan;
+use tokio::sync::Notify;
+
+use super::super::chain::Chain;
+use super::super::files;
+use super::{BELOW, CHAIN_MAX, FileVolumes};
+use crate::import::disk::PIECE;
+use crate::import::write::{self, Cluster, Clusters};
+use crate::import::{DISK, fetch};
+
+/// Where there was no room, it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// So much is written at most that the disk does not have yet, so that others who sync do not wait for it.
+const UNSYNCED_MAX: u64 = 64 << 20;
+
+/// Where a content lies.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    pub disk: PathBuf,
+    pub below: Option<ImageId>,
+    /// Counts the files that it had.
+    version: u32,
+}
+
+/// What is being merged, and what cannot be.
+pub struct Merges {
+    me: Weak<FileVolumes>,
+    state: Mutex<State>,
+    pub changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    failed: BTreeMap<ImageId, (Merge, String)>,
+    again: Option<Instant>,
+    /// What nobody reads any more, as soon as nobody is about to.
+    left: Vec<PathBuf>,
+}
+
+struct Running {
+    id: ImageId,
+    merge: Merge,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Merges {
+    pub fn new(me: Weak<FileVolumes>) -> Self {
+        Self { me, state: Mutex::default(), changed: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn failed(&self, content: &ContentPlan) -> Option<String> {
+        let state = self.state();
+        let (of, why) = state.failed.get(&content.id)?;
+        (content.merge.as_ref() == Some(of)).then(|| why.clone())
+    }
+}
+
+impl Drop for Merges {
+    fn drop(&mut self) {
+        if let Some(running) = &self.state().running {
+            running.unwanted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FileVolumes {
+    /// Where content of this name lies, or would. Whether it is there is not looked at.
+    pub(super) fn place(&self, id: &ImageId) -> Result<Place> {
+        let folder = self.contents.join(id.as_str());
+        let below = folder.join(BELOW);
+        let said = match std::fs::read_to_string(&below) {
+            Ok(said) => said,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(e).with_context(|| format!("reading {}", below.display())),
+        };
+        let named = || format!("{} names nothing", below.display());
+        let mut lines = said.lines();
+        let id = lines.next().filter(|id| !id.is_empty()).map(str::parse).transpose().ok().with_context(named)?;
+        let version = lines.next().map(str::parse).transpose().with_context(named)?.unwrap_or(0);
+        Ok(Place { disk: folder.join(name(version)), below: id, version })
+    }
+
+    /// The files of a content, the nearest first, open.
+    pub fn read(&self, id: &ImageId) -> Result<Chain> {
+        let _held = self.held.clone();
+        Chain::open(&self.chain(Some(id))?)
+    }
+
+    /// Does what the plan says, one at a time and in the background.
+    pub(super) fn follow_merges(&self, plan: &[ContentPlan]) {
+        self.remove_left();
+        let wanted = |id: &ImageId, merge: &Merge| {
+            plan.iter().any(|content| content.id == *id && content.merge.as_ref() == Some(merge))
+        };
+        let mut state = self.merges.state();
+        state.failed.retain(|id, (merge, _)| wanted(id, merge));
+        if let Some(running) = &state.running {
+            if !wanted(&running.id, &running.merge) {
+                running.unwanted.store(true, Ordering::Relaxed);
+            }
+            return;
+        }
+        if state.again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let todo = plan.iter().filter_map(|content| Some((content, content.merge.as_ref()?)));
+        let is_done = |content: &ContentPlan, merge: &Merge| {
+            self.place(&content.id).is_ok_and(|place| place.below == merge.below)
+        };
+        let mut todo =
+            todo.filter(|(content, merge)| !state.failed.contains_key(&content.id) && !is_done(content, merge));
+        let Some((content, merge)) = todo.next() else { return };
+        let (id, merge, unwanted) = (content.id.clone(), merge.clone(), Arc::new(AtomicBool::new(false)));
+        drop(todo);
+        self.begin(id, merge, unwanted, &mut state);
+    }
+
+    fn begin(&self, id: ImageId, merge: Merge, unwanted: Arc<AtomicBool>, state: &mut State) {
+        let Some(me) = self.merges.me.upgrade() else { return };
+        state.running = Some(Running { id: id.clone(), merge: merge.clone(), unwanted: unwanted.clone() });
+        // A thread of its own, so that it can be less urgent than all others.
+        let work = move || {
+            be_modest();
+            let done = me.merge_now(&id, merge.below.as_ref(), || !unwanted.load(Ordering::Relaxed));
+            me.ended(id, merge, unwanted.load(Ordering::Relaxed), done);
+        };
+        if let Err(e) = std::thread::Builder::new().name("merge".into()).spawn(work) {
+            tracing::error!(error = format!("{e:#}"), "there is no thread to merge files; it is tried again");
+            (state.running, state.again) = (None, Some(Instant::now() + AGAIN_AFTER));
+        }
+    }
+
+    fn ended(&self, id: ImageId, merge: Merge, unwanted: bool, done: Result<()>) {
+        let mut state = self.merges.state();
+        state.running = None;
+        match done {
+            Ok(()) => {}
+            Err(_) if unwanted => {}
+            Err(e) if is_full(&e) => {
+                tracing::warn!(content = %id, "there is no room to merge files; it is tried again");
+                state.again = Some(Instant::now() + AGAIN_AFTER);
+            }
+            Err(e) => {
+                tracing::error!(content = %id, error = format!("{e:#}"), "files cannot be merged");
+                state.failed.insert(id, (merge, format!("{e:#}")));
+            }
+        }
+        drop(state);
+        self.merges.changed.notify_one();
+    }
+
+    /// Makes the file of a content one that is a child of something further below. What has been done is not done again.
+    pub fn merge_now(&self, id: &ImageId, onto: Option<&ImageId>, goes_on: impl Fn() -> bool) -> Result<()> {
+        let folder = self.contents.join(id.as_str());
+        let place = self.place(id)?;
+        if place.below.as_ref() == onto {
+            return files::sync_folder(&folder);
+        }
+        let (merged, rest) = (self.between(&place, onto)?, self.chain(onto)?);
+        let mut part = Part::open(&merged, &rest)?;
+        let takes = merged.iter().map(|path| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
+        fetch::has_room(&place.disk, takes)?;
+        let version = place.version.checked_add(1).context("it was merged too often")?;
+        let (unfinished, new) = (folder.join(MERGED), folder.join(name(version)));
+        let size = part.chain.size();
+        let written = files::write(&unfinished, |out| {
+            let (file, mut synced) = (out.get_ref().try_clone()?, 0);
+            write::write_clusters(&mut part, size, out, |_| {
+                ensure!(goes_on(), "it is not wanted any more");
+                let length = file.metadata()?.len();
+                if length > synced + UNSYNCED_MAX {
+                    synced = length;
+                    file.sync_data()?;
+                    fetch::has_room(&unfinished, 0)?;
+                }
+                Ok(())
+            })
+        });
+        if let Err(e) = written {
+            let _ = files::remove(&unfinished);
+            return Err(e);
+        }
+        files::rename(&unfinished, &new)?;
+        // Before it is said that it is there.
+        files::sync_folder(&folder)?;
+        let said = format!("{}\n{version}\n", onto.map_or("", ImageId::as_str));
+        let (below, saying) = (folder.join(BELOW), folder.join(SAYING));
+        files::write(&saying, |out| Ok(out.write_all(said.as_bytes())?))?;
+        let said = files::rename(&saying, &below);
+        // Whatever becomes of this, what is told of it is what is there.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        said?;
+        // Before what was is removed.
+        files::sync_folder(&folder)?;
+        self.merges.state().left.push(place.disk);
+        self.remove_left();
+        Ok(())
+    }
+
+    /// The files from one to what it is to be a child of.
+    fn between(&self, from: &Place, onto: Option<&ImageId>) -> Result<Vec<PathBuf>> {
+        let (mut files, mut next) = (vec![from.disk.clone()], from.below.clone());
+        while next.as_ref() != onto {
+            let Some(id) = next else { bail!("what it is to be a child of is not below it") };
+            let place = self.place(&id)?;
+            ensure!(place.disk.exists(), "{id} is not to be merged, or is lost");
+            files.push(place.disk);
+            ensure!(files.len() <= CHAIN_MAX, "it has too much below it");
+            next = place.below;
+        }
+        Ok(files)
+    }
+
+    fn remove_left(&self) {
+        if std::sync::Arc::strong_count(&self.held) > 1 {
+            return;
+        }
+        let left = std::mem::take(&mut self.merges.state().left);
+        for path in left {
+            if let Err(e) = files::remove(&path) {
+                // The folder may have gone meanwhile; else the next life removes it.
+                tracing::debug!(error = format!("{e:#}"), "what was merged is left");
+            }
+        }
+    }
+
+    /// Removes what an interrupted merge left.
+    pub(super) fn sweep_contents(&self) -> Result<()> {
+        let folders = match std::fs::read_dir(&self.contents) {
+            Ok(folders) => folders,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e).context("looking at what was kept"),
+        };
+        for folder in folders {
+            let folder = folder?.path();
+            let Some(place) = named(&folder).and_then(|id| self.place(&id).ok()) else { continue };
+            for entry in std::fs::read_dir(&folder)? {
+                let path = entry?.path();
+                let unfinished = [MERGED, SAYING].iter().any(|name| path.file_name().is_some_and(|n| n == *name));
+                let other = is_disk(&path) && path != place.disk && place.disk.exists();
+                if unfinished || other {
+                    // The new name may be one that only this life has seen.
+                    files::sync_folder(&folder)?;
+                    files::remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Not whole yet: a merged file, and what says that it is there.
+const MERGED: &str = "merged.new";
+const SAYING: &str = "below.new";
+
+fn named(folder: &Path) -> Option<ImageId> {
+    folder.file_name()?.to_str()?.parse().ok()
+}
+
+fn name(version: u32) -> String {
+    if version == 0 { DISK.to_owned() } else { format!("disk.{version}.qcow2") }
+}
+
+fn is_disk(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == DISK
+        || name.strip_prefix("disk.").and_then(|n| n.strip_suffix(".qcow2")).is_some_and(|n| n.parse::<u32>().is_ok())
+}
+
+fn is_full(e: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    e.chain()
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| matches!(e.kind(), StorageFull | QuotaExceeded))
+}
+
+/// Everybody else comes first, at the processor and at the disk.
+fn be_modest() {
+    const IDLE: libc::c_int = 3 << 13;
+    #[expect(unsafe_code, reason = "two system calls without a safe form")]
+    // SAFETY: both take numbers only, and concern this thread. That they are refused does no harm.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, 1, 0, IDLE);
+    }
+}
+
+/// The nearest files of a chain, which become one, and those that stay below.
+struct Part {
+    /// All of them.
+    chain: Chain,
+    /// How many become one.
+    depth: usize,
+    rest: Option<Chain>,
+    /// From here on, nothing of those that stay is seen.
+    end: u64,
+}
+
+impl Part {
+    fn open(merged: &[PathBuf], rest: &[PathBuf]) -> Result<Self> {
+        let chain = Chain::open(&[merged, rest].concat())?;
+        let end = chain.end(merged.len());
+        let rest = if rest.is_empty() { None } else { Some(Chain::open(rest)?) };
+        Ok(Self { chain, depth: merged.len(), rest, end })
+    }
+}
+
+impl Clusters for Part {
+    fn next(&mut self, from: u64) -> Result<Option<u64>> {
+        let held = self.chain.next(from, self.depth)?.map(|holder| holder.at);
+        let hidden = match &mut self.rest {
+            Some(rest) => rest.next(from.max(self.end - self.end % PIECE as u64), usize::MAX)?.map(|holder| holder.at),
+            None => None,
+        };
+        let next = held.into_iter().chain(hidden).min();
+        Ok(next.filter(|at| *at < self.chain.size()))
+    }
+
+    fn read(&mut self, at: u64, cluster: &mut [u8; PIECE]) -> Result<Cluster> {
+        let below = match &mut self.rest {
+            Some(rest) if at < rest.size() => rest.holder(at)?.is_some(),
+            _ => false,
+        };
+        let own = self.chain.holder(at)?.is_some_and(|holder| holder.depth < self.depth);
+        let is_hidden = below && at + PIECE as u64 > self.end;
+        if !own && !is_hidden {
+            return Ok(Cluster::Nothing);
+        }
+        let any = self.chain.read(at, cluster)? && cluster.iter().any(|byte| *byte != 0);
+        Ok(match (any, below) {
+            (true, _) => Cluster::Data,
+            (false, true) => Cluster::Zeros,
+            (false, false) => Cluster::Nothing,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
