@@ -33,7 +33,7 @@ use self::health::HealthWatch;
 use self::steps::{Needs, Parts, Steps, UnderWay};
 use self::traffic::Traffic;
 use crate::driver::{Hypervisor, Layer, Network, SeenVm, Volumes};
-use crate::effect::{Effect, Keeping, effects, keeping, unwanted_volumes};
+use crate::effect::{Effect, Keeping, effects, keeping, shortening, unwanted_volumes};
 use crate::import::Contents;
 use crate::link::Link;
 
@@ -203,12 +203,13 @@ impl Agent {
 
     fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm], forks: Vec<Effect>) {
         let parts = LazyCell::new(|| Parts::of(plan));
-        for effect in effects(plan, seen).into_iter().chain(forks).filter(|e| under_way.allows(e)) {
+        let all = effects(plan, seen).into_iter().chain(forks).chain(shortening(plan, seen));
+        for effect in all.filter(|e| under_way.allows(e)) {
             let needs = match &effect {
                 // A guest must never run without its rules.
                 Effect::Start(_) | Effect::Plug(..) if !networks => continue,
                 Effect::Start(vm) => parts.needs(vm),
-                Effect::Attach(_, volume) => parts.disk(volume),
+                Effect::Attach(_, volume) | Effect::Shorten(_, volume) => parts.disk(volume),
                 Effect::Plug(_, interface, _) | Effect::Unplug(_, _, Some(interface)) => parts.tap(interface),
                 _ => Ok(Needs::default()),
             };

@@ -2,6 +2,7 @@
 //!
 //! Every call means "make it so": it may be repeated, and what already is stays.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct SeenVm {
     pub exit: Option<Exit>,
     /// What it has open, and what it may have.
     pub disks: Vec<DiskSeen>,
+    /// In how many files each of them lies that it has open, as far as that is known.
+    pub files: BTreeMap<VolumeId, u32>,
     /// How many disks more can be attached while it runs.
     pub free_ports: u32,
     /// The interfaces that it has, and those that it may have; absent while nobody knows.
@@ -71,6 +74,17 @@ pub struct Fork {
     pub new: PathBuf,
 }
 
+/// What is below a disk that a machine has open, in fewer files than it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shorter {
+    pub volume: VolumeId,
+    /// Of the file that is open for writing.
+    pub generation: u32,
+    /// The nearest first.
+    pub backing: Vec<PathBuf>,
+    pub held: Held,
+}
+
 /// Bytes that never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -110,6 +124,8 @@ pub trait Hypervisor: Send + Sync {
     fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, anyhow::Result<()>>;
     /// Has disks of a running machine go on in new files, all at one moment.
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, anyhow::Result<()>>;
+    /// Has a disk of a running machine go on with fewer files below its own.
+    fn shorten<'a>(&'a self, id: &'a InstanceId, shorter: Shorter) -> Fut<'a, anyhow::Result<()>>;
     /// Gives a running machine one more interface. Returns when its guest can see it.
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, anyhow::Result<()>>;
     /// Takes an interface away from a running machine, as [`Self::detach`] does a disk.
@@ -140,6 +156,8 @@ pub trait Volumes: Send + Sync {
     fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, anyhow::Result<Fork>>;
     /// What has been kept; `None`: not yet.
     fn kept(&self, content: &ContentPlan) -> Option<Layer>;
+    /// What is below a volume that a machine has open.
+    fn shorter(&self, volume: &VolumePlan) -> anyhow::Result<Shorter>;
     /// Begins, goes on with and ends what the plan says of files that are to become one.
     fn merge(&self, plan: &[ContentPlan]);
     /// Why that cannot be.

@@ -6,7 +6,7 @@ use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::instance::{Phase, Wish};
 use awan_model::interface::Mac;
-use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, HostPlan, VmPlan, VolumePlan};
 use awan_model::volume::Limits;
 
 use crate::driver::{SeenVm, Stop};
@@ -24,6 +24,8 @@ pub enum Effect {
     Grow(InstanceId, VolumeId, u32),
     /// Hold one to limits.
     Limit(InstanceId, VolumeId, Limits),
+    /// Have one go on with fewer files below its own.
+    Shorten(InstanceId, VolumeId),
     /// Have disks go on in new files at one moment, and keep what the old ones hold under these names.
     Fork(InstanceId, Vec<(ImageId, Taken)>),
     /// Give a running machine one more interface.
@@ -40,7 +42,7 @@ impl Effect {
         match self {
             Self::Start(vm) | Self::Declare(vm) | Self::Attach(vm, _) => &vm.id,
             Self::Stop(id, _) | Self::Reboot(id, _) | Self::Detach(id, ..) => id,
-            Self::Grow(id, ..) | Self::Limit(id, ..) | Self::Fork(id, ..) => id,
+            Self::Grow(id, ..) | Self::Limit(id, ..) | Self::Fork(id, ..) | Self::Shorten(id, _) => id,
             Self::Plug(id, ..) | Self::Unplug(id, ..) | Self::Forget(id) => id,
         }
     }
@@ -112,6 +114,36 @@ fn disk_effect(want: &VmPlan, have: &SeenVm, volumes: &HashMap<&VolumeId, &Volum
     })
 }
 
+/// A disk that is read through so many files more than it has to be.
+const LONGER: usize = 8;
+/// No chain has more.
+const FILES_MAX: usize = 1024;
+
+/// Of machines that run as they should, those of whose disks the files have been merged since they were opened.
+pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
+    let is_long = |vm: &&SeenVm| vm.phase == Phase::Running && vm.files.values().any(|n| *n as usize > LONGER);
+    let long: Vec<_> = seen.iter().filter(is_long).collect();
+    if long.is_empty() {
+        return Vec::new();
+    }
+    let volumes: HashMap<&VolumeId, &VolumePlan> = plan.volumes.iter().map(|v| (&v.id, v)).collect();
+    let contents: HashMap<&ImageId, &ContentPlan> = plan.contents.iter().map(|c| (&c.id, c)).collect();
+    let least = |volume: &VolumePlan| {
+        let below = |id: &&ImageId| contents.get(*id)?.source.taken()?.below.as_ref();
+        1 + volume.layers.len() + std::iter::successors(volume.image.as_ref(), below).take(FILES_MAX).count()
+    };
+    let of = |vm: &&SeenVm| {
+        let want = plan.vms.iter().find(|want| want.id == vm.id).filter(|want| runs_as_it_should(want, vm))?;
+        let (volume, _) = vm.files.iter().find(|(volume, files)| {
+            let planned = volumes.get(volume).filter(|planned| planned.layers.iter().all(|layer| layer.kept));
+            let planned = planned.filter(|planned| !planned.layers.is_empty());
+            planned.is_some_and(|planned| **files as usize >= least(planned) + LONGER)
+        })?;
+        Some(Effect::Shorten(want.id.clone(), volume.clone()))
+    };
+    long.iter().filter_map(of).collect()
+}
+
 /// The same of interfaces, each by itself: none waits for a guest that does not let go of another.
 fn interface_effects(want: &VmPlan, have: &SeenVm, macs: &HashMap<&InterfaceId, Mac>) -> Vec<Effect> {
     let known = |id: &InterfaceId| macs.get(id).map(|mac| (id.clone(), *mac));
@@ -177,8 +209,9 @@ mod tests {
     use super::*;
     use crate::hypervisor::testing::{plan, seen, vm};
     use crate::network::testing::vpc_plan;
+    use awan_model::import::Source;
     use awan_model::instance::{DiskSeen, InterfaceSeen};
-    use awan_model::plan::{DiskPlan, InterfacePlan, NetworkPlan};
+    use awan_model::plan::{DiskPlan, InterfacePlan, LayerPlan, NetworkPlan};
     use awan_model::volume::Rate;
 
     #[test]
@@ -223,6 +256,7 @@ mod tests {
             Effect::Detach(_, _, true) => "yank",
             Effect::Grow(..) => "grow",
             Effect::Limit(..) => "limit",
+            Effect::Shorten(..) => "shorten",
             Effect::Fork(..) => "fork",
             Effect::Plug(..) => "plug",
             Effect::Unplug(_, _, None) => "unplug",
@@ -310,6 +344,45 @@ mod tests {
         assert_eq!(steps(&pending), (vec![(vm.clone(), vec![name(10)])], vec![name(14), name(15)]));
         let later: Vec<_> = pending.iter().filter(|one| one.0 != name(10)).cloned().collect();
         assert_eq!(steps(&later).0, [(vm, vec![name(11), name(12)])]);
+    }
+
+    #[test]
+    fn a_disk_goes_on_with_fewer_files_when_there_are_many_fewer_and_nothing_is_pending() {
+        let id = |n: u32| ImageId::made(format!("ami-{n:017x}"));
+        let want = vm("i-00000000000000001", Wish::On, 2);
+        let root = want.disks[0].volume.clone();
+        let layer = |n| LayerPlan { id: id(n), generation: n, kept: true, volume_gib: None };
+        let mut volume = VolumePlan::empty(want.home.clone(), root.clone(), 4);
+        (volume.image, volume.layers) = (Some(id(7)), vec![layer(20), layer(21)]);
+        let taken = Taken {
+            volume: VolumeId::made("vol-00000000000000009".into()),
+            below: Some(id(6)),
+            generation: 1,
+            set: id(7),
+            volume_gib: 1,
+        };
+        // Its own file, two layers, what it began as, and what that did.
+        let began = ContentPlan {
+            home: want.home.clone(),
+            id: id(7),
+            source: Source::Taken(taken),
+            kept: true,
+            size_gib: 1,
+            merge: None,
+        };
+        let mut plan = HostPlan { volumes: vec![volume], contents: vec![began], ..plan(vec![want]) };
+        let of = |plan: &HostPlan, files, phase| {
+            let files = [(root.clone(), files)].into();
+            let found = shortening(plan, &[SeenVm { files, ..seen("i-00000000000000001", 2, phase) }]);
+            found.iter().map(name).collect::<Vec<_>>()
+        };
+        for (files, phase, expected) in
+            [(13, Phase::Running, &["shorten"][..]), (12, Phase::Running, &[]), (99, Phase::Starting, &[])]
+        {
+            assert_eq!(of(&plan, files, phase), expected, "{files} {phase:?}");
+        }
+        plan.volumes[0].layers[1].kept = false;
+        assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new());
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl SimHost {
                     reboots: vm.reboots,
                     exit: None,
                     disks: vm.disks.iter().map(|disk| has(plan, &disk.volume)).collect(),
+                    files: BTreeMap::new(),
                     free_ports: PORTS,
                     free_interface_ports: vm.interfaces_max.saturating_sub(interfaces.len() as u32),
                     interfaces: Some(interfaces),
@@ -130,7 +131,7 @@ impl SimHost {
                 disks.filter(|disk| disk.volume == *volume).for_each(|disk| disk.limits = Some(*limits));
             }
             // What volumes held is kept as soon as a plan says so: see `content`.
-            Effect::Fork(..) => {}
+            Effect::Fork(..) | Effect::Shorten(..) => {}
             Effect::Plug(id, interface, _) => self.plug(id, card(plan, interface)),
             Effect::Unplug(id, mac, _) => self.unplug(id, *mac),
             Effect::Declare(_) if self.plant == Plant::NeverDeclares => {}
@@ -142,6 +143,7 @@ impl SimHost {
                     reboots: vm.reboots,
                     exit: Some(Exit::Asked),
                     disks: Vec::new(),
+                    files: BTreeMap::new(),
                     free_ports: 0,
                     interfaces: Some(Vec::new()),
                     free_interface_ports: 0,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
+use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Volumes};
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::plan::{ContentPlan, VolumePlan};
@@ -144,6 +144,10 @@ impl Volumes for FetchingVolumes {
 
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
         self.volumes.kept(content)
+    }
+
+    fn shorter(&self, volume: &VolumePlan) -> Result<Shorter> {
+        self.volumes.shorter(volume)
     }
 
     fn merge(&self, plan: &[ContentPlan]) {

@@ -124,6 +124,10 @@ impl Steps {
             }
             Effect::Grow(id, volume, size_gib) => hypervisor.grow(&id, &volume, size_gib).await,
             Effect::Limit(id, volume, limits) => hypervisor.limit(&id, &volume, limits).await,
+            Effect::Shorten(id, volume) => {
+                let disk = needs?.disks.pop().with_context(|| format!("the plan has no volume {volume}"))?;
+                hypervisor.shorten(&id, drivers.volumes.shorter(&disk)?).await
+            }
             Effect::Plug(id, interface, _) => {
                 let tap = needs?.taps.pop().with_context(|| format!("the plan has no interface {interface}"))?;
                 hypervisor.plug(&id, open(drivers, tap)?).await
@@ -178,7 +182,9 @@ fn kind(effect: &Effect) -> Kind {
     match effect {
         Effect::Stop(_, Stop::Graceful) => Kind::Graceful,
         Effect::Attach(_, volume) => Kind::Attach(volume.clone()),
-        Effect::Detach(..) | Effect::Grow(..) | Effect::Limit(..) | Effect::Fork(..) => Kind::Disk,
+        Effect::Detach(..) | Effect::Grow(..) | Effect::Limit(..) | Effect::Fork(..) | Effect::Shorten(..) => {
+            Kind::Disk
+        }
         Effect::Plug(_, _, mac) => Kind::Plug(*mac),
         Effect::Unplug(_, mac, _) => Kind::Unplug(*mac),
         _ => Kind::Other,

@@ -13,7 +13,7 @@ use awan_model::volume::Limits;
 use tokio::sync::watch;
 
 use super::*;
-use crate::driver::{BlockDevice, Fork, Fut, NetworkDifference, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, NetworkDifference, Shorter, Stop, Tap};
 use crate::hypervisor::simulated::SimulatedHypervisor;
 use crate::hypervisor::testing::{plan, vm};
 use crate::import::Contents;
@@ -67,6 +67,10 @@ impl Hypervisor for Deaf {
 
     fn limit<'a>(&'a self, id: &'a InstanceId, volume: &'a VolumeId, limits: Limits) -> Fut<'a, Result<()>> {
         self.inner.limit(id, volume, limits)
+    }
+
+    fn shorten<'a>(&'a self, id: &'a InstanceId, shorter: Shorter) -> Fut<'a, Result<()>> {
+        self.inner.shorten(id, shorter)
     }
 
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, Result<()>> {

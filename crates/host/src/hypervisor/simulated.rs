@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 // Stands still in tests that say so.
 use tokio::time::Instant;
 
-use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Shorter, Stop, Tap};
 use crate::hypervisor::picture::Picture;
 
 pub struct SimulatedHypervisor {
@@ -89,6 +89,7 @@ fn seen(id: &InstanceId, vm: &Vm, now: Instant) -> SeenVm {
         reboots: vm.reboots,
         exit: vm.exit.clone(),
         disks: if on { vm.disks.clone() } else { Vec::new() },
+        files: BTreeMap::new(),
         free_ports: if on { vm.ports.saturating_sub(taken) } else { 0 },
         interfaces: Some(if on { vm.interfaces.clone() } else { Vec::new() }),
         free_interface_ports: if on { vm.interfaces_max.saturating_sub(count(&vm.interfaces)) } else { 0 },
@@ -165,6 +166,10 @@ impl Hypervisor for SimulatedHypervisor {
             grown.for_each(|disk| disk.size_gib = disk.size_gib.max(size_gib));
         }
         self.changed.notify_one();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn shorten<'a>(&'a self, _: &'a InstanceId, _: Shorter) -> Fut<'a, Result<()>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -81,6 +81,7 @@ pub fn seen(id: &str, run: u32, phase: Phase) -> SeenVm {
         reboots: 0,
         exit: None,
         disks,
+        files: std::collections::BTreeMap::new(),
         free_ports: 4,
         interfaces: Some(Vec::new()),
         free_interface_ports: 0,

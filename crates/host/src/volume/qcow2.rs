@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 
 use self::merge::{Merges, Place};
 use super::files;
-use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Volumes};
 use crate::import::{DISK, write};
 
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
@@ -361,6 +361,10 @@ impl Volumes for FileVolumes {
         }
         kept.insert(content.id.clone(), layer.clone());
         Some(layer)
+    }
+
+    fn shorter(&self, volume: &VolumePlan) -> Result<Shorter> {
+        self.shorter_now(volume)
     }
 
     fn merge(&self, plan: &[ContentPlan]) {

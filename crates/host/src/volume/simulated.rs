@@ -11,7 +11,7 @@ use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::sync::Notify;
 
-use crate::driver::{BlockDevice, Fork, Fut, Layer, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Volumes};
 
 #[derive(Default)]
 pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>, Mutex<BTreeSet<ImageId>>, Arc<Notify>);
@@ -66,6 +66,11 @@ impl Volumes for SimulatedVolumes {
         // Where there are no bytes, they become one in a moment.
         let below = content.merge.as_ref().map_or(taken.and_then(|t| t.below.clone()), |merge| merge.below.clone());
         there.then_some(Layer { size_gib, bytes: 0, below })
+    }
+
+    fn shorter(&self, volume: &VolumePlan) -> Result<Shorter> {
+        let generation = volume.layers.last().map_or(0, |layer| layer.generation);
+        Ok(Shorter { volume: volume.id.clone(), generation, backing: Vec::new(), held: Arc::default() })
     }
 
     fn merge(&self, _: &[ContentPlan]) {}

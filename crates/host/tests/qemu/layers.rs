@@ -132,3 +132,141 @@ fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
     host.wait(host.driver().attach(&b.id, whole)).expect("its files are closed");
     assert_eq!(open_below(host.pid(&a), "/contents/ami-0000000000000001"), (0, 0));
 }
+
+/// Somebody speaks to the machine while its host is away.
+fn away<T>(host: &mut Host, vm: &VmPlan, speak: impl FnOnce(&mut Monitor) -> T) -> T {
+    host.close();
+    let socket = host.folder.path().join("run/vm").join(vm.id.as_str()).join("qmp.sock");
+    let spoken = speak(&mut Monitor::connect(&socket));
+    host.open();
+    host.until(vm, Phase::Running);
+    spoken
+}
+
+/// As a guest does: one cluster that is written each time, and one of its own.
+fn write(host: &mut Host, vm: &VmPlan, n: u32) {
+    away(host, vm, |monitor| {
+        for at in [0, n * 64] {
+            let line = format!("qemu-io -d /machine/peripheral/vd0/virtio-backend \"write -P {n} {at}k 64k\"");
+            let arguments = serde_json::json!({"command-line": line});
+            let answer = monitor.ask(&serde_json::json!({"execute": "human-monitor-command", "arguments": arguments}));
+            assert_eq!(answer["return"], "", "{answer}");
+        }
+    });
+}
+
+/// That the machine reads what was written until the nth time: it copies its disk.
+fn check(host: &mut Host, vm: &VmPlan, n: u32) {
+    let copy = tempfile::tempfile().expect("a file");
+    copy.set_len(1 << 30).expect("grows");
+    away(host, vm, |monitor| {
+        let add = serde_json::json!({"execute": "add-fd", "arguments": {"opaque": "copy"}});
+        let set = monitor.ask_with(&add, copy.as_fd())["return"]["fdset-id"].clone();
+        let mut ask = |execute: &str, arguments: serde_json::Value| {
+            let answer = monitor.ask(&serde_json::json!({"execute": execute, "arguments": arguments}));
+            answer.get("return").unwrap_or_else(|| panic!("{execute}: {answer}")).clone()
+        };
+        let drive = ask("qom-get", serde_json::json!({"path": "/machine/peripheral/vd0", "property": "drive"}));
+        let file = format!("/dev/fdset/{set}");
+        ask("blockdev-add", serde_json::json!({"driver": "file", "node-name": "copy", "filename": file}));
+        let job = serde_json::json!({"job-id": "copy", "device": drive, "target": "copy", "sync": "full"});
+        ask("blockdev-backup", job);
+        let began = std::time::Instant::now();
+        while !ask("query-jobs", serde_json::json!({})).as_array().expect("a list").is_empty() {
+            assert!(began.elapsed() < super::PATIENCE, "it copies for too long");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ask("blockdev-del", serde_json::json!({"node-name": "copy"}));
+        ask("remove-fd", serde_json::json!({"fdset-id": set}));
+    });
+    let mut there = [0; 65_536];
+    for at in 0..=n + 1 {
+        std::os::unix::fs::FileExt::read_exact_at(&copy, &mut there, u64::from(at) * 65_536).expect("reads");
+        let expected = [n, at, 0][usize::from(at > 0) + usize::from(at > n)];
+        assert!(there.iter().all(|byte| u32::from(*byte) == expected), "cluster {at} after {n}");
+    }
+}
+
+/// Until a new life has QEMU's ear, it takes no orders.
+fn patient<T>(host: &Host, ask: impl AsyncFn() -> anyhow::Result<T>) -> T {
+    host.wait(async {
+        loop {
+            match ask().await {
+                Ok(done) => return done,
+                Err(e) => assert!(format!("{e:#}").contains("does not listen yet"), "{e:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
+#[test]
+fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
+    let Some(mut host) = Host::new() else { return };
+    let volumes =
+        FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
+    let vm = host.vm(1, 1);
+    host.start(&vm);
+    let root = vm.disks[0].volume.clone();
+    let content = |n: u32| awan_model::id::ImageId::made(format!("ami-{n:017x}"));
+    let taken = |n: u32| awan_model::import::Taken {
+        volume: root.clone(),
+        below: (n > 1).then(|| content(n - 1)),
+        generation: n,
+        set: content(n),
+        volume_gib: 1,
+    };
+    let plan = |n: u32| {
+        let layer = |n| LayerPlan { id: content(n), generation: n, kept: true, volume_gib: Some(1) };
+        let layers = (1..=n).map(layer).collect();
+        VolumePlan { layers, ..VolumePlan::empty(Home::new("1", "r"), root.clone(), 1) }
+    };
+    let snapshot = |host: &mut Host, n: u32| {
+        write(host, &vm, n);
+        let fork = host.wait(volumes.fork(&taken(n))).expect("makes the next file");
+        patient(host, async || host.driver().fork(&vm.id, vec![fork.clone()]).await);
+        host.wait(volumes.keep(&content(n), &taken(n))).expect("keeps");
+    };
+    let shorten = |host: &Host, n: u32| {
+        let with = volumes.shorter(&plan(n)).expect("is kept");
+        patient(host, async || host.driver().shorten(&vm.id, with.clone()).await);
+    };
+    let files = |host: &Host| host.seen(&vm.id).expect("is there").files[&root];
+    for n in 1..=10 {
+        snapshot(&mut host, n);
+    }
+    assert_eq!(files(&host), 11);
+    // Nothing was merged: the same files once more, those of an attempt that was cut short too.
+    shorten(&host, 10);
+    check(&mut host, &vm, 10);
+    volumes.merge_now(&content(8), None, || true).expect("merges");
+    assert!(volumes.shorter(&plan(9)).is_err(), "that is not what it goes on from");
+    for _ in 0..3 {
+        shorten(&host, 10);
+        assert_eq!(files(&host), 4);
+        check(&mut host, &vm, 10);
+    }
+    // All of the old ones are closed. It goes on, and what it wrote is in the snapshots that follow.
+    assert_eq!(open_below(host.pid(&vm), "/contents/"), (6, 0), "given, and opened");
+    for n in 11..=13 {
+        snapshot(&mut host, n);
+    }
+    assert_eq!(files(&host), 7);
+    volumes.merge_now(&content(13), Some(&content(8)), || true).expect("merges");
+    host.die_and_open();
+    host.until(&vm, Phase::Running);
+    shorten(&host, 13);
+    assert_eq!(files(&host), 3);
+    assert_eq!(open_below(host.pid(&vm), "/contents/"), (4, 0));
+    snapshot(&mut host, 14);
+    check(&mut host, &vm, 14);
+    // Begun anew, it reads what the host has.
+    host.wait(host.driver().stop(&vm.id, awan_host::driver::Stop::Force)).expect("ends");
+    host.until(&vm, Phase::Exited);
+    let mut chain = volumes.read(&content(14)).expect("opens");
+    let mut piece = Box::new([0; 65_536]);
+    for n in 1..=14 {
+        assert!(chain.read(u64::from(n) * 65_536, &mut piece).expect("reads"));
+        assert_eq!(u32::from(piece[0]), n);
+    }
+}

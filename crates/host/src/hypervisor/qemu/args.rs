@@ -266,6 +266,11 @@ pub fn below(node: &str) -> String {
     format!("{node}.b")
 }
 
+/// Its name of what a node was made a child of later, where the other is taken.
+pub fn shorter(node: &str) -> String {
+    format!("{node}.c")
+}
+
 /// QEMU's name of the file that a node is read from.
 pub fn file(node: &str) -> String {
     format!("{node}.f")

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::args;
 use super::qmp::Qmp;
-use crate::driver::{BlockDevice, Fork};
+use crate::driver::{BlockDevice, Fork, Shorter};
 
 const GIB: u64 = 1 << 30;
 /// What a disk that was taken away without its guest's consent shows instead: nothing.
@@ -145,19 +145,40 @@ fn nothing(volume: &VolumeId) -> String {
 /// Closes what no device shows any more, as far as it is there.
 pub async fn close(qmp: &mut Qmp, volume: &VolumeId) {
     let node = args::node(volume);
+    close_but(qmp, &node, &[]).await;
+    let _ = qmp.ask("blockdev-del", json!({"node-name": nothing(volume)}), None).await;
+}
+
+/// Closes the nodes of a disk, and their descriptors, as far as they are there, but for some.
+async fn close_but(qmp: &mut Qmp, node: &str, but: &[&str]) {
     let nodes = nodes(qmp).await.unwrap_or_default();
-    let mut open: Vec<_> = nodes.keys().filter_map(|name| args::generation(&node, name)).collect();
-    // A child is closed before what it is a child of.
-    open.sort_unstable_by_key(|generation| std::cmp::Reverse(*generation));
-    let open = open.into_iter().map(|generation| open_as(&node, generation));
-    for name in open.chain([nothing(volume)]) {
+    let of_it = nodes.keys().filter(|name| is_of(node, name) && !but.contains(&name.as_str()));
+    let mut open: Vec<_> = of_it.map(|name| (args::generation(node, name), name)).collect();
+    // A child is closed before what it is a child of. Those that have no generation are below others only.
+    open.sort_unstable_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+    for (_, name) in open {
+        // What came with another goes with it.
         let _ = qmp.ask("blockdev-del", json!({"node-name": name}), None).await;
     }
     for (set, fds) in sets(qmp).await.unwrap_or_default() {
-        if fds.iter().any(|fd| fd.name == node || fd.name.strip_prefix(&*node).is_some_and(|n| n.starts_with('.'))) {
+        let of_it = fds.iter().any(|fd| is_of(node, &fd.name));
+        if of_it && !fds.iter().any(|fd| but.contains(&fd.name.as_str())) {
             let _ = qmp.ask("remove-fd", json!({"fdset-id": set}), None).await;
         }
     }
+}
+
+/// Whether a name is one of those that belong to a disk.
+fn is_of(node: &str, name: &str) -> bool {
+    name.strip_prefix(node).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// In how many files a disk lies that is open.
+pub async fn files(qmp: &mut Qmp, volume: &VolumeId, root: bool) -> Result<u32> {
+    let node = args::node_of(volume, root);
+    let sets = sets(qmp).await?;
+    let of_it = sets.iter().filter(|(_, fds)| fds.iter().any(|fd| is_of(&node, &fd.name)));
+    Ok(u32::try_from(of_it.count())?)
 }
 
 /// QEMU's name of a disk in the file of a generation; zero: as it was opened.
@@ -227,6 +248,62 @@ pub async fn fork(qmp: &mut Qmp, root: Option<&VolumeId>, forks: &[Forking]) -> 
     Ok(())
 }
 
+/// What is to be below a disk.
+#[derive(Debug)]
+pub struct Shortening {
+    volume: VolumeId,
+    generation: u32,
+    backing: Vec<OwnedFd>,
+}
+
+pub fn open_shorter(shorter: &Shorter) -> Result<Shortening> {
+    let below = |path: &std::path::PathBuf| File::open(path).with_context(|| format!("opening {}", path.display()));
+    let backing = shorter.backing.iter().map(|path| below(path).map(Into::into)).collect::<Result<_>>()?;
+    Ok(Shortening { volume: shorter.volume.clone(), generation: shorter.generation, backing })
+}
+
+impl Shortening {
+    pub fn volume(&self) -> &VolumeId {
+        &self.volume
+    }
+}
+
+/// Has a disk go on as a child of files that hold the same as those below it now, and closes these. Done again, it is
+/// done anew: so what an attempt before left is closed too.
+pub async fn shorten(qmp: &mut Qmp, root: bool, with: &Shortening) -> Result<()> {
+    let node = args::node_of(&with.volume, root);
+    let open = drive(qmp, &args::device_of(&with.volume, root)).await?;
+    let now = args::generation(&node, &open).context("the volume has been taken away from its device")?;
+    // What has been open since it was opened has gone on in no file since: its generation is that of the plan.
+    if now != 0 && now != with.generation {
+        bail!("the disk has gone on in another file");
+    }
+    let names = [args::below(&open), args::shorter(&open)];
+    for name in &names {
+        // One that is used stays.
+        let _ = qmp.ask("blockdev-del", json!({"node-name": name}), None).await;
+    }
+    let nodes = nodes(qmp).await?;
+    let free = names.iter().find(|name| !nodes.contains_key(*name)).context("the disk has two below it")?;
+    forget(qmp, free).await;
+    let mut sets = Vec::new();
+    for file in &with.backing {
+        sets.push(give(qmp, free, file).await?);
+    }
+    let mut chain = args::block(&node, 0, &sets)["backing"].take();
+    chain["node-name"] = free.as_str().into();
+    qmp.ask("blockdev-add", chain, None).await?;
+    let options = json!([{
+        "driver": "qcow2", "node-name": open, "discard": "unmap", "file": args::file(&open), "backing": free,
+    }]);
+    if let Err(e) = qmp.ask("blockdev-reopen", json!({"options": options}), None).await {
+        forget(qmp, free).await;
+        return Err(e);
+    }
+    close_but(qmp, &node, &[&open, &args::file(&open), free]).await;
+    Ok(())
+}
+
 /// Closes a node that nothing uses, and its descriptors, as far as they are there.
 async fn forget(qmp: &mut Qmp, node: &str) {
     let _ = qmp.ask("blockdev-del", json!({"node-name": node}), None).await;
@@ -261,8 +338,11 @@ async fn close_to_writing(qmp: &mut Qmp, node: &str, fork: &Forking) -> Result<(
 
 /// What a disk in the file of a generation is a child of, among the nodes that there are.
 fn lower(node: &str, at: u32, before: Option<u32>, nodes: &BTreeMap<String, bool>) -> Result<Option<String>> {
+    let open = open_as(node, at);
+    let own = [args::below(&open), args::shorter(&open)].into_iter().find(|below| nodes.contains_key(below));
     match (at, before) {
-        (0, _) => Ok(Some(args::below(node)).filter(|below| nodes.contains_key(below))),
+        _ if own.is_some() => Ok(own),
+        (0, _) => Ok(None),
         (_, Some(lower)) => Ok(Some(open_as(node, lower))),
         (_, None) => bail!("QEMU does not know what {node} in its generation {at} is a child of"),
     }

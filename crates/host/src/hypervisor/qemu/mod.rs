@@ -36,7 +36,7 @@ use self::cgroup::Groups;
 use self::launch::Launch;
 use self::record::{Record, Records};
 use self::supervise::{DeviceOrder, Order, Supervisor};
-use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Stop, Tap};
+use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Shorter, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
 use crate::process::{Process, pidfd};
 
@@ -374,6 +374,7 @@ impl Hypervisor for QemuHypervisor {
             reboots: vm.record.reboots,
             exit: vm.record.exit.clone(),
             disks: if vm.record.exit.is_none() { vm.record.disks.clone() } else { Vec::new() },
+            files: if vm.record.exit.is_none() { vm.record.files.clone() } else { BTreeMap::new() },
             free_ports: if vm.record.exit.is_none() { vm.record.free_ports } else { 0 },
             interfaces: if vm.record.exit.is_none() { vm.record.interfaces.clone() } else { Some(Vec::new()) },
             free_interface_ports: if vm.record.exit.is_none() { vm.record.free_interface_ports } else { 0 },
@@ -423,6 +424,13 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(async move {
             let opened = blocking(|| forks.iter().map(disks::open_fork).collect::<Result<_>>())?;
             self.order_device(id, DeviceOrder::Fork(opened), FORKED_WITHIN).await
+        })
+    }
+
+    fn shorten<'a>(&'a self, id: &'a InstanceId, shorter: Shorter) -> Fut<'a, Result<()>> {
+        Box::pin(async move {
+            let opened = blocking(|| disks::open_shorter(&shorter))?;
+            self.order_device(id, DeviceOrder::Shorten(opened), FORKED_WITHIN).await
         })
     }
 

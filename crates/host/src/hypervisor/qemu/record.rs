@@ -1,9 +1,10 @@
 //! What outlives this process about a machine: one small file each, written whole, out of the machine's reach.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use awan_model::id::InstanceId;
+use awan_model::id::{InstanceId, VolumeId};
 use awan_model::instance::{DiskSeen, Exit, InterfaceSeen};
 use awan_model::interface::Mac;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct Record {
     /// What it has open, and what it may have. Noted before a disk is given to it, and forgotten after it is gone.
     #[serde(default)]
     pub disks: Vec<DiskSeen>,
+    /// In how many files each of them lies, as QEMU said last.
+    #[serde(default)]
+    pub files: BTreeMap<VolumeId, u32>,
     #[serde(default)]
     pub free_ports: u32,
     /// As the disks; absent until QEMU was asked, where nobody noted it.
@@ -38,10 +42,10 @@ pub struct Record {
 impl Record {
     /// One that nothing is known of but whose it is.
     pub fn blank(id: InstanceId, run: u32, uid: u32) -> Self {
-        let (disks, interfaces) = (Vec::new(), None);
+        let (disks, files, interfaces) = (Vec::new(), BTreeMap::new(), None);
         let (reboots, free_ports, free_interface_ports) = (0, 0, 0);
         let (process, begun, exit) = (None, false, None);
-        Self { id, run, reboots, uid, process, begun, disks, free_ports, interfaces, free_interface_ports, exit }
+        Self { id, run, reboots, uid, process, begun, disks, files, free_ports, interfaces, free_interface_ports, exit }
     }
 
     /// Whether the guest has an interface; `None`: it is gone. One of many that nobody knows yet is not noted.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::args;
-use super::disks::{self, Forking, Opened};
+use super::disks::{self, Forking, Opened, Shortening};
 use super::interfaces;
 use super::launch::{COMPLAINTS, QMP_SOCKET};
 use super::qmp::{Event, Qmp};
@@ -54,6 +54,7 @@ pub enum DeviceOrder {
     Grow(VolumeId, u32),
     Limit(VolumeId, Limits),
     Fork(Vec<Forking>),
+    Shorten(Shortening),
     Plug(Tap),
     Unplug(Mac, bool),
 }
@@ -159,6 +160,7 @@ impl Supervisor {
             let (disks, interfaces) = (disks::look(qmp).await, interfaces::look(qmp).await);
             self.found_disks(disks, qmp).await;
             self.hold_to_limits(qmp).await;
+            self.note_files(qmp).await;
             self.found_interfaces(interfaces, qmp).await;
         }
         self.shared.note(&self.id, self.run, |record| record.begun = true);
@@ -231,6 +233,7 @@ impl Supervisor {
             DeviceOrder::Grow(volume, size_gib) => self.grow(&volume, size_gib, qmp).await.map(|()| None),
             DeviceOrder::Limit(volume, limits) => self.limit(&volume, limits, qmp).await.map(|()| None),
             DeviceOrder::Fork(forks) => self.fork(&forks, qmp).await.map(|()| None),
+            DeviceOrder::Shorten(with) => self.shorten(&with, qmp).await.map(|()| None),
             DeviceOrder::Plug(tap) => self.plug(&tap, qmp).await.map(|()| None),
             DeviceOrder::Detach(volume, force) => {
                 let gone = self.detach(&volume, force, qmp).await;
@@ -259,6 +262,7 @@ impl Supervisor {
                 self.found_disks(seats, qmp).await;
             }
         }
+        self.note_files(qmp).await;
         self.note_ports(qmp).await;
         attached
     }
@@ -332,7 +336,25 @@ impl Supervisor {
 
     async fn fork(&self, forks: &[Forking], qmp: &mut Qmp) -> Result<()> {
         let disks = self.shared.disks(&self.id);
-        disks::fork(qmp, disks.first().map(|disk| &disk.volume), forks).await
+        let done = disks::fork(qmp, disks.first().map(|disk| &disk.volume), forks).await;
+        self.note_files(qmp).await;
+        done
+    }
+
+    async fn shorten(&self, with: &Shortening, qmp: &mut Qmp) -> Result<()> {
+        let done = disks::shorten(qmp, self.is_root(with.volume()), with).await;
+        self.note_files(qmp).await;
+        done
+    }
+
+    async fn note_files(&self, qmp: &mut Qmp) {
+        let mut files = BTreeMap::new();
+        for (n, disk) in self.shared.disks(&self.id).into_iter().enumerate() {
+            if let Ok(count) = disks::files(qmp, &disk.volume, n == 0).await {
+                files.insert(disk.volume, count);
+            }
+        }
+        self.shared.note(&self.id, self.run, |record| record.files = files);
     }
 
     /// The guest has let go of a device.

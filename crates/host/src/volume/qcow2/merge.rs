@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use awan_model::id::ImageId;
 use awan_model::import::Merge;
-use awan_model::plan::ContentPlan;
+use awan_model::plan::{ContentPlan, VolumePlan};
 use tokio::sync::Notify;
 
 use super::super::chain::Chain;
 use super::super::files;
 use super::{BELOW, CHAIN_MAX, FileVolumes};
+use crate::driver::Shorter;
 use crate::import::disk::PIECE;
 use crate::import::write::{self, Cluster, Clusters};
 use crate::import::{DISK, fetch};
@@ -109,6 +110,17 @@ impl FileVolumes {
     pub fn read(&self, id: &ImageId) -> Result<Chain> {
         let _held = self.held.clone();
         Chain::open(&self.chain(Some(id))?)
+    }
+
+    /// What is below the file that a machine has open, if that is a child of the newest of the plan's layers.
+    pub(super) fn shorter_now(&self, volume: &VolumePlan) -> Result<Shorter> {
+        let held = self.held.clone();
+        let last = volume.layers.last().context("no snapshot was made of it")?;
+        let generation = last.generation;
+        let (own, next) = (self.path(&volume.id, generation), self.path(&volume.id, generation + 1));
+        ensure!(volume.layers.iter().all(|layer| layer.kept), "a snapshot is being made of it");
+        ensure!(own.exists() && !next.exists(), "it has gone on, or is to, in another file");
+        Ok(Shorter { volume: volume.id.clone(), generation, backing: self.chain(Some(&last.id))?, held })
     }
 
     /// Does what the plan says, one at a time and in the background.
