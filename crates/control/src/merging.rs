@@ -29,15 +29,16 @@ const MIB: u64 = 1 << 20;
 pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<HostId, Vec<(Arc<Content>, Merge)>> {
     let busy: BTreeSet<&HostId> = all.iter().filter(|c| c.merging.merge.is_some()).map(|c| &c.host).collect();
     let chains = Chains::of(all, roots);
-    let mut found: BTreeMap<HostId, Vec<(usize, Arc<Content>, Merge)>> = BTreeMap::new();
+    let mut found: BTreeMap<HostId, Vec<((bool, usize), Arc<Content>, Merge)>> = BTreeMap::new();
     for content in all.iter().filter(|content| !busy.contains(&content.host)) {
         if let Some(merge) = chains.merge(content) {
-            let depth = chains.below(content).count();
-            found.entry(content.host.clone()).or_default().push((depth, content.clone(), merge));
+            let order = (chains.is_dead(content), chains.below(content).count());
+            found.entry(content.host.clone()).or_default().push((order, content.clone(), merge));
         }
     }
-    // From the bottom up, so that what was merged is merged again with others of its size.
-    let sorted = |mut of: Vec<(usize, Arc<Content>, Merge)>| {
+    // What is needed first, because all that is dead below it may go at once; then from the bottom up, so that what was
+    // merged is merged again with others of its size.
+    let sorted = |mut of: Vec<((bool, usize), Arc<Content>, Merge)>| {
         of.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
         of.into_iter().map(|(_, content, merge)| (content, merge)).collect()
     };

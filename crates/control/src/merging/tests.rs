@@ -186,7 +186,7 @@ fn what_others_begin_as_what_is_not_kept_yet_and_what_failed_is_left_alone() {
         of.map(|(content, merge)| (content.id.clone(), merge.below)).collect::<Vec<_>>()
     };
     let all = [small(1, None), small(2, Some(1)), small(3, Some(2))];
-    assert_eq!(only(&all, &[3]), [(id(2), None), (id(3), None)]);
+    assert_eq!(only(&all, &[3]), [(id(3), None), (id(2), None)]);
     assert_eq!(only(&all, &[3, 1]), [(id(3), Some(id(1)))]);
     assert_eq!(only(&all, &[3, 2, 1]), []);
     // Two begin as the second.

@@ -174,7 +174,6 @@ fn check(host: &mut Host, vm: &VmPlan, n: u32) {
         let began = std::time::Instant::now();
         while !ask("query-jobs", serde_json::json!({})).as_array().expect("a list").is_empty() {
             assert!(began.elapsed() < super::PATIENCE, "it copies for too long");
-            std::thread::sleep(Duration::from_millis(5));
         }
         ask("blockdev-del", serde_json::json!({"node-name": "copy"}));
         ask("remove-fd", serde_json::json!({"fdset-id": set}));
