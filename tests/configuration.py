@@ -39,6 +39,7 @@ provider "aws" {
   skip_metadata_api_check = true
   max_retries             = 3
   endpoints {
+    ebs = "%(endpoint)s"
     ec2 = "%(endpoint)s"
     iam = "%(endpoint)s"
     logs = "%(endpoint)s"

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Writes crates/wire/model/{ec2,sts,iam,ssm,logs}.txt from botocore's service descriptions: names and types, nothing else.
+"""Writes crates/wire/model/{ec2,sts,iam,ssm,logs,ebs}.txt from botocore's service descriptions: names and types, nothing else.
 
 usage: extract-model.py OUTDIR   (needs botocore from PyPI)
 
 One line each:
     op NAME INPUT OUTPUT          (- for none; OUTPUT may be NAME/WRAPPER for awsQuery)
+                                  of REST: METHOD PATH STATUS besides
     struct NAME                   followed by its members
       MEMBER SHAPE QUERYNAME XMLNAME [required]
+                                  of REST: where it lies (header, uri, querystring, payload, body), and its name there
     list NAME SHAPE ITEMNAME
     map NAME KEYSHAPE VALUESHAPE
     scalar NAME TYPE
@@ -18,29 +20,36 @@ import sys
 
 import botocore
 
-MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08", "ssm": "ssm/2014-11-06", "logs": "logs/2014-03-28"}
+MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08", "ssm": "ssm/2014-11-06", "logs": "logs/2014-03-28", "ebs": "ebs/2019-11-02"}
 
 
-def members(shape, ec2):
+def members(shape, ec2, rest):
     required = set(shape.get("required", []))
     for name, member in shape.get("members", {}).items():
         xml = member.get("locationName", name)
         query = member.get("queryName") or (xml[0].upper() + xml[1:] if ec2 else xml)
+        if rest:
+            query = "payload" if name == shape.get("payload") else member.get("location", "body")
         yield f"  {name} {member['shape']} {query} {xml}" + (" required" if name in required else "")
+
+
+def route(op):
+    return f" {op['http']['method']} {op['http']['requestUri']} {op['http'].get('responseCode', 200)}"
 
 
 def lines(model, ec2):
     shapes = model["shapes"]
+    rest = model["metadata"]["protocol"].startswith("rest-")
     for name, op in sorted(model["operations"].items()):
         output = op.get("output", {})
         out = output.get("shape", "-") + (f"/{output['resultWrapper']}" if "resultWrapper" in output else "")
-        yield f"op {name} {op.get('input', {}).get('shape', '-')} {out}"
+        yield f"op {name} {op.get('input', {}).get('shape', '-')} {out}" + (route(op) if rest else "")
     for name, shape in sorted(shapes.items()):
         kind = shape["type"]
         if kind == "structure":
             if not shape.get("exception"):
                 yield f"struct {name}"
-                yield from members(shape, ec2)
+                yield from members(shape, ec2, rest)
         elif kind == "list":
             # None of these services has flattened lists in its answers; the format has no word for them.
             assert not shape.get("flattened"), name

@@ -13,6 +13,14 @@ pub struct Model {
 pub struct Op {
     pub input: Option<String>,
     pub output: Option<String>,
+    /// Of a service that speaks REST.
+    pub route: Option<Route>,
+}
+
+pub struct Route {
+    pub method: String,
+    pub path: String,
+    pub status: String,
 }
 
 pub enum Shape {
@@ -59,8 +67,15 @@ impl Model {
         let shape = |name: &str| (name != "-").then(|| name.split('/').next().unwrap_or(name).to_owned());
         match words {
             ["struct", name] => return Some(((*name).to_owned(), Vec::new())),
-            ["op", name, input, output] => {
-                self.ops.insert((*name).to_owned(), Op { input: shape(input), output: shape(output) });
+            ["op", name, input, output, rest @ ..] => {
+                let route = match rest {
+                    [method, path, status] => {
+                        let [method, path, status] = [method, path, status].map(|w| (*w).to_owned());
+                        Some(Route { method, path, status })
+                    }
+                    _ => None,
+                };
+                self.ops.insert((*name).to_owned(), Op { input: shape(input), output: shape(output), route });
             }
             ["list", name, member, item] => {
                 let (member, item) = ((*member).to_owned(), (*item).to_owned());

@@ -3,6 +3,17 @@
 
 use crate::dispatch::{Action, Call, Service};
 
+pub mod ebs {
+    pub mod snapshot {
+        pub mod complete_snapshot;
+        pub mod get_snapshot_block;
+        pub mod list_changed_blocks;
+        pub mod list_snapshot_blocks;
+        pub mod put_snapshot_block;
+        pub mod start_snapshot;
+    }
+}
+
 pub mod ec2 {
     pub mod address {
         pub mod allocate_address;
@@ -471,6 +482,12 @@ pub mod sts {
 }
 
 pub static ACTIONS: &[Action] = &[
+    Action { name: "CompleteSnapshot", service: Service::Ebs, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ebs::snapshot::complete_snapshot::complete_snapshot(cx, req?).await?) as _)) }) }) },
+    Action { name: "GetSnapshotBlock", service: Service::Ebs, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ebs::snapshot::get_snapshot_block::get_snapshot_block(cx, req?).await?) as _)) }) }) },
+    Action { name: "ListChangedBlocks", service: Service::Ebs, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ebs::snapshot::list_changed_blocks::list_changed_blocks(cx, req?).await?) as _)) }) }) },
+    Action { name: "ListSnapshotBlocks", service: Service::Ebs, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ebs::snapshot::list_snapshot_blocks::list_snapshot_blocks(cx, req?).await?) as _)) }) }) },
+    Action { name: "PutSnapshotBlock", service: Service::Ebs, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ebs::snapshot::put_snapshot_block::put_snapshot_block(cx, req?).await?) as _)) }) }) },
+    Action { name: "StartSnapshot", service: Service::Ebs, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ebs::snapshot::start_snapshot::start_snapshot(tx, q.read()?)?)))) },
     Action { name: "AcceptVpcPeeringConnection", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::peering::accept_vpc_peering_connection::accept_vpc_peering_connection(tx, q.read()?)?)))) },
     Action { name: "AllocateAddress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::allocate_address::allocate_address(tx, q.read()?)?)))) },
     Action { name: "AssignIpv6Addresses", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::interface::assign_ipv6_addresses::assign_ipv6_addresses(tx, q.read()?)?)))) },

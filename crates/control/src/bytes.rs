@@ -49,6 +49,14 @@ pub fn take(tx: &mut Tx<Tenant>, volumes: &[Arc<Volume>]) -> Result<Vec<(Bytes, 
     volumes.iter().map(|volume| take_one(tx, volume, &mut set)).collect()
 }
 
+/// Whether a disk can be read through what is below these bytes, and one file more.
+pub fn one_more_fits(tx: &mut Tx<Tenant>, below: &ImageId) -> Result<()> {
+    if tx.as_system(|tx| imports::depth(tx, below)) < LAYERS_MAX {
+        return Ok(());
+    }
+    Err(refuse(Code::SnapshotLimitExceeded, "As many snapshots follow one another as can."))
+}
+
 fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> Result<(Bytes, Phase)> {
     let Some(place) = tx.find::<VolumePlacement>(&volume.id) else {
         return Ok((volume.image.clone().map_or(Bytes::Nothing, Bytes::Image), Phase::Completed));

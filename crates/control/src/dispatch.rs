@@ -10,15 +10,19 @@ use std::sync::{Arc, LazyLock};
 use awan_state::{Tenant, Tx};
 use awan_wire::names::{self, Name};
 use awan_wire::query::{Dialect, Params, ReadError};
+use awan_wire::rest::{self, Route};
 use awan_wire::shape::Shape;
-use awan_wire::{json, xml};
+use awan_wire::{ebs, json, xml};
 
 use crate::actions::ACTIONS;
 use crate::control::Control;
 use crate::error::{Code, Error, Refusal, Result, missing, refuse};
 
+mod refusal;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
+    Ebs,
     Ec2,
     Iam,
     Logs,
@@ -34,6 +38,11 @@ pub enum Input {
         action: String,
         body: String,
     },
+    /// The name followed from the method and the path.
+    Rest {
+        route: &'static Route,
+        said: rest::Said,
+    },
 }
 
 impl Input {
@@ -41,6 +50,7 @@ impl Input {
         match self {
             Self::Form(params) => params.value("Action"),
             Self::Json { action, .. } => Some(action),
+            Self::Rest { route, .. } => Some(route.action),
         }
     }
 
@@ -62,6 +72,26 @@ impl Input {
 impl From<Params> for Input {
     fn from(params: Params) -> Self {
         Self::Form(params)
+    }
+}
+
+/// What is answered, for HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Told {
+    fn text(service: Service, body: String) -> Self {
+        Self { status: 200, content_type: service.content_type(), headers: Vec::new(), body: body.into_bytes() }
+    }
+
+    /// What services say that say no bytes.
+    pub fn into_text(self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
@@ -101,6 +131,7 @@ impl Query<'_> {
         match self.input {
             Input::Form(params) => Ok(params.read(self.service.dialect())?),
             Input::Json { body, .. } => Ok(json::read(body)?),
+            Input::Rest { said, .. } => Ok(rest::read(said)?),
         }
     }
 }
@@ -115,6 +146,7 @@ impl Service {
     /// By the name that the client signed.
     pub fn signed(name: &str) -> Option<Self> {
         match name {
+            "ebs" => Some(Self::Ebs),
             "ec2" => Some(Self::Ec2),
             "iam" => Some(Self::Iam),
             "logs" => Some(Self::Logs),
@@ -126,6 +158,7 @@ impl Service {
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Ebs => "ebs",
             Self::Ec2 => "ec2",
             Self::Iam => "iam",
             Self::Logs => "logs",
@@ -141,7 +174,11 @@ impl Service {
 
     /// What its answers are, for HTTP.
     pub fn content_type(self) -> &'static str {
-        if self.is_json() { "application/x-amz-json-1.1" } else { "text/xml;charset=UTF-8" }
+        match self {
+            Self::Ebs => "application/json",
+            Self::Logs | Self::Ssm => "application/x-amz-json-1.1",
+            Self::Ec2 | Self::Iam | Self::Sts => "text/xml;charset=UTF-8",
+        }
     }
 
     /// It speaks awsJson 1.1.
@@ -154,8 +191,13 @@ impl Service {
         match self {
             Self::Logs => Some("Logs_20140328."),
             Self::Ssm => Some("AmazonSSM."),
-            Self::Ec2 | Self::Iam | Self::Sts => None,
+            Self::Ebs | Self::Ec2 | Self::Iam | Self::Sts => None,
         }
+    }
+
+    /// What a service that speaks REST is asked; `None`: it speaks otherwise.
+    pub fn routes(self) -> Option<&'static [Route]> {
+        (self == Self::Ebs).then_some(&ebs::ROUTES)
     }
 
     /// The action that a header of this service names.
@@ -163,9 +205,10 @@ impl Service {
         header.strip_prefix(self.prefix()?)
     }
 
-    /// The service that a header names.
-    pub fn targeted(header: &str) -> Option<Self> {
-        [Self::Logs, Self::Ssm].into_iter().find(|service| service.target(header).is_some())
+    /// The service that a header names, or a path.
+    pub fn targeted(header: &str, path: &str) -> Option<Self> {
+        let named = [Self::Logs, Self::Ssm].into_iter().find(|service| service.target(header).is_some());
+        named.or_else(|| path.starts_with("/snapshots").then_some(Self::Ebs))
     }
 
     fn dialect(self) -> Dialect {
@@ -176,13 +219,14 @@ impl Service {
         match self {
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Self::Logs | Self::Ssm => "",
+            Self::Ebs | Self::Logs | Self::Ssm => "",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }
 
     fn names(self) -> &'static [Name] {
         match self {
+            Self::Ebs => &names::EBS,
             Self::Ec2 => &names::EC2,
             Self::Iam => &names::IAM,
             Self::Logs => &names::LOGS,
@@ -198,8 +242,9 @@ impl Service {
 
     pub fn error(self, error: &Error, request_id: &str) -> String {
         match self {
-            Self::Logs => json::answer_error(logs_code(error.code()), &error.message()),
-            Self::Ssm => json::answer_error(json_code(error.code()), &error.message()),
+            Self::Ebs => rest::error_body(&error.message(), refusal::reason(error.code())),
+            Self::Logs => json::answer_error(refusal::logs_code(error.code()), &error.message()),
+            Self::Ssm => json::answer_error(refusal::json_code(error.code()), &error.message()),
             Self::Ec2 => xml::ec2_error(error.code(), &error.message(), request_id),
             Self::Iam | Self::Sts => {
                 let ours = error.status() >= 500;
@@ -208,9 +253,21 @@ impl Service {
         }
     }
 
+    /// Why not, for HTTP.
+    pub fn refused(self, error: &Error, request_id: &str) -> Told {
+        let told = Told::text(self, self.error(error, request_id));
+        let headers = if self == Self::Ebs {
+            vec![("x-amzn-errortype", refusal::kind(error.code()).to_owned())]
+        } else {
+            Vec::new()
+        };
+        Told { status: self.status(error), headers, ..told }
+    }
+
     /// Services that speak JSON say by the code alone what went wrong.
-    pub fn status(self, error: &Error) -> u16 {
+    fn status(self, error: &Error) -> u16 {
         match error.status() {
+            ours if self == Self::Ebs => refusal::status(refusal::kind(error.code())).unwrap_or(ours),
             ours if ours >= 500 => ours,
             _ if self.is_json() => 400,
             theirs => theirs,
@@ -220,7 +277,7 @@ impl Service {
     fn answer(self, action: &str, answer: &mut Answer, request_id: &str, only: Option<&str>) -> String {
         let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
         match self {
-            Self::Logs | Self::Ssm => json::answer(shape),
+            Self::Ebs | Self::Logs | Self::Ssm => json::answer(shape),
             Self::Ec2 => xml::ec2_of(action, request_id, shape, only),
             Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
         }
@@ -237,9 +294,11 @@ pub async fn dispatch(
     service: Service,
     input: &Input,
     request_id: &str,
-) -> Result<String> {
+) -> Result<Told> {
     let name = input.action().ok_or_else(|| missing("Action"))?;
-    let Some(action) = BY_NAME.get(&(service, name)) else { return absent(service, name, input, request_id) };
+    let Some(action) = BY_NAME.get(&(service, name)) else {
+        return absent(service, name, input, request_id).map(|body| Told::text(service, body));
+    };
     let query = Query { input, service };
     let mut answer = match &action.call {
         Call::Tx(call) => transact(control, tenant, action, *call, &query, request_id).await?,
@@ -248,7 +307,13 @@ pub async fn dispatch(
             call(live, &query).await?
         }
     };
-    Ok(service.answer(action.name, &mut answer, request_id, input.attribute(action.name)))
+    if let Input::Rest { route, .. } = input {
+        let rest::Answer { headers, body, raw } = rest::answer(answer.as_mut().map(|shape| &mut **shape as _));
+        let content_type = if raw { "application/octet-stream" } else { service.content_type() };
+        return Ok(Told { status: route.status, content_type, headers, body });
+    }
+    let body = service.answer(action.name, &mut answer, request_id, input.attribute(action.name));
+    Ok(Told::text(service, body))
 }
 
 /// Whether an action is done when it is decided: nothing waits that a client could hang up on, but for its commit.
@@ -282,33 +347,6 @@ pub fn is_dry_run(params: &Params) -> bool {
 
 pub fn dry_run_succeeded() -> Error {
     refuse(Code::DryRunOperation, "Request would have succeeded, but DryRun flag is set.")
-}
-
-/// CloudWatch Logs has words of its own for some of them.
-fn logs_code(code: &'static str) -> &'static str {
-    match code {
-        "InternalError" | "Unavailable" => "ServiceUnavailableException",
-        "InvalidNextToken" | "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => {
-            "InvalidParameterException"
-        }
-        other => json_code(other),
-    }
-}
-
-/// What services that speak JSON call the refusals that all services have.
-fn json_code(code: &'static str) -> &'static str {
-    match code {
-        "IncompleteSignature" => "IncompleteSignatureException",
-        "InternalError" | "Unavailable" => "InternalServerError",
-        "InvalidAction" => "UnknownOperationException",
-        "InvalidClientTokenId" => "UnrecognizedClientException",
-        "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => "ValidationException",
-        "MissingAuthenticationToken" => "MissingAuthenticationTokenException",
-        "ExpiredToken" => "ExpiredTokenException",
-        "SignatureDoesNotMatch" | "RequestExpired" => "InvalidSignatureException",
-        "UnsupportedOperation" => "UnsupportedOperationException",
-        other => other,
-    }
 }
 
 /// A name that the API has and Awan has not, or that nobody has.

@@ -107,7 +107,11 @@ impl Hosts {
         let (answer, answered) = oneshot::channel();
         let asks = self.lock().get(id).map(|c| c.asks.clone());
         let asks = asks.ok_or_else(|| Error::fault(format!("host {id} is not connected")))?;
-        asks.try_send((ask, answer)).map_err(|e| Error::fault(format!("host {id} takes no questions: {e}")))?;
+        // Many ask for blocks of snapshots at once.
+        match tokio::time::timeout(ANSWER_WITHIN, asks.send((ask, answer))).await {
+            Ok(Ok(())) => {}
+            _ => return Err(Error::fault(format!("host {id} takes no questions"))),
+        }
         match tokio::time::timeout(ANSWER_WITHIN, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             _ => Err(Error::fault(format!("host {id} did not answer"))),

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use awan_state::Tenant;
 use awan_wire::query::Params;
-use awan_wire::sigv4;
+use awan_wire::{rest, sigv4};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::auth::{self, Caller};
 use crate::control::Control;
-use crate::dispatch::{Input, Service, dispatch, is_one_transaction};
+use crate::dispatch::{Input, Service, Told, dispatch, is_one_transaction};
 use crate::error::{Code, Error, Result, refuse};
 use crate::through::must_lead_to;
 
@@ -32,20 +32,23 @@ pub fn router(control: Arc<Control>) -> Router {
 async fn handle(State(control): State<Arc<Control>>, request: Request) -> Response {
     let request_id = control.request_id();
     let (service, outcome) = respond(&control, request, &request_id).await;
-    let (status, body) = match outcome {
-        Ok(body) => (200, body),
-        Err(error) => (service.status(&error), service.error(&error, &request_id)),
-    };
+    let Told { status, content_type, headers: more, body } =
+        outcome.unwrap_or_else(|error| service.refused(&error, &request_id));
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = [(header::CONTENT_TYPE, service.content_type()), (header::CACHE_CONTROL, "no-cache, no-store")];
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache, no-store")];
     let mut response = (status, headers, Body::from(body)).into_response();
+    for (name, value) in more {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.parse()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     if let Ok(value) = request_id.parse() {
         response.headers_mut().insert("x-amzn-requestid", value);
     }
     response
 }
 
-async fn respond(control: &Arc<Control>, request: Request, request_id: &str) -> (Service, Result<String>) {
+async fn respond(control: &Arc<Control>, request: Request, request_id: &str) -> (Service, Result<Told>) {
     let mut log = Line::new(control, request_id);
     let outcome = serve(control, request, request_id, &mut log).await;
     let (account, action) = (log.account.as_str(), log.action.as_str());
@@ -97,13 +100,14 @@ impl Drop for Line<'_> {
     }
 }
 
-async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line<'_>) -> Result<String> {
+async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: &mut Line<'_>) -> Result<Told> {
     let (head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
     // Who cannot even sign reads the answer of the service that the request names.
-    log.service = Service::targeted(target);
-    if head.method != "GET" && head.method != "POST" {
-        return Err(refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource."));
+    log.service = Service::targeted(target, head.uri.path());
+    let method = head.method.as_str();
+    if method != "GET" && method != "POST" && !(method == "PUT" && log.service == Some(Service::Ebs)) {
+        return Err(method_not_allowed());
     }
     let query = head.uri.query().unwrap_or_default();
     let too_large = || refuse(Code::RequestEntityTooLarge, "The request is larger than this service accepts.");
@@ -114,8 +118,7 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     let body =
         body.map_err(|_| refuse(Code::RequestExpired, "The request body did not arrive."))?.map_err(|_| too_large())?;
     let headers = plain(&head.headers);
-    let parts =
-        sigv4::Parts { method: head.method.as_str(), path: head.uri.path(), query, headers: &headers, body: &body };
+    let parts = sigv4::Parts { method, path: head.uri.path(), query, headers: &headers, body: &body };
     let presented = sigv4::parse(&parts)?;
     // A refusal too is read by the client of the service that was signed for.
     log.service = Service::signed(&presented.service).or(log.service);
@@ -131,9 +134,24 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     }
     let Caller { tenant, service, .. } = caller;
     let form = head.headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).unwrap_or_default();
-    let input = input(service, target, query, form, &body)?;
+    let input = match service.routes() {
+        Some(routes) => {
+            let (route, path) = rest::route(routes, method, head.uri.path()).ok_or_else(no_route)?;
+            Input::Rest { route, said: rest::Said { path, query: rest::query(query)?, headers, body: body.into() } }
+        }
+        None if method == "PUT" => return Err(method_not_allowed()),
+        None => input(service, target, query, form, &body)?,
+    };
     log.action = input.action().unwrap_or_default().chars().take(80).collect();
     run(control, tenant, service, input, request_id.to_owned()).await
+}
+
+fn method_not_allowed() -> Error {
+    refuse(Code::MethodNotAllowed, "The specified method is not allowed against this resource.")
+}
+
+fn no_route() -> Error {
+    refuse(Code::InvalidAction, "The method and the path name no operation of this service.")
 }
 
 /// A panic in an action fails that request, and no other.
@@ -146,7 +164,7 @@ async fn run(
     service: Service,
     input: Input,
     request_id: String,
-) -> Result<String> {
+) -> Result<Told> {
     let is_one = is_one_transaction(service, &input);
     let control = control.clone();
     let action = async move { dispatch(&control, tenant, service, &input, &request_id).await };
@@ -224,6 +242,7 @@ mod tests {
         for (service, root, code) in [
             ("ec2", "<Response><Errors>", "<Code>AuthFailure<"),
             ("iam", "<ErrorResponse xmlns=\"https://iam.", "<Code>InvalidClientTokenId<"),
+            ("ebs", "{", "\"Message\":\"The security token included in the request is invalid.\""),
             ("logs", "{", "\"__type\":\"UnrecognizedClientException\""),
             ("ssm", "{", "\"__type\":\"UnrecognizedClientException\""),
             ("sts", "<ErrorResponse xmlns=\"https://sts.", "<Code>InvalidClientTokenId<"),
@@ -236,7 +255,7 @@ mod tests {
             let (status, body) = cloud.http(request);
             let expected = match service {
                 "logs" | "ssm" => 400,
-                "iam" | "sts" => 403,
+                "ebs" | "iam" | "sts" => 403,
                 _ => 401,
             };
             assert_eq!(status, expected, "{body}");

@@ -75,7 +75,7 @@ pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     }
     let mut wanted = roots(tx);
     let all: HashMap<ImageId, Arc<Content>> = tx.all::<Content>().into_iter().map(|c| (c.id.clone(), c)).collect();
-    let below = |id: &ImageId| all.get(id)?.taken()?.below.clone();
+    let below = |id: &ImageId| all.get(id)?.below().cloned();
     for id in wanted.clone() {
         let mut next = below(&id);
         while let Some(id) = next.filter(|id| wanted.insert(id.clone())) {
@@ -90,8 +90,10 @@ pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
 pub fn bottom(tx: &mut Tx<System>, bytes: &ImageId) -> Option<ImageId> {
     let mut id = bytes.clone();
     while let Some(content) = tx.find_by::<Content>(Content::INDEX, id.as_str()) {
-        let Some(taken) = content.taken() else { break };
-        id = taken.below.clone()?;
+        if !content.source.is_snapshots() {
+            break;
+        }
+        id = content.below()?.clone();
     }
     Some(id)
 }
@@ -101,7 +103,7 @@ pub fn depth(tx: &mut Tx<System>, bytes: &ImageId) -> usize {
     let (mut depth, mut next) = (0, Some(bytes.clone()));
     while let Some(content) = next.and_then(|id| tx.find_by::<Content>(Content::INDEX, id.as_str())) {
         depth += 1;
-        next = content.taken().and_then(|taken| taken.below.clone());
+        next = content.below().cloned();
     }
     depth
 }

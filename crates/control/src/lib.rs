@@ -13,6 +13,7 @@ pub mod control;
 pub mod describe;
 mod disks;
 pub mod dispatch;
+pub mod ebs;
 pub mod error;
 pub mod hosts;
 pub mod http;

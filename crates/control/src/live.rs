@@ -1,14 +1,20 @@
 //! Questions to hosts on behalf of tenants. Nothing is written because of the answer.
 
+use std::time::Duration;
+
 use awan_model::host::HostRecord;
+use awan_model::id::{HostId, ImageId};
 use awan_model::instance::{Instance, Placement};
 use awan_model::log_group::{Events, LogGroup, StreamSeen, Streams, Wanted, merged};
-use awan_model::report::{Answer, Ask};
+use awan_model::report::{Answer, Ask, BLOCK, BlocksSeen, Octets};
 use awan_state::{Home, System};
 use tokio::task::JoinSet;
 
 use crate::dispatch::Live;
 use crate::error::{Code, Error, Result, refuse};
+
+const HEARD_WITHIN: Duration = Duration::from_secs(8);
+const HEARD_AGAIN: Duration = Duration::from_millis(20);
 
 /// The newest part of the serial console; empty where the instance has no place and nothing was kept.
 pub async fn console(cx: &Live, instance: &Instance) -> Result<Vec<u8>> {
@@ -92,6 +98,62 @@ async fn of_all_hosts<T>(cx: &Live, ask: Ask, take: fn(Answer) -> Result<T>) -> 
     Ok(all)
 }
 
+/// Which blocks of what lies on a host hold something; with `since`, which may differ from what that holds.
+pub async fn blocks(
+    cx: &Live,
+    host: &HostId,
+    (of, since): (&ImageId, Option<&ImageId>),
+    from: u32,
+    most: usize,
+) -> Result<BlocksSeen> {
+    let ask = Ask::Blocks { of: of.clone(), since: since.cloned(), from, most };
+    match cx.control.hosts.ask(host, ask).await? {
+        Answer::Blocks(seen) => Ok(seen),
+        other => Err(another(other)),
+    }
+}
+
+pub async fn block(cx: &Live, host: &HostId, of: &ImageId, index: u32) -> Result<Vec<u8>> {
+    match cx.control.hosts.ask(host, Ask::Block { of: of.clone(), index }).await? {
+        Answer::Block { bytes } if bytes.0.len() == BLOCK => Ok(bytes.0),
+        other => Err(another(other)),
+    }
+}
+
+/// A host may hear of what it is to have a moment later than whoever asked for it.
+async fn ask_soon(cx: &Live, host: &HostId, ask: Ask) -> Result<Answer> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match cx.control.hosts.ask(host, ask.clone()).await? {
+            Answer::NotYet if began.elapsed() < HEARD_WITHIN => tokio::time::sleep(HEARD_AGAIN).await,
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// Returns once the host has a block for good.
+pub async fn put_block(
+    cx: &Live,
+    host: &HostId,
+    of: &ImageId,
+    index: u32,
+    bytes: Vec<u8>,
+    sha256: [u8; 32],
+) -> Result<()> {
+    match ask_soon(cx, host, Ask::PutBlock { of: of.clone(), index, bytes: Octets(bytes), sha256 }).await? {
+        Answer::Done => Ok(()),
+        other => Err(another(other)),
+    }
+}
+
+/// How many blocks were put, and the SHA-256 of theirs.
+pub async fn written(cx: &Live, host: &HostId, of: &ImageId) -> Result<(u64, [u8; 32])> {
+    match ask_soon(cx, host, Ask::Written { of: of.clone() }).await? {
+        Answer::Written { blocks, sha256 } => Ok((blocks, sha256)),
+        other => Err(another(other)),
+    }
+}
+
 fn another(answer: Answer) -> Error {
     match answer {
         Answer::Refused { why } => Error::fault(why),
@@ -102,6 +164,10 @@ fn another(answer: Answer) -> Error {
         | Answer::Traffic(_)
         | Answer::LogEvents(_)
         | Answer::LogStreams(_)
+        | Answer::Blocks(_)
+        | Answer::Block { .. }
+        | Answer::Written { .. }
+        | Answer::NotYet
         | Answer::Done => Error::fault("a host answered another question"),
     }
 }

@@ -79,7 +79,7 @@ impl<'c> Chains<'c> {
     fn of(all: &'c [Arc<Content>], roots: &'c BTreeSet<ImageId>) -> Self {
         let by_id = all.iter().map(|content| (&content.id, content)).collect();
         let mut children: HashMap<&ImageId, usize> = HashMap::new();
-        for below in all.iter().filter_map(|content| content.taken()?.below.as_ref()) {
+        for below in all.iter().filter_map(|content| content.below()) {
             *children.entry(below).or_default() += 1;
         }
         Self { by_id, children, roots }

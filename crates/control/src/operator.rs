@@ -243,6 +243,7 @@ fn builtin_snapshot(home: &Home, id: &SnapshotId, image: &Builtin, started: Mill
         shared_with: BTreeSet::new(),
         lock: None,
         started,
+        upload: None,
     }
 }
 

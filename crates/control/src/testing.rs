@@ -13,15 +13,17 @@ use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phas
 use awan_model::interface::Mac;
 use awan_model::log_group::{Gathered, LogEvent, StreamSeen};
 use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL, VmPlan};
-use awan_model::report::{Answer, Ask, ContentSeen, Report, TrafficSeen, VmSeen};
+use awan_model::report::{Answer, Ask, BLOCK, BlockSeen, BlocksSeen, ContentSeen, Octets, Report, TrafficSeen, VmSeen};
 use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
 use awan_wire::query::Params;
+use awan_wire::rest;
 use expect_test::Expect;
+use sha2::{Digest as _, Sha256};
 use tower::ServiceExt as _;
 
 use crate::control::{Control, Settings};
-use crate::dispatch::{Input, Service, dispatch};
+use crate::dispatch::{Input, Service, Told, dispatch};
 use crate::error::Error;
 use crate::operator::{self, Builtin};
 use crate::{audit, http, plan, turn};
@@ -233,6 +235,45 @@ impl Cloud {
             }
             _ => Answer::Done,
         })
+    }
+
+    /// The same, where what lies on the host has these blocks, each filled with its number; what is put is forgotten.
+    pub fn with_blocks(&mut self, indexes: Vec<u32>) -> tokio::task::JoinHandle<()> {
+        self.answering(move |ask| match ask {
+            Ask::Blocks { since, from, most, .. } => {
+                let mut rest = indexes.iter().filter(|index| **index >= from);
+                let seen = |index: &u32| BlockSeen { index: *index, before: since.is_some() && index % 2 == 1 };
+                let blocks = rest.by_ref().take(most).map(seen).collect();
+                Answer::Blocks(BlocksSeen { blocks, next: rest.next().copied() })
+            }
+            Ask::Block { index, .. } => Answer::Block { bytes: Octets(vec![index as u8; BLOCK]) },
+            Ask::Written { .. } => {
+                let all: Vec<u8> = indexes.iter().map(|index| *index as u8).collect();
+                Answer::Written { blocks: indexes.len() as u64, sha256: Sha256::digest(all).into() }
+            }
+            _ => Answer::Done,
+        })
+    }
+
+    /// A snapshot that is to be written in blocks.
+    pub fn started(&mut self, account: &str, size_gib: u32) -> String {
+        let body = format!(r#"{{"VolumeSize":{size_gib}}}"#);
+        let told = self.tenant(account).ebs("StartSnapshot", &[], &[], &[], body.as_bytes()).expect("starts");
+        let made: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+        made["SnapshotId"].as_str().expect("an id").to_owned()
+    }
+
+    /// One that was, with these.
+    pub fn written(&mut self, account: &str, size_gib: u32, indexes: &[u32]) -> String {
+        let id = self.started(account, size_gib);
+        let told = self.with_blocks(indexes.to_vec());
+        let count = indexes.len().to_string();
+        let headers = [("x-amz-changedblockscount", count.as_str())];
+        let done = self.tenant(account).ebs("CompleteSnapshot", &[("snapshotId", &id)], &[], &headers, b"");
+        done.expect("completes");
+        told.abort();
+        self.settle();
+        id
     }
 
     pub fn claim(&self, host: &str, identity: &str) -> bool {
@@ -502,12 +543,30 @@ impl Account<'_> {
         self.json(Service::Logs, action, body)
     }
 
+    /// A request of EBS's direct API: what its path, its query and its headers say, and its body.
+    pub fn ebs(
+        &mut self,
+        action: &str,
+        path: &[(&str, &str)],
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Told, String> {
+        let pairs = |all: &[(&str, &str)]| all.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let route = awan_wire::ebs::ROUTES.iter().find(|route| route.action == action).expect("an action");
+        let said = rest::Said { path: pairs(path), query: pairs(query), headers: pairs(headers), body: body.to_vec() };
+        let (tenant, control) = (self.principal(Service::Ebs), self.cloud.control.clone());
+        let input = Input::Rest { route, said };
+        let told = dispatch(&control, tenant, Service::Ebs, &input, "req");
+        self.cloud.runtime.block_on(told).map_err(|e| e.to_string())
+    }
+
     fn json(&mut self, service: Service, action: &str, body: &str) -> Result<String, String> {
         let tenant = self.principal(service);
         let control = self.cloud.control.clone();
         let input = Input::Json { action: action.into(), body: body.into() };
         let told = dispatch(&control, tenant, service, &input, "req");
-        self.cloud.runtime.block_on(told).map_err(|e| e.to_string())
+        self.cloud.runtime.block_on(told).map(Told::into_text).map_err(|e| e.to_string())
     }
 
     fn principal(&self, service: Service) -> Tenant {
@@ -527,6 +586,7 @@ impl Account<'_> {
         self.cloud
             .runtime
             .block_on(dispatch(&control, tenant, service, &params.into(), "req"))
+            .map(Told::into_text)
             .map_err(|e| e.to_string())
     }
 

@@ -6,6 +6,7 @@
 //! they are.
 
 mod allegiance;
+mod answers;
 mod health;
 mod steps;
 #[cfg(test)]
@@ -18,14 +19,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, ImageId};
 use awan_model::import::{ImportPhase, Merged, Taken};
-use awan_model::instance::{DiskSeen, InterfaceSeen, Phase};
+use awan_model::instance::{DiskSeen, InterfaceSeen};
 use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, ContentSeen, Inventory, Report, TrafficSeen, VmSeen, VolumeSeen};
-use tokio::sync::Notify;
+use awan_model::report::{ContentSeen, Report, TrafficSeen, VmSeen, VolumeSeen};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::allegiance::Allegiance;
@@ -77,6 +79,8 @@ pub struct Agent {
     link: Link,
     allegiance: Allegiance,
     plan: Option<Arc<HostPlan>>,
+    /// The same, for who answers questions.
+    followed: watch::Sender<Option<Arc<HostPlan>>>,
     wake: Arc<Notify>,
     steps: Arc<Steps>,
     health: Arc<HealthWatch>,
@@ -101,6 +105,7 @@ impl Agent {
             drivers,
             link,
             plan: None,
+            followed: watch::Sender::new(None),
             wake,
             network_done: None,
             retry: None,
@@ -116,6 +121,10 @@ impl Agent {
         if let Some(plan) = self.allegiance.last() {
             self.follow(Arc::new(plan));
         }
+        let asks = std::mem::replace(&mut self.link.asks, tokio::sync::mpsc::channel(1).1);
+        // It ends with this.
+        let mut answers = JoinSet::new();
+        answers.spawn(answers::answer(self.drivers.clone(), self.followed.subscribe(), asks));
         let (changed, further) = (self.drivers.hypervisor.changed(), self.drivers.contents.changed());
         let merged = self.drivers.volumes.changed();
         let wake = self.wake.clone();
@@ -133,7 +142,6 @@ impl Agent {
                     Ok(()) => self.take_plan(),
                     Err(_) => return,
                 },
-                Some((ask, answer)) = self.link.asks.recv() => { self.answer(ask, answer); }
                 () = changed.notified() => {}
                 () = further.notified() => {}
                 () = merged.notified() => {}
@@ -163,7 +171,10 @@ impl Agent {
             return;
         }
         match self.allegiance.accept(&plan) {
-            Ok(true) => self.plan = Some(plan),
+            Ok(true) => {
+                self.followed.send_replace(Some(plan.clone()));
+                self.plan = Some(plan);
+            }
             Ok(false) => {
                 let (store, revision, follows) = (&plan.store, plan.revision, self.allegiance.shown());
                 tracing::error!(store, revision, follows, "a foreign plan or one of the past is not followed");
@@ -347,14 +358,6 @@ impl Agent {
             self.link.reports.send_replace(Some(report));
         }
     }
-
-    fn answer(&self, ask: Ask, answer: tokio::sync::oneshot::Sender<Answer>) {
-        let (drivers, plan) = (self.drivers.clone(), self.plan.clone());
-        tokio::spawn(async move {
-            let given = given(&drivers, plan.as_deref(), ask).await;
-            let _ = answer.send(given.unwrap_or_else(|e| Answer::Refused { why: format!("{e:#}") }));
-        });
-    }
 }
 
 /// What volumes held, and is to be kept and is not yet.
@@ -420,59 +423,4 @@ fn says_the_same(a: &Report, b: &Report) -> bool {
     (protocol, host, zone, region, capacity) == (&b.protocol, &b.host, &b.zone, &b.region, &b.capacity)
         && (accelerator, note, address) == (&b.accelerator, &b.note, &b.address)
         && (vms, volumes, contents, traffic) == (&b.vms, &b.volumes, &b.contents, &b.traffic)
-}
-
-async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<Answer> {
-    match ask {
-        Ask::Console { instance } => Ok(Answer::Console { output: drivers.hypervisor.console(&instance).await? }),
-        Ask::Screenshot { instance, wake } => {
-            let shown = drivers.hypervisor.screenshot(&instance, wake).await?;
-            Ok(shown.map_or(Answer::NoDisplay, |jpeg| Answer::Screenshot { jpeg }))
-        }
-        Ask::Interrupt { instance } => {
-            drivers.hypervisor.interrupt(&instance).await?;
-            Ok(Answer::Done)
-        }
-        Ask::Traffic => {
-            let plan = plan.context("this host has no plan yet")?;
-            Ok(Answer::Traffic(drivers.network.traffic(plan).await?))
-        }
-        Ask::LogEvents { home, group, wanted } => {
-            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
-            Ok(Answer::LogEvents(logs.events(home, group, wanted).await?))
-        }
-        Ask::LogStreams { home, group, streams } => {
-            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
-            Ok(Answer::LogStreams(logs.streams(home, group, streams).await?))
-        }
-        Ask::Inventory => {
-            let plan = plan.context("this host has no plan yet")?;
-            let vms = drivers.hypervisor.observe().await?;
-            let alive = vms.iter().filter(|vm| vm.phase != Phase::Exited);
-            let processes = alive.clone().map(|vm| (vm.id.clone(), vm.run)).collect();
-            let disks = alive.clone().flat_map(|vm| vm.disks.iter().map(|disk| (vm.id.clone(), disk.volume.clone())));
-            let disks = disks.collect();
-            let interfaces = alive.flat_map(|vm| vm.interfaces.iter().flatten().map(|seen| (vm.id.clone(), seen.mac)));
-            let interfaces = interfaces.collect();
-            let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
-            let mut contents = drivers.contents.present()?;
-            let kept = |c: &&ContentPlan| c.source.taken().is_some() && drivers.volumes.kept(c).is_some();
-            contents.extend(plan.contents.iter().filter(kept).map(|content| content.id.clone()));
-            contents.sort();
-            contents.dedup();
-            let network = drivers.network.compare(plan).await?;
-            let (missing, unexpected) = (network.missing, network.unexpected);
-            let plan = plan.revision;
-            Ok(Answer::Inventory(Inventory {
-                plan,
-                processes,
-                disks,
-                interfaces,
-                missing,
-                unexpected,
-                volumes,
-                contents,
-            }))
-        }
-    }
 }

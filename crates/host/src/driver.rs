@@ -166,6 +166,8 @@ pub trait Volumes: Send + Sync {
     fn is_opening(&self) -> bool;
     /// Wakes the agent when files have become one, or cannot.
     fn changed(&self) -> Arc<tokio::sync::Notify>;
+    /// The files that a child of this would be read from, the nearest first; none: there are no bytes here.
+    fn files(&self, id: &ImageId) -> anyhow::Result<Vec<PathBuf>>;
 }
 
 /// What is there that should not be, and the other way round.

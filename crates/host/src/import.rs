@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod fetch;
 pub mod write;
+mod written;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -18,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use awan_model::id::ImageId;
-use awan_model::import::{Format, ImportPhase, Source};
+use awan_model::import::{self as model, Format, ImportPhase, Source};
 use awan_model::plan::ContentPlan;
 use awan_model::report::ContentSeen;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use self::fetch::Rules;
+use self::written::{BELOW, Seen, Written};
 
 pub const DISK: &str = "disk.qcow2";
 const UNFINISHED: &str = "new";
@@ -37,15 +39,27 @@ const CONVERTED_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 /// Progress is told in steps of so many percent.
 const STEP: u8 = 5;
 const FETCHED_AT_ONCE: usize = 8;
+/// Blocks that are written at once.
+const PUT_AT_ONCE: usize = 16;
 
 pub struct Contents {
     folder: PathBuf,
     rules: Rules,
     jobs: Mutex<BTreeMap<ImageId, Job>>,
+    uploads: Mutex<BTreeMap<ImageId, Upload>>,
+    putting: Semaphore,
     /// Who waits for others to be fetched, and to be converted, which takes a processor.
     fetching: Semaphore,
     converting: Semaphore,
     changed: Arc<Notify>,
+}
+
+/// What a tenant writes.
+#[derive(Clone)]
+struct Upload {
+    written: Arc<Written>,
+    /// Somebody looks at it, or makes a disk of it.
+    busy: Arc<AtomicBool>,
 }
 
 /// A disk from elsewhere.
@@ -76,7 +90,9 @@ impl Contents {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("making {}", folder.display()))?;
         let (fetching, converting) = (Semaphore::new(FETCHED_AT_ONCE), Semaphore::new(1));
-        Ok(Arc::new(Self { folder, rules, jobs: Mutex::default(), fetching, converting, changed: Arc::default() }))
+        let (jobs, uploads, changed) = (Mutex::default(), Mutex::default(), Arc::default());
+        let putting = Semaphore::new(PUT_AT_ONCE);
+        Ok(Arc::new(Self { folder, rules, jobs, uploads, putting, fetching, converting, changed }))
     }
 
     /// Wakes the agent when a disk is further than it was.
@@ -98,6 +114,7 @@ impl Contents {
     pub fn follow(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
         let wanted: HashSet<&ImageId> = plan.iter().map(|content| &content.id).collect();
         self.jobs().retain(|id, _| wanted.contains(id));
+        self.uploads().retain(|id, _| wanted.contains(id));
         for id in self.present()?.iter().filter(|id| !wanted.contains(id)) {
             let folder = self.folder.join(id.as_str());
             std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -108,8 +125,15 @@ impl Contents {
     /// The same, but what is to go stays until somebody has opened it.
     pub fn go_on(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
         for content in plan {
-            // What volumes held is kept where volumes are.
-            let Source::Fetched { url, format } = &content.source else { continue };
+            let (url, format) = match &content.source {
+                Source::Fetched { url, format } => (url, format),
+                Source::Written(source) => {
+                    self.take_on(content, source);
+                    continue;
+                }
+                // What volumes held is kept where volumes are.
+                Source::Taken(_) => continue,
+            };
             if let Some(job) = self.jobs().get(&content.id) {
                 job.room.send_if_modified(|room| std::mem::replace(room, content.size_gib) != content.size_gib);
                 continue;
@@ -120,12 +144,77 @@ impl Contents {
     }
 
     pub fn seen(&self, plan: &[ContentPlan]) -> Vec<ContentSeen> {
-        let jobs = self.jobs();
+        let (jobs, uploads) = (self.jobs(), self.uploads());
         let seen = |content: &ContentPlan| {
-            let phase = jobs.get(&content.id)?.phase.clone();
+            let phase = match uploads.get(&content.id).map(|upload| upload.written.seen()) {
+                None => jobs.get(&content.id)?.phase.clone(),
+                Some(Seen::New | Seen::Open) => return None,
+                Some(Seen::Kept { size_gib, bytes }) => ImportPhase::Kept { size_gib, bytes },
+                Some(Seen::Lost { why }) => ImportPhase::Failed { why },
+            };
             Some(ContentSeen { home: content.home.clone(), id: content.id.clone(), phase, merged: None })
         };
         plan.iter().filter_map(seen).collect()
+    }
+
+    /// Opens what a tenant writes, and makes a disk of it once it is whole. What fails is tried at the next turn again.
+    fn take_on(self: &Arc<Self>, content: &ContentPlan, source: &model::Written) {
+        let folder = self.folder.join(content.id.as_str());
+        let new = || Upload {
+            written: Arc::new(Written::new(folder, source.below.clone(), source.written_gib)),
+            busy: Arc::default(),
+        };
+        let Upload { written, busy } = self.uploads().entry(content.id.clone()).or_insert_with(new).clone();
+        let is_due = match written.seen() {
+            Seen::New => true,
+            Seen::Open => source.blocks.is_some(),
+            Seen::Kept { .. } | Seen::Lost { .. } => false,
+        };
+        if !is_due || busy.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (this, id, kept, blocks) = (self.clone(), content.id.clone(), content.kept, source.blocks);
+        tokio::task::spawn_blocking(move || {
+            let done = written.open(kept).and_then(|()| blocks.map_or(Ok(()), |blocks| written.seal(blocks)));
+            if let Err(e) = done {
+                tracing::error!(content = %id, error = format!("{e:#}"), "what was written is tried again");
+            }
+            busy.store(false, Ordering::Relaxed);
+            this.changed.notify_one();
+        });
+    }
+
+    /// Keeps a block. False: nothing is known of what it is a part of.
+    pub async fn put(&self, id: &ImageId, index: u32, bytes: Vec<u8>, sha256: [u8; 32]) -> Result<bool> {
+        let Some(written) = self.upload(id) else { return Ok(false) };
+        let _turn = self.putting.acquire().await?;
+        blocking(move || written.put(index, &bytes, sha256)).await.map(|()| true)
+    }
+
+    /// How many blocks were put, and the SHA-256 of theirs.
+    pub async fn put_so_far(&self, id: &ImageId) -> Result<Option<(u64, [u8; 32])>> {
+        let Some(written) = self.upload(id) else { return Ok(None) };
+        blocking(move || written.sum()).await.map(Some)
+    }
+
+    /// That can be written to, as far as is known.
+    fn upload(&self, id: &ImageId) -> Option<Arc<Written>> {
+        let written = self.uploads().get(id)?.written.clone();
+        (written.seen() != Seen::New).then_some(written)
+    }
+
+    /// The files of what tenants wrote, and of what is below it as far as that lies here; the nearest first.
+    pub fn files(&self, id: &ImageId) -> Vec<PathBuf> {
+        let (mut found, mut next) = (Vec::new(), Some(id.clone()));
+        while let Some(folder) = next.map(|id| self.folder.join(id.as_str())).filter(|f| f.join(DISK).exists()) {
+            found.push(folder.join(DISK));
+            next = std::fs::read_to_string(folder.join(BELOW)).ok().and_then(|id| id.parse().ok());
+        }
+        found
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, BTreeMap<ImageId, Upload>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<ImageId, Job>> {

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here decides. Only drivers change the machine.
 
 pub mod agent;
+pub mod blocks;
 pub mod driver;
 pub mod effect;
 pub mod hypervisor;

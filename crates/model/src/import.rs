@@ -150,6 +150,19 @@ pub enum Source {
         format: Format,
     },
     Taken(Taken),
+    Written(Written),
+}
+
+/// What a tenant writes in blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// How large a volume of it is.
+    pub written_gib: u32,
+    /// What it is a child of; `None`: of nothing.
+    pub below: Option<ImageId>,
+    /// How many blocks there are of it, once it is whole. No more are taken then.
+    #[serde(default)]
+    pub blocks: Option<u64>,
 }
 
 /// What a volume held at one moment, as far as it differs from what it began as. The volume goes on as a child of it.
@@ -178,6 +191,11 @@ impl Content {
         self.source.taken()
     }
 
+    /// What they are a child of.
+    pub fn below(&self) -> Option<&ImageId> {
+        self.source.below()
+    }
+
     /// The room that they take on their host, or may take.
     pub fn room_mib(&self) -> u64 {
         let kept = self.bytes.map_or(u64::from(self.size_gib) << 10, |bytes| bytes.div_ceil(1 << 20));
@@ -189,8 +207,27 @@ impl Source {
     pub fn taken(&self) -> Option<&Taken> {
         match self {
             Self::Taken(taken) => Some(taken),
-            Self::Fetched { .. } => None,
+            Self::Fetched { .. } | Self::Written(_) => None,
         }
+    }
+
+    pub fn written(&self) -> Option<&Written> {
+        match self {
+            Self::Written(written) => Some(written),
+            Self::Fetched { .. } | Self::Taken(_) => None,
+        }
+    }
+
+    pub fn below(&self) -> Option<&ImageId> {
+        match self {
+            Self::Fetched { .. } => None,
+            Self::Taken(Taken { below, .. }) | Self::Written(Written { below, .. }) => below.as_ref(),
+        }
+    }
+
+    /// They become a snapshot that is there already.
+    pub fn is_snapshots(&self) -> bool {
+        !matches!(self, Self::Fetched { .. })
     }
 }
 

@@ -1,6 +1,8 @@
 //! The message up: everything that a host sees, whole each time. And the questions that need a live answer.
 
 use awan_state::{Home, Revision};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Capacity;
@@ -88,19 +90,97 @@ pub struct TrafficSeen {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// The newest part of what the guest wrote to its serial console.
-    Console { instance: InstanceId },
+    Console {
+        instance: InstanceId,
+    },
     /// A non-maskable interrupt for a guest.
-    Interrupt { instance: InstanceId },
+    Interrupt {
+        instance: InstanceId,
+    },
     /// What the guest shows on its display; `wake`: a key is pressed before.
-    Screenshot { instance: InstanceId, wake: bool },
+    Screenshot {
+        instance: InstanceId,
+        wake: bool,
+    },
     /// Everything on the machine that carries Awan's names.
     Inventory,
     /// What the taps have counted until now.
     Traffic,
     /// Lines of flow logs that lie on the host.
-    LogEvents { home: Home, group: LogGroupId, wanted: Wanted },
+    LogEvents {
+        home: Home,
+        group: LogGroupId,
+        wanted: Wanted,
+    },
     /// The streams that it has of a log group.
-    LogStreams { home: Home, group: LogGroupId, streams: Streams },
+    LogStreams {
+        home: Home,
+        group: LogGroupId,
+        streams: Streams,
+    },
+    /// Which blocks of what lies under this name hold something; with `since`, which may differ from what that holds.
+    Blocks {
+        of: ImageId,
+        since: Option<ImageId>,
+        from: u32,
+        most: usize,
+    },
+    Block {
+        of: ImageId,
+        index: u32,
+    },
+    /// Unlike all others, this one changes something: what is answered with [`Answer::Done`] no power failure takes.
+    PutBlock {
+        of: ImageId,
+        index: u32,
+        bytes: Octets,
+        sha256: [u8; 32],
+    },
+    /// What has been put.
+    Written {
+        of: ImageId,
+    },
+}
+
+/// Blocks of snapshots have so many bytes.
+pub const BLOCK: usize = 512 << 10;
+
+/// Bytes, in base64 where they are text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Octets(pub Vec<u8>);
+
+impl std::fmt::Debug for Octets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Octets {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'d> Deserialize<'d> for Octets {
+    fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockSeen {
+    pub index: u32,
+    /// Where blocks were compared: whether the earlier of both holds something there.
+    pub before: bool,
+}
+
+/// In the order of their indexes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlocksSeen {
+    pub blocks: Vec<BlockSeen>,
+    /// From where on there may be more.
+    pub next: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +197,17 @@ pub enum Answer {
     Traffic(Vec<TrafficSeen>),
     LogEvents(Events),
     LogStreams(Vec<StreamSeen>),
+    Blocks(BlocksSeen),
+    Block {
+        bytes: Octets,
+    },
+    /// How many blocks there are, and the SHA-256 of theirs, in the order of their indexes.
+    Written {
+        blocks: u64,
+        sha256: [u8; 32],
+    },
+    /// It is in no plan of the host's, or in one that the host has just heard of.
+    NotYet,
     Done,
     Refused {
         why: String,

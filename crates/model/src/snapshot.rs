@@ -28,6 +28,9 @@ pub struct Snapshot {
     pub shared_with: BTreeSet<AccountId>,
     pub lock: Option<Lock>,
     pub started: Millis,
+    /// It is or was written in blocks.
+    #[serde(default)]
+    pub upload: Option<Upload>,
 }
 record!(
     Snapshot,
@@ -56,7 +59,7 @@ pub enum Phase {
     Pending,
     #[default]
     Completed,
-    /// The host had them, and has lost them.
+    /// The host had them, and has lost them; or they were not written in time.
     Error,
 }
 
@@ -67,6 +70,28 @@ impl Phase {
             Self::Completed => "completed",
             Self::Error => "error",
         }
+    }
+}
+
+/// How a snapshot is written that nobody made of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    pub parent: Option<SnapshotId>,
+    pub client_token: Option<String>,
+    /// It fails when nothing was written to it for so long.
+    pub timeout_min: u32,
+    /// When something was, to the minute.
+    pub touched: Millis,
+    /// In percent, as who writes it says.
+    pub progress: Option<u8>,
+    /// All is written.
+    pub sealed: bool,
+}
+
+impl Upload {
+    /// When it fails, unless more is written.
+    pub fn ends(&self) -> Millis {
+        self.touched.saturating_add(Millis::from(self.timeout_min).saturating_mul(60_000))
     }
 }
 

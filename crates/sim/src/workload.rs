@@ -110,7 +110,7 @@ impl World {
             self.told.wrong(format!("{} was done for another account", asked.query));
         }
         if asked.name == "run" {
-            self.told.launched(&home, asked.token.as_deref(), &answer);
+            self.told.launched(&home, asked.token.as_deref(), &answer.into_text());
         }
         asked.name
     }

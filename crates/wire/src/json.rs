@@ -28,10 +28,9 @@ pub fn answer_error(code: &str, message: &str) -> String {
 }
 
 fn written(shape: &mut dyn Shape, seconds: bool) -> String {
-    let mut writer = Writer { out: String::from("{"), text: String::new(), seconds };
+    let mut writer = Writer::new(seconds);
     shape.visit(&mut writer);
-    writer.out.push('}');
-    writer.out
+    writer.done()
 }
 
 /// Reads a request. What it has no member for is refused.
@@ -42,12 +41,13 @@ pub fn read<T: Shape + Default>(text: &str) -> Result<T, ReadError> {
         return Err(error("SerializationException", "The request is not a JSON object"));
     };
     let mut request = T::default();
-    let mut reader = Reader { members, path: String::new(), failed: None };
-    reader.enter_shape(&mut request);
-    reader.failed.map_or(Ok(request), Err)
+    let mut reader = Reader::of(members);
+    request.visit(&mut reader);
+    reader.done()?;
+    Ok(request)
 }
 
-struct Writer {
+pub(crate) struct Writer {
     out: String,
     /// Scratch for values that are quoted.
     text: String,
@@ -56,6 +56,15 @@ struct Writer {
 }
 
 impl Writer {
+    pub(crate) fn new(seconds: bool) -> Self {
+        Self { out: String::from("{"), text: String::new(), seconds }
+    }
+
+    pub(crate) fn done(mut self) -> String {
+        self.out.push('}');
+        self.out
+    }
+
     /// Opens a member, and tells where, so that it can be taken back.
     fn key(&mut self, name: &str) -> usize {
         let start = self.out.len();
@@ -149,7 +158,7 @@ fn quote(text: &str, out: &mut String) {
     out.push('"');
 }
 
-struct Reader {
+pub(crate) struct Reader {
     /// Members of the object at hand that nobody took yet.
     members: Map<String, Value>,
     path: String,
@@ -157,6 +166,16 @@ struct Reader {
 }
 
 impl Reader {
+    pub(crate) fn of(members: Map<String, Value>) -> Self {
+        Self { members, path: String::new(), failed: None }
+    }
+
+    /// Whether all was read, and nothing is left that nobody took.
+    pub(crate) fn done(mut self) -> Result<(), ReadError> {
+        self.nothing_is_left();
+        self.failed.map_or(Ok(()), Err)
+    }
+
     fn fail(&mut self, code: &'static str, message: String) {
         self.failed.get_or_insert(ReadError { code, message });
     }
@@ -200,6 +219,10 @@ impl Reader {
 
     fn enter_shape(&mut self, shape: &mut dyn Shape) {
         shape.visit(self);
+        self.nothing_is_left();
+    }
+
+    fn nothing_is_left(&mut self) {
         if let Some(name) = self.members.keys().next() {
             let name = self.name(name);
             self.fail("UnknownParameter", format!("The parameter {} is not recognized", shown(&name)));

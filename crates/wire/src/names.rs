@@ -4,6 +4,15 @@
 /// A name, and the top-level lists of its answer.
 pub type Name = (&'static str, &'static [&'static str]);
 
+pub static EBS: [Name; 6] = [
+    ("CompleteSnapshot", &[]),
+    ("GetSnapshotBlock", &[]),
+    ("ListChangedBlocks", &["ChangedBlocks"]),
+    ("ListSnapshotBlocks", &["Blocks"]),
+    ("PutSnapshotBlock", &[]),
+    ("StartSnapshot", &["Tags"]),
+];
+
 pub static EC2: [Name; 830] = [
     ("AcceptAddressTransfer", &[]),
     ("AcceptCapacityReservationBillingOwnership", &[]),

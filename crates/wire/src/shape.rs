@@ -67,6 +67,13 @@ pub trait Leaf {
     fn instant(&self) -> Option<i64> {
         None
     }
+    /// Bytes that lie on the wire as they are. False: this is no bytes.
+    fn read_raw(&mut self, _: &[u8]) -> bool {
+        false
+    }
+    fn take_raw(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A member that is a structure, or absent.
@@ -208,6 +215,13 @@ impl Leaf for Blob {
     fn kind(&self) -> &'static str {
         "base64 text"
     }
+    fn read_raw(&mut self, bytes: &[u8]) -> bool {
+        self.0 = bytes.to_vec();
+        true
+    }
+    fn take_raw(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.0))
+    }
 }
 
 impl Leaf for Map {
@@ -240,6 +254,12 @@ impl<T: Leaf + Default> Leaf for Option<T> {
     }
     fn instant(&self) -> Option<i64> {
         self.as_ref().and_then(Leaf::instant)
+    }
+    fn read_raw(&mut self, bytes: &[u8]) -> bool {
+        self.get_or_insert_default().read_raw(bytes)
+    }
+    fn take_raw(&mut self) -> Option<Vec<u8>> {
+        self.as_mut().and_then(Leaf::take_raw)
     }
 }
 

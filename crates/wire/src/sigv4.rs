@@ -65,6 +65,9 @@ impl SigError {
     }
 }
 
+/// In place of the hash of a body.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
 /// What a request says about who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presented {
@@ -215,8 +218,12 @@ impl Presented {
         let at = seconds(&self.timestamp).ok_or(SigError::Incomplete("X-Amz-Date"))?;
         let late = now.saturating_sub(at) > self.expires.unwrap_or(skew);
         let early = at.saturating_sub(now) > skew;
-        let expected = self.sign(key, &self.canonical(parts)?);
-        let same: bool = expected.as_bytes().ct_eq(self.signature.as_bytes()).into();
+        let mut canonical = vec![self.canonical(parts)?];
+        if self.may_leave_body(parts) {
+            canonical.push(self.canonical_of(parts, UNSIGNED)?);
+        }
+        let is_it = |text: &String| self.sign(key, text).as_bytes().ct_eq(self.signature.as_bytes()).into();
+        let same = canonical.iter().any(is_it);
         match (same, late || early) {
             (false, _) => Err(SigError::Mismatch),
             (true, true) => Err(SigError::Expired),
@@ -231,7 +238,17 @@ impl Presented {
         hex(&mac(key, text.as_bytes()))
     }
 
+    /// Blocks of snapshots may come unsigned: their checksum is a header that is signed. Clients that leave a body unsigned
+    /// do not always say so in a header.
+    fn may_leave_body(&self, parts: &Parts<'_>) -> bool {
+        self.service == "ebs" && parts.method == "PUT"
+    }
+
     fn canonical(&self, parts: &Parts<'_>) -> Result<String, SigError> {
+        self.canonical_of(parts, &hex(&Sha256::digest(parts.body)))
+    }
+
+    fn canonical_of(&self, parts: &Parts<'_>, hashed: &str) -> Result<String, SigError> {
         let names: Vec<&str> = self.signed_headers.split(';').collect();
         if !names.is_sorted_by(|a, b| a < b) {
             return Err(SigError::Incomplete("SignedHeaders must be sorted, each once"));
@@ -253,8 +270,8 @@ impl Presented {
             }
             let _ = writeln!(out, "{name}:{}", values.join(","));
         }
-        let hashed = hex(&Sha256::digest(parts.body));
-        if header(parts, "x-amz-content-sha256")?.is_some_and(|claimed| claimed != hashed) {
+        let unsigned = |claimed: &str| claimed == UNSIGNED && self.may_leave_body(parts);
+        if header(parts, "x-amz-content-sha256")?.is_some_and(|claimed| claimed != hashed && !unsigned(claimed)) {
             return Err(SigError::Mismatch);
         }
         let _ = write!(out, "\n{}\n{hashed}", self.signed_headers);
@@ -544,6 +561,27 @@ mod tests {
         assert_eq!(signed(&hex(&Sha256::digest(b"body"))), Ok(()));
         assert_eq!(signed(&hex(&Sha256::digest(b"another"))), Err(SigError::Mismatch));
         assert_eq!(signed("UNSIGNED-PAYLOAD"), Err(SigError::Mismatch));
+    }
+
+    #[test]
+    fn only_a_block_of_a_snapshot_may_come_unsigned() {
+        let judged = |service: &str, method: &str, claim: Option<&str>| {
+            let mut headers = headers();
+            headers.extend(claim.map(|claim| ("x-amz-content-sha256".into(), claim.into())));
+            let names = if claim.is_some() { "host;x-amz-content-sha256;x-amz-date" } else { "host;x-amz-date" };
+            let credential = format!("AKIDEXAMPLE/20261124/us-east-1/{service}/aws4_request");
+            let mut unsigned = presented(&credential, "20261124T120000Z", names, "").expect("whole");
+            let sent = Parts { method, ..parts(&headers, "", b"body") };
+            let text = unsigned.canonical_of(&sent, UNSIGNED)?;
+            unsigned.signature = unsigned.sign(&signing_key(SECRET, "20261124", "us-east-1", service), &text);
+            unsigned.verify(SECRET, NOW, 300, &sent)
+        };
+        for claim in [None, Some(UNSIGNED)] {
+            assert_eq!(judged("ebs", "PUT", claim), Ok(()));
+            assert_eq!(judged("ebs", "POST", claim), Err(SigError::Mismatch));
+            assert_eq!(judged("ec2", "PUT", claim), Err(SigError::Mismatch));
+        }
+        assert_eq!(judged("ebs", "PUT", Some("00")), Err(SigError::Mismatch));
     }
 
     proptest! {

@@ -165,6 +165,10 @@ impl Volumes for FetchingVolumes {
     fn changed(&self) -> Arc<tokio::sync::Notify> {
         self.volumes.changed()
     }
+
+    fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
+        self.volumes.files(id)
+    }
 }
 
 #[cfg(test)]

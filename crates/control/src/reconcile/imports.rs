@@ -82,9 +82,9 @@ fn steps(tx: &mut Tx<System>) -> Vec<Step> {
     steps
 }
 
-/// What volumes held whose hosts have something new to say about it.
+/// What volumes held, and what tenants wrote, whose hosts have something new to say about it.
 fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
-    let taken = contents.iter().filter(|content| content.taken().is_some());
+    let taken = contents.iter().filter(|content| content.source.is_snapshots());
     let mut reports = Vec::new();
     for content in taken {
         let report = tx.find_in::<ContentReport>(&content.home, &content.id);
@@ -101,6 +101,8 @@ fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
     }
     let step = |(content, report): (&Arc<Content>, Arc<ContentReport>)| {
         let (phase, bytes) = match report.phase {
+            // Nothing is whole before who writes it says so.
+            ImportPhase::Kept { .. } if content.source.written().is_some_and(|w| w.blocks.is_none()) => return None,
             ImportPhase::Kept { bytes, .. } => (Phase::Completed, Some(bytes)),
             ImportPhase::Failed { .. } => (Phase::Error, content.bytes),
             _ => return None,
@@ -265,6 +267,7 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
         shared_with: BTreeSet::new(),
         lock: None,
         started: tx.now(),
+        upload: None,
     }
 }
 

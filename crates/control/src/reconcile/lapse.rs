@@ -1,8 +1,12 @@
-//! What lapses with time: the room of capacity reservations that ended; and the records of these, and of fleets that were
+//! What lapses with time: the room of capacity reservations that ended; snapshots that nobody writes any more; and the records of these, and of fleets that were
 //! deleted, some time later.
+
+use std::sync::Arc;
 
 use awan_model::capacity::{CapacityHold, CapacityReservation};
 use awan_model::fleet::Fleet;
+use awan_model::import::Content;
+use awan_model::snapshot::{Bytes, Phase, Snapshot, Upload};
 use awan_model::token::ClientToken;
 use awan_state::{Millis, Record as _, System, Tx};
 
@@ -18,6 +22,7 @@ pub fn is_due(tx: &mut Tx<System>) -> bool {
     let now = tx.now();
     let ended = tx.all::<CapacityHold>().iter().any(|hold| hold.end.is_some_and(|end| end <= now));
     ended
+        || !abandoned(tx, now).is_empty()
         || tx.all::<CapacityReservation>().iter().any(|r| gone(r, now))
         || tx.all::<Fleet>().iter().any(|f| over(f, now))
 }
@@ -26,12 +31,29 @@ fn gone(reservation: &CapacityReservation, now: Millis) -> bool {
     reservation.ended(now).is_some_and(|at| now >= at.saturating_add(RESERVATIONS_VISIBLE_MS))
 }
 
+/// Snapshots to which nothing was written for too long.
+fn abandoned(tx: &mut Tx<System>, now: Millis) -> Vec<Arc<Snapshot>> {
+    // Most of the time nobody writes any, and there may be many of the others.
+    if tx.all::<Content>().iter().all(|content| content.source.written().is_none_or(|w| w.blocks.is_some())) {
+        return Vec::new();
+    }
+    let mut all = tx.all::<Snapshot>();
+    let ends = |upload: &Upload| !upload.sealed && now >= upload.ends();
+    all.retain(|snapshot| snapshot.phase == Phase::Pending && snapshot.upload.as_ref().is_some_and(ends));
+    all
+}
+
 fn over(fleet: &Fleet, now: Millis) -> bool {
     fleet.deleted.is_some_and(|at| now >= at.saturating_add(FLEETS_VISIBLE_MS))
 }
 
 pub fn lapse(tx: &mut Tx<System>) {
     let now = tx.now();
+    for snapshot in abandoned(tx, now) {
+        // What was written of it goes with what names it.
+        let failed = Snapshot { phase: Phase::Error, bytes: Bytes::Nothing, ..(*snapshot).clone() };
+        tx.act_for_tenant(&snapshot.home, |tx| tx.put(failed));
+    }
     for hold in tx.all::<CapacityHold>().iter().filter(|hold| hold.end.is_some_and(|end| end <= now)) {
         tx.remove(&hold.at());
     }

@@ -1,5 +1,6 @@
 //! What a request of each action looks like, and how it can be broken.
 
+mod ebs;
 mod identity;
 mod images;
 mod imports;
@@ -40,18 +41,27 @@ pub struct Call {
     pub service: &'static str,
     /// What is asked, of a service that is told so in a header and takes JSON.
     pub target: Option<String>,
+    pub rest: Option<Rest>,
     pub body: String,
+}
+
+/// What a request of REST says beside its body.
+pub struct Rest {
+    pub method: &'static str,
+    pub path: String,
+    pub query: String,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Call {
     pub fn form(service: &'static str, body: String) -> Self {
-        Self { service, target: None, body }
+        Self { service, target: None, rest: None, body }
     }
 
     pub fn json(action: &str, body: String) -> Self {
         match action.strip_prefix(OF_LOGS) {
-            Some(action) => Self { service: "logs", target: Some(format!("Logs_20140328.{action}")), body },
-            None => Self { service: "ssm", target: Some(format!("AmazonSSM.{action}")), body },
+            Some(action) => Self { target: Some(format!("Logs_20140328.{action}")), ..Self::form("logs", body) },
+            None => Self { target: Some(format!("AmazonSSM.{action}")), ..Self::form("ssm", body) },
         }
     }
 
@@ -60,6 +70,10 @@ impl Call {
         let form = |service| Self::form(service, format!("Action={action}&{parameters}"));
         match service(action) {
             Some(Service::Logs | Service::Ssm) => Self::json(action, parameters.to_owned()),
+            Some(Service::Ebs) => {
+                let pairs = parameters.split('&').filter_map(|pair| pair.split_once('='));
+                ebs::call(action, &pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>())
+            }
             Some(Service::Iam) => form("iam"),
             Some(Service::Sts) => form("sts"),
             Some(Service::Ec2) | None => form("ec2"),
@@ -106,6 +120,7 @@ pub trait Teller {
 pub const STORIES: &[fn(&mut dyn Teller)] = &[
     // Wants the default VPC empty.
     network::story,
+    ebs::story,
     identity::story,
     images::story,
     imports::story,
@@ -120,6 +135,7 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
 /// Recipes and actions without a `DryRun`, by areas.
 const AREAS: &[(&[Recipe], &[&str])] = &[
     (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
+    (ebs::RECIPES, &[]),
     (identity::RECIPES, identity::WET),
     (images::RECIPES, images::WET),
     (imports::RECIPES, &[]),
@@ -384,6 +400,7 @@ impl Grammar {
         }
         let service = match service(&action).unwrap_or(Service::Ec2) {
             _ if self.dice.random_bool(0.01) => self.pick(&["sts", "iam", "s3", "", "ec2"]).to_owned(),
+            Service::Ebs => "ebs".into(),
             Service::Ec2 => "ec2".into(),
             Service::Sts => "sts".into(),
             Service::Iam => "iam".into(),
@@ -391,6 +408,9 @@ impl Grammar {
         };
         if service == "json" {
             return (action.clone(), Call::json(&action, object(&parameters)));
+        }
+        if service == "ebs" {
+            return (action.clone(), ebs::call(&action, &parameters));
         }
         let service = ["ec2", "sts", "iam", "s3"].into_iter().find(|s| *s == service).unwrap_or_default();
         let mut body = format!("Action={}&Version=2016-11-15", hex(&action));

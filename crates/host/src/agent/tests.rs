@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
-use awan_model::instance::{Exit, Health, Wish};
+use awan_model::instance::{Exit, Health, Phase, Wish};
 use awan_model::interface::Mac;
 use awan_model::plan::{InterfacePlan, VmPlan, VolumePlan, VpcPlan};
 use awan_model::traffic::Counters;

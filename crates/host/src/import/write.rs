@@ -11,13 +11,13 @@ use super::disk::qcow2::MAGIC;
 use super::disk::{Disk, PIECE};
 
 const CLUSTER_BITS: u32 = 16;
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
-const ENTRIES: usize = PIECE / 8;
+pub const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub const ENTRIES: usize = PIECE / 8;
 /// A cluster that counts others has two bytes for each.
 const COUNTED: u64 = CLUSTER / 2;
 const HEADER: u32 = 104;
 /// Nobody else refers to what is referred to so.
-const OWN: u64 = 1 << 63;
+pub const OWN: u64 = 1 << 63;
 /// A cluster that holds nothing, whatever is below.
 const ZERO: u64 = 1;
 
@@ -114,7 +114,7 @@ pub fn write_clusters(
     }
     let (at, clusters) = count(out, end)?;
     out.seek(SeekFrom::Start(0))?;
-    out.write_all(&header(size, tables, at, clusters))?;
+    out.write_all(&header(size, tables, 1, at, clusters))?;
     out.seek(SeekFrom::Start(CLUSTER))?;
     Ok(out.write_all(&big_endian(&l1))?)
 }
@@ -138,7 +138,7 @@ impl Disk for Nothing {
 
 /// Counts all clusters up to `end` and those that it writes itself: each is used once. Returns where the table of what
 /// counts them is, and its length, in clusters.
-fn count(out: &mut (impl Write + Seek), end: u64) -> Result<(u64, u64)> {
+pub fn count(out: &mut impl Write, end: u64) -> Result<(u64, u64)> {
     let (mut blocks, mut tables) = (1, 1);
     loop {
         let all = end + blocks + tables;
@@ -161,7 +161,8 @@ fn count(out: &mut (impl Write + Seek), end: u64) -> Result<(u64, u64)> {
     Ok((end, tables))
 }
 
-fn header(size: u64, l1_entries: u64, counts_at: u64, counts_clusters: u64) -> Vec<u8> {
+/// Where tables are is told in clusters.
+pub fn header(size: u64, l1_entries: u64, l1_at: u64, counts_at: u64, counts_clusters: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(PIECE);
     out.extend(MAGIC);
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -173,7 +174,7 @@ fn header(size: u64, l1_entries: u64, counts_at: u64, counts_clusters: u64) -> V
     // Not encrypted.
     out.extend([0; 4]);
     out.extend(narrow(l1_entries).to_be_bytes());
-    out.extend(CLUSTER.to_be_bytes());
+    out.extend((l1_at * CLUSTER).to_be_bytes());
     out.extend((counts_at * CLUSTER).to_be_bytes());
     out.extend(narrow(counts_clusters).to_be_bytes());
     // No snapshots, no features.
@@ -185,6 +186,6 @@ fn header(size: u64, l1_entries: u64, counts_at: u64, counts_clusters: u64) -> V
     out
 }
 
-fn big_endian(numbers: &[u64]) -> Vec<u8> {
+pub fn big_endian(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }

@@ -57,6 +57,11 @@ impl Chain {
         self.layers.len()
     }
 
+    /// How large the disk was to each of its files.
+    pub fn sizes(&self) -> impl Iterator<Item = u64> {
+        self.layers.iter().map(|layer| layer.file.size())
+    }
+
     /// In bytes, as its guest sees it.
     pub fn size(&self) -> u64 {
         self.layers[0].file.size()

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result};
 pub enum Change<'a> {
     Folder(&'a Path),
     Make(&'a Path),
+    /// From one byte to another.
+    Write(&'a Path, u64, u64),
     Sync(&'a Path),
     Rename(&'a Path, &'a Path),
     Remove(&'a Path),
@@ -21,6 +23,7 @@ impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) | Self::Make(path) => write!(f, "making {}", path.display()),
+            Self::Write(path, from, to) => write!(f, "writing bytes {from} to {to} of {}", path.display()),
             Self::Sync(path) => write!(f, "writing {}", path.display()),
             Self::Rename(from, to) => write!(f, "moving {} to {}", from.display(), to.display()),
             Self::Remove(path) => write!(f, "removing {}", path.display()),
@@ -47,6 +50,24 @@ pub fn write(path: &Path, text: impl FnOnce(&mut BufWriter<File>) -> Result<()>)
     let mut out = BufWriter::new(step(Change::Make(path), || File::create(path))?);
     text(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| format!("writing {}", path.display()))?;
     sync(path, out.get_ref())
+}
+
+/// A power failure may take it until the file is synced.
+pub fn write_at(path: &Path, file: &File, bytes: &[u8], at: u64) -> Result<()> {
+    step(Change::Write(path, at, at + bytes.len() as u64), || file.write_all_at(bytes, at))
+}
+
+/// The same of what is written from a byte to the end.
+pub fn write_from(
+    path: &Path,
+    file: &File,
+    at: u64,
+    text: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+) -> Result<()> {
+    let mut file = file;
+    step(Change::Write(path, at, u64::MAX), || file.seek(SeekFrom::Start(at)))?;
+    let mut out = BufWriter::new(file);
+    text(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| format!("writing {}", path.display()))
 }
 
 pub fn sync(path: &Path, file: &File) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Where volumes lie.
 
 pub mod chain;
-mod files;
+pub(crate) mod files;
 pub mod qcow2;
 pub mod simulated;
 

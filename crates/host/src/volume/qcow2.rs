@@ -105,7 +105,9 @@ impl FileVolumes {
     fn chain(&self, of: Option<&ImageId>) -> Result<Vec<PathBuf>> {
         let (mut chain, mut next) = (Vec::new(), of.cloned());
         while let Some(id) = next {
-            let path = self.image(&id);
+            // Looked at once: a merge may come between, and its file and what was below the old one are no chain.
+            let Place { disk, below, .. } = self.place(&id)?;
+            let path = if disk.exists() { disk } else { self.images.join(id.as_str()).join(DISK) };
             if !path.is_file() {
                 bail!("the image {} is not on this host", path.display());
             }
@@ -113,7 +115,7 @@ impl FileVolumes {
             if chain.len() > CHAIN_MAX {
                 bail!("{id} has too much below it");
             }
-            next = self.place(&id)?.below;
+            next = below;
         }
         Ok(chain)
     }
@@ -342,6 +344,10 @@ impl Volumes for FileVolumes {
 
     fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, Result<Fork>> {
         Box::pin(self.next(taken))
+    }
+
+    fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
+        self.chain(Some(id))
     }
 
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {

@@ -86,4 +86,8 @@ impl Volumes for SimulatedVolumes {
     fn changed(&self) -> Arc<Notify> {
         self.2.clone()
     }
+
+    fn files(&self, _: &ImageId) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
 }

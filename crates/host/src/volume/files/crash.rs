@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -31,6 +32,8 @@ enum Owed {
     /// And what was there before.
     Renamed(PathBuf, PathBuf, Option<PathBuf>),
     Removed(PathBuf, PathBuf),
+    /// What a file held from a byte on, and how long it was.
+    Wrote(PathBuf, u64, Vec<u8>, u64),
 }
 
 thread_local! { static FATE: RefCell<Fate> = RefCell::default(); }
@@ -96,9 +99,22 @@ impl Fate {
 }
 
 impl Owed {
-    fn is_in(&self, folder: &Path) -> bool {
-        let (Self::Folder(path) | Self::Made(path) | Self::Renamed(_, path, _) | Self::Removed(path, _)) = self;
-        path.parent() == Some(folder)
+    /// Whether it is safe once this is synced.
+    fn is_of(&self, synced: &Path) -> bool {
+        match self {
+            Self::Folder(path) | Self::Made(path) | Self::Renamed(_, path, _) | Self::Removed(path, _) => {
+                path.parent() == Some(synced)
+            }
+            Self::Wrote(path, ..) => path == synced,
+        }
+    }
+
+    fn wrote(path: &Path, at: u64, to: u64) -> Option<Self> {
+        let file = std::fs::File::open(path).ok()?;
+        let end = file.metadata().ok()?.len();
+        let mut before = vec![0; usize::try_from(end.min(to).saturating_sub(at)).ok()?];
+        file.read_exact_at(&mut before, at).ok()?;
+        Some(Self::Wrote(path.to_owned(), at, before, end))
     }
 
     fn undo(self) {
@@ -108,6 +124,10 @@ impl Owed {
             Self::Renamed(from, to, before) => std::fs::rename(to, from)
                 .and_then(|()| before.as_ref().map_or(Ok(()), |before| std::fs::rename(before, to))),
             Self::Removed(path, backup) => std::fs::rename(backup, path),
+            Self::Wrote(path, at, before, end) => std::fs::File::options()
+                .write(true)
+                .open(path)
+                .and_then(|file| file.write_all_at(before, *at).and_then(|()| file.set_len(*end))),
         };
         // Whose folder is gone is gone with it.
         if let Err(e) = done {
@@ -120,6 +140,7 @@ fn name(change: Change) -> &'static str {
     match change {
         Change::Folder(_) => "a folder is made",
         Change::Make(_) => "a file is made",
+        Change::Write(..) => "bytes are written",
         Change::Sync(path) if path.is_dir() => "names are synced",
         Change::Sync(_) => "bytes are synced",
         Change::Rename(..) => "a file is moved",
@@ -138,6 +159,10 @@ pub fn before(change: Change) -> Result<()> {
                 None => return Ok(()),
             },
             Change::Make(path) if !path.exists() => Owed::Made(path.to_owned()),
+            Change::Write(path, from, to) => match Owed::wrote(path, from, to) {
+                Some(wrote) => wrote,
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
         if fate.past.is_some() {
@@ -150,6 +175,6 @@ pub fn before(change: Change) -> Result<()> {
 pub fn after(change: Change) {
     let Change::Sync(path) = change else { return };
     FATE.with_borrow_mut(|fate| {
-        fate.owed.retain(|owed| !owed.is_in(path));
+        fate.owed.retain(|owed| !owed.is_of(path));
     });
 }

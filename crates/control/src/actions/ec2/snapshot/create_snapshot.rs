@@ -71,6 +71,7 @@ pub fn new(tx: &mut Tx<Tenant>, size_gib: u32, description: String, bytes: Bytes
         shared_with: BTreeSet::new(),
         lock: None,
         started: tx.now(),
+        upload: None,
     }
 }
 

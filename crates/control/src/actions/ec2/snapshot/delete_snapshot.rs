@@ -6,7 +6,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::{network, sharing};
+use crate::{network, sharing, token};
 
 pub fn delete_snapshot(tx: &mut Tx<Tenant>, req: ec2::DeleteSnapshotRequest) -> Result<()> {
     let ec2::DeleteSnapshotRequest { snapshot_id, dry_run: _ } = req;
@@ -21,6 +21,8 @@ pub fn delete_snapshot(tx: &mut Tx<Tenant>, req: ec2::DeleteSnapshotRequest) -> 
         let message = format!("The snapshot {id} is currently in use by {}", image.id);
         return Err(refuse(Code::InvalidSnapshotInUse, message));
     }
+    let token = snapshot.upload.as_ref().and_then(|upload| upload.client_token.as_deref());
+    token::forget(tx, "StartSnapshot", token);
     network::remove::<Snapshot>(tx, id);
     Ok(())
 }

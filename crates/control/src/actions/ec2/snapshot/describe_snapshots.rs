@@ -113,7 +113,7 @@ fn value(snapshot: &Snapshot, tags: &BTreeMap<String, String>, name: &str) -> Ve
         "encrypted" => "false".into(),
         "owner-alias" if snapshot.is_builtin() => BUILTIN_ALIAS.into(),
         "owner-id" => snapshot.home.account().to_owned(),
-        "progress" => progress(snapshot).into(),
+        "progress" => progress(snapshot),
         "snapshot-id" => snapshot.id.to_string(),
         "start-time" => return text_time(snapshot.started).into_iter().collect(),
         "status" => snapshot.phase.as_str().into(),
@@ -127,9 +127,11 @@ fn value(snapshot: &Snapshot, tags: &BTreeMap<String, String>, name: &str) -> Ve
     vec![value]
 }
 
-/// Its host has all of it at once, or nothing.
-fn progress(snapshot: &Snapshot) -> &'static str {
-    if snapshot.phase == Phase::Completed { "100%" } else { "0%" }
+/// Its host has all of it at once, or nothing; but of one that is written in blocks, who writes it may say.
+fn progress(snapshot: &Snapshot) -> String {
+    let told = snapshot.upload.as_ref().and_then(|upload| upload.progress);
+    let percent = if snapshot.phase == Phase::Completed { 100 } else { told.unwrap_or_default() };
+    format!("{percent}%")
 }
 
 pub fn shown(snapshot: &Snapshot, tags: Vec<ec2::Tag>) -> ec2::Snapshot {
@@ -143,7 +145,7 @@ pub fn shown(snapshot: &Snapshot, tags: Vec<ec2::Tag>) -> ec2::Snapshot {
         volume_id: Some(source(snapshot)),
         state: Some(snapshot.phase.as_str().into()),
         start_time: time(snapshot.started),
-        progress: Some(progress(snapshot).into()),
+        progress: Some(progress(snapshot)),
         owner_id: Some(snapshot.home.account().into()),
         description: Some(snapshot.description.clone()),
         volume_size: i32::try_from(snapshot.size_gib).ok(),

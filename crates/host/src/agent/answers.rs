@@ -1,0 +1,122 @@
+//! Questions of the control plane, each answered by itself: none waits for a turn of the agent, and no turn for one.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use awan_model::id::ImageId;
+use awan_model::instance::Phase;
+use awan_model::plan::{ContentPlan, HostPlan};
+use awan_model::report::{Answer, Ask, Inventory, Octets};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::Drivers;
+use crate::blocks::Opened;
+
+/// Disks that are read at once.
+static READING: Semaphore = Semaphore::const_new(8);
+const OPENED_AGAIN: u32 = 3;
+
+/// For as long as somebody may ask.
+pub async fn answer(
+    drivers: Drivers,
+    plan: watch::Receiver<Option<Arc<HostPlan>>>,
+    mut asks: mpsc::Receiver<(Ask, oneshot::Sender<Answer>)>,
+) {
+    while let Some((ask, answer)) = asks.recv().await {
+        let (drivers, plan) = (drivers.clone(), plan.borrow().clone());
+        tokio::spawn(async move {
+            let given = given(&drivers, plan.as_deref(), ask).await;
+            let _ = answer.send(given.unwrap_or_else(|e| Answer::Refused { why: format!("{e:#}") }));
+        });
+    }
+}
+
+/// Files that have become part of another may go before they are open; then that is to be opened.
+fn open(drivers: &Drivers, id: &ImageId) -> Result<Opened> {
+    let mut tries = 0;
+    loop {
+        // Where volumes have no bytes, what tenants wrote has.
+        let files = drivers.volumes.files(id);
+        let files = files.map(|files| if files.is_empty() { drivers.contents.files(id) } else { files });
+        match files.and_then(Opened::open) {
+            Err(_) if tries < OPENED_AGAIN => tries += 1,
+            opened => return opened,
+        }
+    }
+}
+
+async fn reading<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _turn = READING.acquire().await?;
+    tokio::task::spawn_blocking(read).await.context("the reading ended early")?
+}
+
+async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<Answer> {
+    match ask {
+        Ask::Console { instance } => Ok(Answer::Console { output: drivers.hypervisor.console(&instance).await? }),
+        Ask::Screenshot { instance, wake } => {
+            let shown = drivers.hypervisor.screenshot(&instance, wake).await?;
+            Ok(shown.map_or(Answer::NoDisplay, |jpeg| Answer::Screenshot { jpeg }))
+        }
+        Ask::Interrupt { instance } => {
+            drivers.hypervisor.interrupt(&instance).await?;
+            Ok(Answer::Done)
+        }
+        Ask::Traffic => {
+            let plan = plan.context("this host has no plan yet")?;
+            Ok(Answer::Traffic(drivers.network.traffic(plan).await?))
+        }
+        Ask::LogEvents { home, group, wanted } => {
+            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
+            Ok(Answer::LogEvents(logs.events(home, group, wanted).await?))
+        }
+        Ask::LogStreams { home, group, streams } => {
+            let logs = drivers.network.flow_logs().context("this host writes no flow logs")?;
+            Ok(Answer::LogStreams(logs.streams(home, group, streams).await?))
+        }
+        Ask::Blocks { of, since, from, most } => {
+            let drivers = drivers.clone();
+            let look = move || {
+                let mut opened = open(&drivers, &of)?;
+                match since {
+                    Some(since) => opened.changed(&mut open(&drivers, &since)?, from, most),
+                    None => opened.held(from, most),
+                }
+            };
+            Ok(Answer::Blocks(reading(look).await?))
+        }
+        Ask::Block { of, index } => {
+            let drivers = drivers.clone();
+            let bytes = Octets(reading(move || open(&drivers, &of)?.read(index)).await?);
+            Ok(Answer::Block { bytes })
+        }
+        Ask::PutBlock { of, index, bytes, sha256 } => {
+            let put = drivers.contents.put(&of, index, bytes.0, sha256).await?;
+            Ok(if put { Answer::Done } else { Answer::NotYet })
+        }
+        Ask::Written { of } => {
+            let told = drivers.contents.put_so_far(&of).await?;
+            Ok(told.map_or(Answer::NotYet, |(blocks, sha256)| Answer::Written { blocks, sha256 }))
+        }
+        Ask::Inventory => inventory(drivers, plan.context("this host has no plan yet")?).await.map(Answer::Inventory),
+    }
+}
+
+async fn inventory(drivers: &Drivers, plan: &HostPlan) -> Result<Inventory> {
+    let vms = drivers.hypervisor.observe().await?;
+    let alive = vms.iter().filter(|vm| vm.phase != Phase::Exited);
+    let processes = alive.clone().map(|vm| (vm.id.clone(), vm.run)).collect();
+    let disks = alive.clone().flat_map(|vm| vm.disks.iter().map(|disk| (vm.id.clone(), disk.volume.clone())));
+    let disks = disks.collect();
+    let interfaces = alive.flat_map(|vm| vm.interfaces.iter().flatten().map(|seen| (vm.id.clone(), seen.mac)));
+    let interfaces = interfaces.collect();
+    let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
+    let mut contents = drivers.contents.present()?;
+    let kept = |c: &&ContentPlan| c.source.taken().is_some() && drivers.volumes.kept(c).is_some();
+    contents.extend(plan.contents.iter().filter(kept).map(|content| content.id.clone()));
+    contents.sort();
+    contents.dedup();
+    let network = drivers.network.compare(plan).await?;
+    let (missing, unexpected) = (network.missing, network.unexpected);
+    let plan = plan.revision;
+    Ok(Inventory { plan, processes, disks, interfaces, missing, unexpected, volumes, contents })
+}

@@ -1,0 +1,203 @@
+//! Blocks that are put, hosts that end meanwhile, and the disk that comes of it.
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::*;
+use crate::blocks::Opened;
+use crate::volume::files::crash;
+
+const ID: &str = "ami-00000000000000001";
+
+fn open(folder: &Path) -> Written {
+    let written = Written::new(folder.join("contents").join(ID), None, 1);
+    written.open(false).expect("opens");
+    written
+}
+
+fn block(byte: u8) -> Vec<u8> {
+    vec![byte; BLOCK]
+}
+
+fn put(written: &Written, index: u32, byte: u8) -> Result<()> {
+    let bytes = block(byte);
+    written.put(index, &bytes, Sha256::digest(&bytes).into())
+}
+
+fn sum(blocks: &BTreeMap<u32, u8>) -> (u64, [u8; 32]) {
+    let mut sum = Sha256::new();
+    blocks.values().for_each(|byte| sum.update(Sha256::digest(block(*byte))));
+    (blocks.len() as u64, sum.finalize().into())
+}
+
+/// What a disk holds, of blocks that hold the same byte throughout.
+fn read(disk: &Path) -> BTreeMap<u32, u8> {
+    let mut opened = Opened::open(vec![disk.to_owned()]).expect("opens");
+    let all = opened.held(0, usize::MAX).expect("lists");
+    assert_eq!(all.next, None);
+    let mut one = |index: u32| {
+        let bytes = opened.read(index).expect("reads");
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]), "{index} is mixed");
+        (index, bytes[0])
+    };
+    all.blocks.iter().map(|block| one(block.index)).collect()
+}
+
+fn disk(folder: &Path) -> PathBuf {
+    folder.join("contents").join(ID).join(DISK)
+}
+
+#[test]
+fn what_is_put_is_the_disk_that_comes_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    let written = open(folder.path());
+    assert_eq!(written.seen(), Seen::Open);
+    for (index, byte) in [(2047, 1), (0, 2), (1023, 3), (1024, 4), (0, 5), (7, 6), (7, 0)] {
+        put(&written, index, byte).expect("puts");
+    }
+    assert!(put(&written, 2048, 1).is_err() && written.put(0, b"short", [0; 32]).is_err());
+    let expected = BTreeMap::from([(0, 5), (7, 0), (1023, 3), (1024, 4), (2047, 1)]);
+    assert_eq!(written.sum().expect("counts"), sum(&expected));
+    written.seal(5).expect("seals");
+    assert!(matches!(written.seen(), Seen::Kept { size_gib: 1, bytes } if bytes > 4 * BLOCK as u64));
+    assert!(put(&written, 0, 1).is_err(), "it is whole");
+    let held = expected.into_iter().filter(|(_, byte)| *byte != 0).collect();
+    assert_eq!(read(&disk(folder.path())), held);
+    assert_eq!(std::fs::read_dir(disk(folder.path()).parent().expect("a folder")).expect("lists").count(), 1);
+    // The next life finds it so, and one that has lost it makes no other.
+    assert!(matches!(open(folder.path()).seen(), Seen::Kept { .. }));
+    std::fs::remove_file(disk(folder.path())).expect("removes");
+    let lost = Written::new(folder.path().join("contents").join(ID), None, 1);
+    lost.open(true).expect("looks");
+    assert!(matches!(lost.seen(), Seen::Lost { .. }));
+}
+
+#[test]
+fn less_than_was_acknowledged_becomes_no_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    let written = open(folder.path());
+    put(&written, 0, 1).expect("puts");
+    written.seal(2).expect("looks");
+    assert!(matches!(written.seen(), Seen::Lost { .. }) && !disk(folder.path()).exists());
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn qemu_reads_the_same_and_finds_nothing_wrong() {
+    let has = std::process::Command::new("qemu-img").arg("--version").output().is_ok();
+    if !has {
+        eprintln!("skipped: there is no qemu-img");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    let written = open(folder.path());
+    for (index, byte) in [(3, 9), (1500, 8), (5, 0)] {
+        put(&written, index, byte).expect("puts");
+    }
+    written.seal(3).expect("seals");
+    let disk = disk(folder.path());
+    let check =
+        std::process::Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(&disk).output().expect("runs");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let mut command = std::process::Command::new("qemu-io");
+    command.args([
+        "-r",
+        "-f",
+        "qcow2",
+        "-c",
+        "read -P 9 1536k 512k",
+        "-c",
+        "read -P 8 750M 512k",
+        "-c",
+        "read -P 0 2560k 512k",
+    ]);
+    let said = command.arg(&disk).output().expect("runs");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.matches("read 524288/524288").count() == 3 && !said.contains("failed"), "{said}");
+}
+
+/// Ended before each step, with and without power, and gone on with: nothing that was acknowledged is lost.
+#[test]
+fn nothing_that_was_acknowledged_is_lost_wherever_it_is_cut_short() {
+    for steps in 0.. {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["contents", "past"] {
+            std::fs::create_dir(folder.path().join(name)).expect("makes");
+        }
+        crash::begin(folder.path().join("past"));
+        crash::after_steps(steps);
+        let puts = [(1, 1), (2, 2), (1, 3), (9, 0), (2, 4)];
+        let (mut known, mut tried) = (BTreeMap::new(), None);
+        let first = Written::new(folder.path().join("contents").join(ID), None, 1);
+        let done = first.open(false).and_then(|()| {
+            for (index, byte) in puts {
+                tried = Some((index, byte));
+                put(&first, index, byte)?;
+                known.insert(index, byte);
+            }
+            tried = None;
+            first.seal(3)
+        });
+        if !crash::revived() {
+            done.expect("nothing ended it");
+            assert!(steps > 15, "{steps}");
+            return;
+        }
+        crash::cut_power(|all| if steps % 2 == 0 { all } else { all / 2 });
+        let next = open(folder.path());
+        if matches!(next.seen(), Seen::Open) {
+            let mut either = known.clone();
+            either.extend(tried);
+            let now = next.sum().expect("counts");
+            assert!(now == sum(&known) || now == sum(&either), "before step {steps}: {known:?} {tried:?}");
+            for (index, byte) in puts {
+                put(&next, index, byte).expect("puts");
+            }
+            next.seal(3).expect("seals");
+        }
+        assert_eq!(read(&disk(folder.path())), BTreeMap::from([(1, 3), (2, 4)]), "before step {steps}");
+    }
+}
+
+#[test]
+fn any_order_of_it_is_what_a_table_says() {
+    let seed: u64 = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let place = || format!("replay with SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["contents", "past"] {
+        std::fs::create_dir(folder.path().join(name)).expect("makes");
+    }
+    crash::begin(folder.path().join("past"));
+    let (mut written, mut known) = (open(folder.path()), BTreeMap::new());
+    for _ in 0..60 {
+        if dice.random_bool(0.3) {
+            crash::after_steps(dice.random_range(0..6));
+        }
+        let (index, byte) = (dice.random_range(0..12), dice.random_range(0..5));
+        match put(&written, index, byte) {
+            Ok(()) => drop(known.insert(index, byte)),
+            Err(e) => {
+                assert!(crash::revived(), "{e:#}; {}", place());
+                crash::cut_power(|all| dice.random_range(0..=all));
+                written = open(folder.path());
+                let mut either = known.clone();
+                either.insert(index, byte);
+                let now = written.sum().expect("counts");
+                assert!(now == sum(&known) || now == sum(&either), "{}", place());
+                if now == sum(&either) {
+                    known = either;
+                }
+            }
+        }
+        crash::revived();
+    }
+    written.seal(known.len() as u64).unwrap_or_else(|e| panic!("{e:#}; {}", place()));
+    known.retain(|_, byte| *byte != 0);
+    assert_eq!(read(&disk(folder.path())), known, "{}", place());
+}
