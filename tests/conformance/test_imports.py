@@ -1,6 +1,10 @@
 """Disks from elsewhere, fetched by a simulated host from a real server."""
 
+import os
+import re
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from awan import Awan, until
@@ -109,3 +113,64 @@ def test_what_a_crash_cut_short_comes_whole_after_it():
     finally:
         awan.close()
         files.close()
+
+
+def readers(parent):
+    """Processes of a server that read disks from elsewhere."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            status = dict(line.split(":", 1) for line in (path / "status").read_text().splitlines())
+            words = (path / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        # The last step of its confinement.
+        confined = status["NoNewPrivs"].split() == ["1"]
+        if int(status["PPid"]) == parent and b"read-disk" in words and b"--size" in words and confined:
+            found.append((path, {name: value.split() for name, value in status.items()}))
+    return found
+
+
+def test_what_reads_a_disk_from_elsewhere_has_nothing_else(tmp_path):
+    (tmp_path / "hollow").touch()
+    # It takes a while to find that there is nothing in it.
+    os.truncate(tmp_path / "hollow", 400 << 30)
+    awan = Awan("simulated", import_dir=tmp_path)
+    try:
+        tenant = Tenant(awan.start(), "acme")
+        id = tenant.ec2.import_snapshot(**asked(f"file://{tmp_path}/hollow"))["ImportTaskId"]
+        ((path, status),) = until("it is read", 30, lambda: readers(awan.process.pid), 0.01)
+        own = Path(f"/proc/{awan.process.pid}")
+        os.kill(int(path.name), signal.SIGSTOP)
+        try:
+            assert set(status["Uid"]) == set(status["Gid"]) == {"65534"} and status["Groups"] == []
+            assert {status[name][0] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {"0" * 16}
+            for kind in ("net", "ipc"):
+                assert os.readlink(path / "ns" / kind) != os.readlink(own / "ns" / kind)
+            source, target, pipe = sorted({os.readlink(fd) for fd in (path / "fd").iterdir()}, key=lambda name: ("hollow" not in name, name))
+            assert source == str(tmp_path / "hollow") and pipe.startswith("pipe:"), (source, pipe)
+            assert target.startswith(str(awan.data / "contents")), target
+            limits = (path / "limits").read_text()
+            assert re.search(r"Max processes +0 +0 ", limits) and re.search(r"Max core file size +0 +0 ", limits), limits
+        finally:
+            os.kill(int(path.name), signal.SIGCONT)
+        tenant.ec2.cancel_import_task(ImportTaskId=id)
+        until("it ends when it is not wanted any more", 30, lambda: not readers(awan.process.pid), 0.05)
+        awan.audit()
+    finally:
+        awan.close()
+
+
+def test_a_reader_that_is_killed_is_a_disk_that_cannot_be_read(tmp_path):
+    (tmp_path / "hollow").touch()
+    os.truncate(tmp_path / "hollow", 400 << 30)
+    awan = Awan("simulated", import_dir=tmp_path)
+    try:
+        tenant = Tenant(awan.start(), "acme")
+        id = tenant.ec2.import_snapshot(**asked(f"file://{tmp_path}/hollow"))["ImportTaskId"]
+        ((path, _),) = until("it is read", 30, lambda: readers(awan.process.pid), 0.01)
+        os.kill(int(path.name), signal.SIGKILL)
+        assert "it cannot be read" in ended(tenant, id)["StatusMessage"]
+        awan.audit()
+    finally:
+        awan.close()

@@ -5,13 +5,15 @@ pub mod bring;
 pub mod known;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::operator::Builtin;
+use awan_host::import::jail;
 use awan_model::id::ImageId;
 use awan_model::image::Boot;
+use awan_model::import::Format;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -76,6 +78,23 @@ pub fn present(images: &Path) -> Result<Vec<Builtin>> {
         }
     }
     Ok(found)
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReadDisk {
+    format: String,
+    #[arg(long)]
+    size: Option<u64>,
+    #[arg(long)]
+    user: Option<u32>,
+}
+
+impl ReadDisk {
+    pub fn serve(&self) -> ExitCode {
+        let format = Format::ALL.into_iter().find(|format| format.as_str() == self.format);
+        let done = format.is_some_and(|format| jail::serve(format, self.size, self.user));
+        if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// Builds the tiny image, if there is none.

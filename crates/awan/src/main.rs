@@ -66,6 +66,9 @@ enum Command {
     /// Keeps the namespaces of an ordinary user's server; started by that
     #[command(hide = true)]
     Hold(user::Where),
+    /// Reads a disk from elsewhere, confined; started by a host
+    #[command(hide = true)]
+    ReadDisk(images::ReadDisk),
 }
 
 /// Each guest costs descriptors, and may open connections to the metadata service. Where the limit that shells and
@@ -89,6 +92,7 @@ fn run(command: Command) -> Result<ExitCode> {
     use serve::Roles;
     match command {
         Command::Hold(_) => rootless::hold()?,
+        Command::ReadDisk(read) => return Ok(read.serve()),
         Command::Serve(options) => many(serve::run(one(serve::prepare(Roles::Both, options))?.enter()?))?,
         Command::Control(options) => many(serve::run(one(serve::prepare(Roles::Control, options))?.enter()?))?,
         Command::Host(options) => many(serve::run(one(serve::prepare(Roles::Host, options))?.enter()?))?,

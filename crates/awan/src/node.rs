@@ -12,6 +12,7 @@ use awan_host::hypervisor::probe::{self, Accelerator};
 use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::hypervisor::simulated::SimulatedHypervisor;
 use awan_host::import::Contents;
+use awan_host::import::jail::Jail;
 use awan_host::link::{self, Peer};
 use awan_host::network::driver::{NetworkConfig, NetworkDriver};
 use awan_host::network::simulated::SimulatedNetwork;
@@ -78,7 +79,11 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
         volumes: SimulatedVolumes::new(),
         network,
         // Of disks from elsewhere there are bytes even here, so that what is wrong with them is told.
-        contents: Contents::open(config.data_dir.join(CONTENTS).join(host.as_str()), config.import.clone())?,
+        contents: Contents::open(
+            config.data_dir.join(CONTENTS).join(host.as_str()),
+            config.import.clone(),
+            Some(jail(nix::unistd::geteuid().is_root().then_some(NOBODY))),
+        )?,
     };
     let about = About {
         host: host.clone(),
@@ -105,11 +110,14 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted, api: Arc<dy
     }
     let tag = tag(&config.data_dir)?;
     let images = config.images_dir.clone();
+    let users = users(config, &tag, &accelerator);
+    // Machines take the first of them that are free.
+    let jail = jail(users.as_ref().and_then(|users| users.clone().last()));
     let hypervisor = QemuHypervisor::open(QemuConfig {
         run_dir: run_dir(&tag),
         data_dir: config.data_dir.clone(),
         images: images.clone(),
-        users: users(config, &tag, &accelerator),
+        users,
         tag: tag.clone(),
         accelerator: accelerator.clone(),
         grace: config.shutdown_grace,
@@ -136,8 +144,16 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted, api: Arc<dy
         allegiance: Some(config.data_dir.join("follows")),
         launches: cores * 2,
     };
-    let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone())?;
+    let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone(), Some(jail))?;
     Ok((about, Drivers { hypervisor, volumes, network, contents }))
+}
+
+/// Has no files, and nothing to do with instances.
+const NOBODY: u32 = 65_534;
+
+/// This program as it is, though another may lie in its place by now.
+fn jail(user: Option<u32>) -> Jail {
+    Jail { program: "/proc/self/exe".into(), user }
 }
 
 /// In the data directory: what flow logs tell.

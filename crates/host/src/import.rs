@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod fetch;
+pub mod jail;
 pub mod write;
 mod written;
 
@@ -25,6 +26,7 @@ use awan_model::report::ContentSeen;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use self::fetch::Rules;
+use self::jail::Jail;
 use self::written::{BELOW, Seen, Written};
 
 pub const DISK: &str = "disk.qcow2";
@@ -45,6 +47,8 @@ const PUT_AT_ONCE: usize = 16;
 pub struct Contents {
     folder: PathBuf,
     rules: Rules,
+    /// Where they are read; `None`: in this process.
+    jail: Option<Jail>,
     jobs: Mutex<BTreeMap<ImageId, Job>>,
     uploads: Mutex<BTreeMap<ImageId, Upload>>,
     putting: Semaphore,
@@ -86,13 +90,13 @@ impl Drop for Job {
 }
 
 impl Contents {
-    pub fn open(folder: PathBuf, rules: Rules) -> Result<Arc<Self>> {
+    pub fn open(folder: PathBuf, rules: Rules, jail: Option<Jail>) -> Result<Arc<Self>> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("making {}", folder.display()))?;
         let (fetching, converting) = (Semaphore::new(FETCHED_AT_ONCE), Semaphore::new(1));
         let (jobs, uploads, changed) = (Mutex::default(), Mutex::default(), Arc::default());
         let putting = Semaphore::new(PUT_AT_ONCE);
-        Ok(Arc::new(Self { folder, rules, jobs, uploads, putting, fetching, converting, changed }))
+        Ok(Arc::new(Self { folder, rules, jail, jobs, uploads, putting, fetching, converting, changed }))
     }
 
     /// Wakes the agent when a disk is further than it was.
@@ -290,27 +294,39 @@ impl Contents {
         let source = fetch::fetch(&content.url, &self.rules, &folder.join(SOURCE), fetched).await?;
         drop(turn);
         let bytes = source.metadata().context("looking at what was fetched")?.len();
-        let (format, reader) = (content.format, source.try_clone()?);
-        let size = blocking(move || Ok(disk::open(BufReader::new(reader), format, DISK_MAX)?.size())).await?;
+        let format = content.format;
+        let size = self.size(&source, format).await?;
         let size_gib = u32::try_from(size.div_ceil(GIB))?;
         self.note(&content.id, unwanted, ImportPhase::Waiting { size_gib });
         room.wait_for(|granted| *granted >= size_gib).await.context("it is not wanted any more")?;
         let _turn = self.converting.acquire().await?;
         let (this, id, unwanted) = (self.clone(), content.id.clone(), unwanted.clone());
         let place = folder.to_owned();
-        let convert = move || {
-            let deadline = Instant::now() + CONVERTED_WITHIN;
-            let goes_on = |done: u64| {
-                let percent = u8::try_from(done.saturating_mul(100) / size).unwrap_or(100) / STEP * STEP;
-                this.note(&id, &unwanted, ImportPhase::Converting { percent });
-                ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
-                ensure!(Instant::now() < deadline, "it took too long");
-                fetch::has_room(&place, 0)
-            };
-            convert(source, format, u64::from(size_gib) * GIB, &place, bytes, goes_on)
+        let deadline = Instant::now() + CONVERTED_WITHIN;
+        let goes_on = move |done: u64| {
+            let percent = u8::try_from(done.saturating_mul(100) / size).unwrap_or(100) / STEP * STEP;
+            this.note(&id, &unwanted, ImportPhase::Converting { percent });
+            ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
+            ensure!(Instant::now() < deadline, "it took too long");
+            fetch::has_room(&place, 0)
         };
-        blocking(convert).await?;
+        let (unfinished, size) = (folder.join(UNFINISHED), u64::from(size_gib) * GIB);
+        if let Some(jail) = &self.jail {
+            jail.rewrite(source, format, size, &unfinished, goes_on).await?;
+        } else {
+            blocking(move || rewrite(source, format, size, &unfinished, goes_on)).await?;
+        }
+        let folder = folder.to_owned();
+        blocking(move || named(&folder, bytes)).await?;
         Ok(ImportPhase::Kept { size_gib, bytes })
+    }
+
+    async fn size(&self, source: &File, format: Format) -> Result<u64> {
+        if let Some(jail) = &self.jail {
+            return jail.size(source, format).await;
+        }
+        let reader = BufReader::new(source.try_clone()?);
+        blocking(move || Ok(disk::open(reader, format, DISK_MAX)?.size())).await
     }
 }
 
@@ -327,16 +343,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.context("the work ended early")?
 }
 
-fn convert(
-    source: File,
-    format: Format,
-    size: u64,
-    folder: &Path,
-    bytes: u64,
-    goes_on: impl FnMut(u64) -> Result<()>,
-) -> Result<()> {
+/// What was written becomes the disk, if it is one that names nothing else.
+fn named(folder: &Path, bytes: u64) -> Result<()> {
     let unfinished = folder.join(UNFINISHED);
-    rewrite(source, format, size, &unfinished, goes_on)?;
+    disk::open(File::open(&unfinished)?, Format::Qcow2, DISK_MAX)?;
     std::fs::write(folder.join(CAME), bytes.to_string())?;
     std::fs::rename(unfinished, folder.join(DISK))?;
     sync(folder)?;

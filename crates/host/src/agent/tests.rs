@@ -187,7 +187,7 @@ impl Bench {
         let (network, volumes) = (Arc::new(Fragile::default()), SimulatedVolumes::new());
         let hypervisor = Arc::new(Deaf { inner, pressed: pressed_in });
         let folder = tempfile::tempdir().expect("a folder");
-        let contents = Contents::open(folder.path().join("contents"), Rules::default()).expect("opens");
+        let contents = Contents::open(folder.path().join("contents"), Rules::default(), None).expect("opens");
         let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone(), contents };
         let about = About {
             host: HostId::new("host").expect("a name"),

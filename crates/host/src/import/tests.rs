@@ -26,7 +26,7 @@ impl Place {
 
     fn open(&self) -> Arc<Contents> {
         let rules = Rules { permitted: Vec::new(), folder: Some(self.folder.path().join("files")), bytes_max: 1 << 30 };
-        Contents::open(self.folder.path().join("contents"), rules).expect("opens")
+        Contents::open(self.folder.path().join("contents"), rules, None).expect("opens")
     }
 }
 

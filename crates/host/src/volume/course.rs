@@ -108,7 +108,7 @@ fn folder() -> tempfile::TempDir {
 fn open(folder: &Path) -> Result<(Arc<FileVolumes>, Arc<Contents>)> {
     let rules = Rules { permitted: Vec::new(), folder: Some(folder.join("files")), bytes_max: GIB };
     let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images"))?;
-    Ok((volumes, Contents::open(folder.join(CONTENTS), rules)?))
+    Ok((volumes, Contents::open(folder.join(CONTENTS), rules, None)?))
 }
 
 impl<'c> World<'c> {
