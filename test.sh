@@ -23,7 +23,7 @@ for a in "$@"; do
 done
 units_within=2400 guests_within=2700
 if [ -n "$long" ]; then
-  export AWAN_SIM_STEPS=1000000 AWAN_KILL_ROUNDS=200
+  export AWAN_SIM_STEPS=1000000 AWAN_KILL_ROUNDS=200 AWAN_SNAPSHOTS=200 AWAN_SNAPSHOT_KILLS=20
   units_within=14400 guests_within=10800
 fi
 

@@ -1,17 +1,24 @@
 """What volumes of real guests hold is kept: at the moment of a snapshot, and what begins as it begins as that.
 
-`AWAN_SNAPSHOT_SEED` replays the moments of a run, `AWAN_SNAPSHOT_KILLS` says how often the program is killed while it makes one.
+`AWAN_SNAPSHOT_SEED` replays the moments of a run, `AWAN_SNAPSHOTS` says how many there are, and `AWAN_SNAPSHOT_KILLS` how often the program is killed
+while it makes one.
 """
 
+import json
 import os
 import random
+import subprocess
 import time
 
 from awan import until
 from botocore.exceptions import WaiterError
 from test_volumes import detach, disk
 
-SNAPSHOTS = 4
+SNAPSHOTS = int(os.environ.get("AWAN_SNAPSHOTS", "16"))
+# So many of them are read by a guest, too.
+BY_GUESTS = 4
+# A disk is read through so many files at most, once its host has nothing more to merge; QEMU has each open twice.
+FILES = 21 + 8 + 2
 KILLED = int(os.environ.get("AWAN_SNAPSHOT_KILLS", "3"))
 SEED = int(os.environ.get("AWAN_SNAPSHOT_SEED", random.randrange(1 << 32)))
 
@@ -46,8 +53,53 @@ dd if=/dev/$disk bs=512 skip=1 count=40000 2>/dev/null | tr -d '\\0' |
 """
 
 
+def chain(awan, content):
+    """The files of what a volume held, the nearest first."""
+    files = []
+    while content:
+        folder = awan.data / "contents" / content
+        if not folder.exists():
+            files.append(awan.data / "images" / content / "disk.qcow2")
+            break
+        lines = (folder / "below").read_text().splitlines() if (folder / "below").exists() else []
+        files.append(folder / (f"disk.{lines[1]}.qcow2" if len(lines) > 1 else "disk.qcow2"))
+        content = lines[0] if lines else None
+    return files
+
+
+def records(awan, content):
+    """As READER, on the host; and how many files they were read through. What is merged meanwhile is read again."""
+    for attempt in range(5):
+        files, disk = chain(awan, content), None
+        for file in reversed(files):
+            disk = {"driver": "qcow2", "backing": disk, "file": {"driver": "file", "filename": str(file)}}
+        raw = awan.data / "raw"
+        convert = ["qemu-img", "convert", "-U", "-O", "raw", "json:" + json.dumps(disk), str(raw)]
+        done = subprocess.run(convert, capture_output=True, text=True, timeout=60)
+        if done.returncode == 0 or all(file.exists() for file in files):
+            break
+    assert done.returncode == 0, done.stderr
+    with open(raw, "rb") as file:
+        file.seek(512)
+        sectors = [file.read(512) for _ in range(40000)]
+    raw.unlink()
+    there = [int(sector[:15]) for sector in sectors if sector[:15].isdigit()]
+    whole = next((n for n, number in enumerate(there) if number != n + 1), len(there))
+    return whole, len(there), len(files)
+
+
+def contents(awan):
+    return {folder.name for folder in (awan.data / "contents").iterdir()}
+
+
+def open_files(awan):
+    """The most that any machine has open of what was kept."""
+    count = lambda pid: sum("/contents/" in os.path.realpath(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    return max(count(int(pid)) for pid in subprocess.run(["pgrep", "-f", "guest=awan-"], capture_output=True, text=True).stdout.split())
+
+
 def test_a_snapshot_holds_what_was_flushed_before_it_and_nothing_that_lacks_what_came_before(awan, tenant):
-    print(f"AWAN_SNAPSHOT_SEED={SEED} AWAN_SNAPSHOT_KILLS={KILLED} replays this")
+    print(f"AWAN_SNAPSHOT_SEED={SEED} AWAN_SNAPSHOTS={SNAPSHOTS} AWAN_SNAPSHOT_KILLS={KILLED} replays this")
     moments = random.Random(SEED)
     (guest,) = tenant.launch(BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": True}}])
     tenant.wait("instance_running", guest)
@@ -56,14 +108,29 @@ def test_a_snapshot_holds_what_was_flushed_before_it_and_nothing_that_lacks_what
     tenant.ssh(guest, WRITER.format(find=disk(volume)))
     flushed = lambda: int(tenant.ssh(guest, "cat /tmp/flushed 2>/dev/null || echo 0"))
     until("it writes", 30, lambda: flushed() > 0, 0.2)
-    taken = []
+    taken, kept, known = [], [], contents(awan)
     for _ in range(SNAPSHOTS):
-        time.sleep(moments.random())
+        time.sleep(moments.random() / 4)
         before = flushed()
         snapshot = tenant.ec2.create_snapshot(VolumeId=volume)
         assert snapshot["State"] == "pending"
         taken.append((snapshot["SnapshotId"], before))
-    completed(tenant, *(id for id, _ in taken))
+        completed(tenant, snapshot["SnapshotId"])
+        (content,) = contents(awan) - known
+        known.add(content)
+        kept.append((content, before))
+        whole, there, _ = records(awan, content)
+        assert whole == there >= before, f"{content}: {before} were flushed, {whole} are there, of {there}"
+    # All of them once more, now that their files have been merged under the guest.
+    until("its files are merged", 120, lambda: len(chain(awan, kept[-1][0])) <= 21, 0.2)
+    until("it has let go of what was merged", 60, lambda: open_files(awan) <= 2 * FILES, 0.2)
+    previous = 0
+    for content, before in kept:
+        whole, there, depth = records(awan, content)
+        assert whole == there >= max(before, previous), f"{content}: {before} were flushed, {whole} are there, of {there}"
+        assert depth <= 21, f"{content} is read through {depth} files"
+        previous = whole
+    print(f"{SNAPSHOTS} snapshots, {whole} records; read through {depth} files at last, {open_files(awan) // 2} open")
     # Of both volumes at one moment, while the guest writes to one.
     both = tenant.ec2.create_snapshots(InstanceSpecification={"InstanceId": guest})["Snapshots"]
     completed(tenant, *(s["SnapshotId"] for s in both))
@@ -84,7 +151,7 @@ def test_a_snapshot_holds_what_was_flushed_before_it_and_nothing_that_lacks_what
 
     zone = tenant.about(guest)["Placement"]["AvailabilityZone"]
     previous = 0
-    for snapshot, before in taken:
+    for snapshot, before in taken[:: max(1, SNAPSHOTS // BY_GUESTS)] + taken[-KILLED:]:
         copy = tenant.ec2.create_volume(AvailabilityZone=zone, SnapshotId=snapshot)["VolumeId"]
         tenant.ec2.attach_volume(VolumeId=copy, InstanceId=guest, Device="/dev/sdg")
         until("attached", 30, lambda: tenant.try_ssh(guest, disk(copy)).returncode == 0, 0.2)
@@ -100,6 +167,9 @@ def test_a_snapshot_holds_what_was_flushed_before_it_and_nothing_that_lacks_what
     for snapshot in everything:
         tenant.ec2.delete_snapshot(SnapshotId=snapshot)
     still = flushed()
+    until("it goes on", 30, lambda: flushed() > still, 0.2)
+    # Its room comes back while the guest goes on: its volumes are children of one file each.
+    until("what was deleted is merged", 60, lambda: len(contents(awan)) <= 2, 0.2)
     until("it goes on", 30, lambda: flushed() > still, 0.2)
     awan.audit()
     tenant.terminate(guest)
