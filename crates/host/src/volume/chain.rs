@@ -177,4 +177,4 @@ impl Disk for Chain {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

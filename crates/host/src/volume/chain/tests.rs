@@ -16,12 +16,12 @@ fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn has_qemu() -> bool {
+pub fn has_qemu() -> bool {
     Command::new("qemu-img").arg("--version").output().is_ok()
 }
 
 /// Files of different sizes and clusters, each naming what is below it; the nearest first.
-fn made(folder: &Path, dice: &mut StdRng) -> Vec<PathBuf> {
+pub fn made(folder: &Path, dice: &mut StdRng) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     let clusters: &[&str] = if dice.random_bool(0.5) { &["64k"] } else { &["4k", "64k", "512", "2M"] };
     for n in 0..dice.random_range(1..6) {

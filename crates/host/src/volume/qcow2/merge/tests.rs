@@ -4,7 +4,10 @@ use awan_model::Home;
 use awan_model::id::VolumeId;
 use awan_model::import::{Source, Taken};
 use awan_model::plan::{LayerPlan, VolumePlan};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
+use super::super::super::chain::tests::{has_qemu, made};
 use super::super::super::course::guest::Disk;
 use super::*;
 use crate::driver::Volumes as _;
@@ -132,4 +135,36 @@ async fn what_cannot_be_merged_is_told_and_what_is_not_wanted_any_more_is_left_a
     assert_eq!((files, bytes(&volumes, 3)[0]), (2, 3));
     volumes.merge(&[]);
     until(&volumes, &all, || volumes.place(&layer(3)).expect("is there").below.is_none()).await;
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so, and how to do it again")]
+fn any_files_of_any_chain_become_one_that_reads_the_same() {
+    if !has_qemu() {
+        eprintln!("skipped: there is no qemu-img");
+        return;
+    }
+    let first: u64 = std::env::var("AWAN_CHAIN_SEED").ok().map_or(100, |seed| seed.parse().expect("a number"));
+    for seed in first..first + 8 {
+        eprintln!("AWAN_CHAIN_SEED={seed} replays this first");
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = made(folder.path(), &mut StdRng::seed_from_u64(seed));
+        let merged = folder.path().join("merged");
+        for depth in 1..=files.len() {
+            let (nearest, rest) = files.split_at(depth);
+            let mut part = Part::open(nearest, rest).expect("opens");
+            let (size, mut out) = (part.chain.size(), std::fs::File::create(&merged).expect("makes"));
+            write::write_clusters(&mut part, size, &mut out, |_| Ok(())).expect("writes");
+            let mut after = Chain::open(&[&[merged.clone()], rest].concat()).expect("opens");
+            let (mut a, mut b) = (Box::new([0; PIECE]), Box::new([0; PIECE]));
+            for at in (0..size).step_by(PIECE) {
+                a.fill(0);
+                b.fill(0);
+                part.chain.read(at, &mut a).expect("reads");
+                after.read(at, &mut b).expect("reads");
+                assert!(a == b, "{depth} of {} files, at {at:#x}", files.len());
+            }
+            assert_eq!((after.size(), after.depth()), (size, 1 + rest.len()));
+        }
+    }
 }
