@@ -28,6 +28,8 @@ use super::{News, Part, WAIT, Who, images};
 use crate::endpoint;
 
 const BODY_MAX: usize = 64 << 20;
+/// Questions in one message. Blocks of snapshots are the longest, with less than a MiB each.
+const ASKS_MAX: usize = 16;
 
 struct Server {
     control: Arc<Control>,
@@ -120,10 +122,14 @@ async fn plan(
     let wait = async {
         tokio::select! {
             found = plans.wait_for(newer) => news.plan = found.ok().and_then(|p| p.clone()),
-            Some((ask, answer)) = asks.recv() => {
-                let id = server.next.fetch_add(1, Ordering::Relaxed);
-                server.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
-                news.asks.push((id, ask));
+            Some(first) = asks.recv() => {
+                // Whoever reads or writes blocks of snapshots asks many things at once.
+                let more = std::iter::from_fn(|| asks.try_recv().ok());
+                for (ask, answer) in std::iter::once(first).chain(more.take(ASKS_MAX - 1)) {
+                    let id = server.next.fetch_add(1, Ordering::Relaxed);
+                    server.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+                    news.asks.push((id, ask));
+                }
             }
         }
     };
