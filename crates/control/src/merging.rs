@@ -25,11 +25,14 @@ const SMALL: u64 = 64 << 20;
 const WORTH: u64 = 8;
 const MIB: u64 = 1 << 20;
 
+/// Whether it is dead, and how much is below it; and what is to be done.
+type Found = ((bool, usize), Arc<Content>, Merge);
+
 /// What each host without a merge under way may do, the best first. `roots`: what snapshots, images and volumes begin as.
 pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<HostId, Vec<(Arc<Content>, Merge)>> {
     let busy: BTreeSet<&HostId> = all.iter().filter(|c| c.merging.merge.is_some()).map(|c| &c.host).collect();
     let chains = Chains::of(all, roots);
-    let mut found: BTreeMap<HostId, Vec<((bool, usize), Arc<Content>, Merge)>> = BTreeMap::new();
+    let mut found: BTreeMap<HostId, Vec<Found>> = BTreeMap::new();
     for content in all.iter().filter(|content| !busy.contains(&content.host)) {
         if let Some(merge) = chains.merge(content) {
             let order = (chains.is_dead(content), chains.below(content).count());
@@ -38,7 +41,7 @@ pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<H
     }
     // What is needed first, because all that is dead below it may go at once; then from the bottom up, so that what was
     // merged is merged again with others of its size.
-    let sorted = |mut of: Vec<((bool, usize), Arc<Content>, Merge)>| {
+    let sorted = |mut of: Vec<Found>| {
         of.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
         of.into_iter().map(|(_, content, merge)| (content, merge)).collect()
     };

@@ -129,7 +129,7 @@ pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     let volumes: HashMap<&VolumeId, &VolumePlan> = plan.volumes.iter().map(|v| (&v.id, v)).collect();
     let contents: HashMap<&ImageId, &ContentPlan> = plan.contents.iter().map(|c| (&c.id, c)).collect();
     let least = |volume: &VolumePlan| {
-        let below = |id: &&ImageId| contents.get(*id)?.source.taken()?.below.as_ref();
+        let below = |id: &&ImageId| contents.get(*id)?.source.below();
         1 + volume.layers.len() + std::iter::successors(volume.image.as_ref(), below).take(FILES_MAX).count()
     };
     let of = |vm: &&SeenVm| {

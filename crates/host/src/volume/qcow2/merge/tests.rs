@@ -155,7 +155,7 @@ fn any_files_of_any_chain_become_one_that_reads_the_same() {
             let mut part = Part::open(nearest, rest).expect("opens");
             let (size, mut out) = (part.chain.size(), std::fs::File::create(&merged).expect("makes"));
             write::write_clusters(&mut part, size, &mut out, |_| Ok(())).expect("writes");
-            let mut after = Chain::open(&[&[merged.clone()], rest].concat()).expect("opens");
+            let mut after = Chain::open(&[std::slice::from_ref(&merged), rest].concat()).expect("opens");
             let (mut a, mut b) = (Box::new([0; PIECE]), Box::new([0; PIECE]));
             for at in (0..size).step_by(PIECE) {
                 a.fill(0);
