@@ -140,6 +140,10 @@ class Awan:
             done = subprocess.run([str(BINARY), "purge", "--data-dir", str(self.data)], capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, done.stderr
         shutil.rmtree(self.data, ignore_errors=True)
+        self.master_key().unlink(missing_ok=True)
+
+    def master_key(self):
+        return self.data.with_name(f"{self.data.name}-master.key")
 
 
 def states(ec2, ids=None):

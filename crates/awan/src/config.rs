@@ -72,6 +72,8 @@ options! {
     log_format: String, "AWAN_LOG_FORMAT";
     /// Images of this host [default: DIR/images]
     images_dir: PathBuf, "AWAN_IMAGES_DIR";
+    /// The master keys of encrypted volumes, which is made if it is not there; keep a copy elsewhere [default: DIR-master.key]
+    master_key: PathBuf, "AWAN_MASTER_KEY";
     /// A folder that disks may be imported from as file:///DIR/NAME [default: none]
     import_dir: PathBuf, "AWAN_IMPORT_DIR";
     /// The largest file that is imported, in GiB [default: 64]
@@ -120,6 +122,7 @@ pub struct Config {
     pub ipv6_pool: Option<ipnet::Ipv6Net>,
     pub json_log: bool,
     pub images_dir: PathBuf,
+    pub master_key: PathBuf,
     pub import: awan_host::import::fetch::Rules,
     pub join: Option<String>,
     pub join_token_file: PathBuf,
@@ -137,6 +140,13 @@ pub fn default_data_dir() -> PathBuf {
         Some(home) => Path::new(&home).join(".local/share/awan"),
         None => PathBuf::from("/var/lib/awan"),
     }
+}
+
+/// Beside the data directory: who gets hold of that has no key.
+pub fn default_master_key(data_dir: &Path) -> PathBuf {
+    let mut name = data_dir.file_name().unwrap_or("awan".as_ref()).to_owned();
+    name.push("-master.key");
+    data_dir.with_file_name(name)
 }
 
 impl Options {
@@ -182,6 +192,7 @@ impl Options {
             ipv6_pool: self.public_ipv6_cidr.as_deref().map(ipv6_pool).transpose()?,
             json_log: self.log_format.as_deref() == Some("json"),
             images_dir: std::path::absolute(self.images_dir.unwrap_or_else(|| data_dir.join("images")))?,
+            master_key: std::path::absolute(self.master_key.unwrap_or_else(|| default_master_key(&data_dir)))?,
             import: import(self.import_from, self.import_dir, self.import_gib)?,
             join: self.join,
             join_token_file: self.join_token_file.unwrap_or_else(|| data_dir.join("join-token")),
@@ -262,6 +273,7 @@ mod tests {
         let config = line.or(file).with_defaults("/x".into()).expect("resolves");
         assert_eq!((config.listen.port(), config.zones, config.regions), (1, 5, vec!["eu-west-1".to_owned()]));
         assert_eq!(config.store, Store::Sqlite("/x/state.db".into()));
+        assert_eq!(config.master_key, Path::new("/x-master.key"));
     }
 
     #[test]

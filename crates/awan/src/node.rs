@@ -13,6 +13,7 @@ use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::hypervisor::simulated::SimulatedHypervisor;
 use awan_host::import::Contents;
 use awan_host::import::jail::Jail;
+use awan_host::keys::MasterKeys;
 use awan_host::link::{self, Peer};
 use awan_host::network::driver::{NetworkConfig, NetworkDriver};
 use awan_host::network::simulated::SimulatedNetwork;
@@ -39,6 +40,7 @@ pub struct Started {
 pub async fn start(
     config: &Config,
     name: &str,
+    keys: MasterKeys,
     api: Arc<dyn Api>,
     images_from: Option<join::Control>,
 ) -> Result<Started> {
@@ -53,7 +55,7 @@ pub async fn start(
     };
     let (about, mut drivers) = match config.hypervisor {
         Hypervisor::Simulated => simulated(config, &host)?,
-        Hypervisor::Real(wanted) => real(config, &host, wanted, api).await?,
+        Hypervisor::Real(wanted) => real(config, &host, wanted, keys, api).await?,
     };
     if let (Some(control), Hypervisor::Real(_)) = (images_from, config.hypervisor) {
         drivers.volumes =
@@ -99,7 +101,13 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
     Ok((about, drivers))
 }
 
-async fn real(config: &Config, host: &HostId, wanted: probe::Wanted, api: Arc<dyn Api>) -> Result<(About, Drivers)> {
+async fn real(
+    config: &Config,
+    host: &HostId,
+    wanted: probe::Wanted,
+    keys: MasterKeys,
+    api: Arc<dyn Api>,
+) -> Result<(About, Drivers)> {
     let accelerator = probe::probe(wanted).await?;
     match accelerator.name {
         "kvm" => tracing::info!(cpu = accelerator.cpu, "guests run under KVM"),
@@ -131,7 +139,7 @@ async fn real(config: &Config, host: &HostId, wanted: probe::Wanted, api: Arc<dy
     let outside = config.rootless.as_ref().map(|inside| inside.outside.clone());
     let network = NetworkDriver::new(NetworkConfig { tag, uplink: config.uplink.clone(), outside }, services)?;
     network.record_flows(config.data_dir.join(FLOW_LOGS));
-    let volumes = FileVolumes::new(config.data_dir.join("volumes"), images)?;
+    let volumes = FileVolumes::with_keys(config.data_dir.join("volumes"), images, keys)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let about = About {
         host: host.clone(),

@@ -86,6 +86,14 @@ pub async fn run(ready: Ready) -> Result<()> {
     }
     if !keep_data {
         std::fs::remove_dir_all(&data_dir).with_context(|| format!("deleting {}", data_dir.display()))?;
+        // With it goes what is encrypted, wherever somebody still has the bytes. One that the operator put elsewhere stays.
+        let key = config::default_master_key(&data_dir);
+        match std::fs::remove_file(&key) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("deleting {}", key.display()));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -119,9 +127,11 @@ mod tests {
         assert!(refusal.ends_with("/home is no data directory of Awan; nothing was deleted"), "{refusal}");
         std::fs::create_dir(folder.path().join("data")).expect("makes");
         std::fs::write(folder.path().join("data/endpoint"), "").expect("writes");
+        std::fs::write(folder.path().join("data-master.key"), "").expect("writes");
         run(purge("data")).await.expect("deletes");
         run(purge("data")).await.expect("is gone already");
         assert!(folder.path().join("home/photos").exists() && !folder.path().join("data").exists());
+        assert!(!folder.path().join("data-master.key").exists());
     }
 
     #[tokio::test(start_paused = true)]

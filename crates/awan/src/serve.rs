@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use awan_control::{Control, Settings, operator, turn};
+use awan_host::keys::MasterKeys;
 use awan_host::network::driver::{NetworkConfig, NetworkDriver, Uplink};
 use awan_model::account::BUILTIN_ALIAS;
 use awan_model::id::HostId;
@@ -27,6 +28,8 @@ pub enum Roles {
 pub struct Ready {
     roles: Roles,
     config: Config,
+    /// Read before other namespaces are entered, where it may not be found.
+    keys: MasterKeys,
     _held: Vec<lock::Held>,
     /// The API's and the metrics'; in this machine's network, wherever the rest goes.
     doors: Option<(StdListener, StdListener)>,
@@ -42,6 +45,7 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
         Roles::Host => &[lock::HOST],
     };
     let held = lock::take(&config.data_dir, used).await?;
+    let keys = master_keys(roles, &config);
     let doors = match roles {
         Roles::Host => None,
         Roles::Both | Roles::Control => {
@@ -49,7 +53,7 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
             Some((api, bind(config.metrics_listen, "--metrics-listen").await?.into_std()?))
         }
     };
-    let ready = Ready { roles, config, _held: held, doors };
+    let ready = Ready { roles, config, keys, _held: held, doors };
     if ready.is_rootless() {
         let Config { data_dir, images_dir, uplink, .. } = &ready.config;
         if !matches!(uplink, Uplink::Masquerade | Uplink::Closed) {
@@ -64,6 +68,18 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
         rootless::must_not_be_here(&ready.config.data_dir)?;
     }
     Ok(ready)
+}
+
+/// Without them all that is not encrypted goes on. A host that joins others has theirs or none.
+fn master_keys(roles: Roles, config: &Config) -> MasterKeys {
+    let found = match roles {
+        Roles::Host => MasterKeys::read(&config.master_key),
+        Roles::Both | Roles::Control => MasterKeys::read_or_make(&config.master_key),
+    };
+    found.unwrap_or_else(|e| {
+        tracing::error!(error = format!("{e:#}"), "there is no master key: nothing that is encrypted can be used");
+        MasterKeys::default()
+    })
 }
 
 impl Ready {
@@ -82,7 +98,7 @@ impl Ready {
 }
 
 pub async fn run(ready: Ready) -> Result<()> {
-    let Ready { roles, config, _held, doors } = ready;
+    let Ready { roles, config, keys, _held, doors } = ready;
     match roles {
         Roles::Host => {
             let url = config.join.clone().context("a host needs --join http://ADDR:PORT")?;
@@ -90,7 +106,7 @@ pub async fn run(ready: Ready) -> Result<()> {
             let name = &config.host_name;
             let host = HostId::new(name).with_context(|| format!("'{name}' is no name for a host"))?;
             let control = join::Control::new(&url, token, join::Who::here(host, &config.data_dir)?)?;
-            let started = node::start(&config, name, Arc::new(control.clone()), Some(control.clone())).await?;
+            let started = node::start(&config, name, keys, Arc::new(control.clone()), Some(control.clone())).await?;
             say(&format!("ready {url} host={} hypervisor={}", config.host_name, started.accelerator));
             tokio::select! {
                 done = join::run(control, started.peer) => done,
@@ -99,15 +115,15 @@ pub async fn run(ready: Ready) -> Result<()> {
         }
         Roles::Both | Roles::Control => {
             let (api, metrics) = doors.context("nobody could ask")?;
-            serve(roles, &config, TcpListener::from_std(api)?, TcpListener::from_std(metrics)?).await
+            serve(roles, &config, keys, TcpListener::from_std(api)?, TcpListener::from_std(metrics)?).await
         }
     }
 }
 
-async fn serve(roles: Roles, config: &Config, api: TcpListener, metrics: TcpListener) -> Result<()> {
-    let control = open(config).await?;
+async fn serve(roles: Roles, config: &Config, keys: MasterKeys, api: TcpListener, metrics: TcpListener) -> Result<()> {
+    let control = open(config, keys.current()).await?;
     let accelerator = match roles {
-        Roles::Both => start_hosts(config, &control).await?,
+        Roles::Both => start_hosts(config, keys, &control).await?,
         Roles::Control | Roles::Host => {
             if config.hypervisor != Hypervisor::Simulated {
                 // Hosts get it from here. A machine that cannot build it may have others.
@@ -177,7 +193,7 @@ fn make_data_dir(path: &Path) -> Result<()> {
         .with_context(|| format!("making {}", path.display()))
 }
 
-async fn open(config: &Config) -> Result<Arc<Control>> {
+async fn open(config: &Config, master_key: Option<&str>) -> Result<Arc<Control>> {
     let store: Box<dyn awan_state::Store> = match &config.store {
         Store::Memory => Box::<MemoryStore>::default(),
         Store::Sqlite(path) => {
@@ -191,6 +207,7 @@ async fn open(config: &Config) -> Result<Arc<Control>> {
         zones_per_region: config.zones,
         public_pool: config.public_pool,
         ipv6_pool: config.ipv6_pool,
+        master_key: master_key.map(str::to_owned),
     };
     operator::install(&control.db, &settings).await.map_err(told)?;
     let keys = match (std::env::var("AWAN_ROOT_ACCESS_KEY_ID"), std::env::var("AWAN_ROOT_SECRET_ACCESS_KEY")) {
@@ -259,7 +276,7 @@ async fn claim(config: &Config, control: &Control) -> Result<()> {
     Ok(())
 }
 
-async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> {
+async fn start_hosts(config: &Config, keys: MasterKeys, control: &Arc<Control>) -> Result<String> {
     let names: Vec<String> = match config.hypervisor {
         Hypervisor::Simulated => (1..=config.sim_hosts.max(1)).map(|n| format!("sim-{n}")).collect(),
         Hypervisor::Real(_) => vec![config.host_name.clone()],
@@ -279,7 +296,7 @@ async fn start_hosts(config: &Config, control: &Arc<Control>) -> Result<String> 
     }
     let mut accelerator = String::new();
     for name in names {
-        let started = node::start(config, &name, Arc::new(endpoint::Here(control.clone())), None).await?;
+        let started = node::start(config, &name, keys.clone(), Arc::new(endpoint::Here(control.clone())), None).await?;
         accelerator.clone_from(&started.accelerator);
         tokio::spawn(node::attach(control.clone(), started.host, started.peer));
     }

@@ -15,7 +15,8 @@ use awan_model::dhcp_options::DhcpOptions;
 use awan_model::gateway::InternetGateway;
 use awan_model::group::{Peer, SecurityGroup};
 use awan_model::host::{HostRecord, HostUsage};
-use awan_model::id::{HostId, InstanceId, SubnetId, VpcId};
+use awan_model::id::{HostId, ImageId, InstanceId, SubnetId, VpcId};
+use awan_model::import::Content;
 use awan_model::instance::{Instance, Placement, State, VmReport, state};
 use awan_model::interface::{Mac, NetworkInterface};
 use awan_model::journal::{MeterEvent, MeterKind};
@@ -26,6 +27,7 @@ use awan_model::prefix_list::PrefixList;
 use awan_model::profile::ProfileAssociation;
 use awan_model::report::{Answer, Ask, Inventory};
 use awan_model::route::{Association, RouteTable};
+use awan_model::snapshot::{Bytes, Snapshot};
 use awan_model::subnet::Subnet;
 use awan_model::traffic::TrafficReport;
 use awan_model::volume::{Volume, VolumePlacement};
@@ -403,6 +405,7 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     attachments(tx, out);
+    keys(tx, out);
     for address in tx.all::<Address>() {
         let Some(held) = &address.association else { continue };
         let eni = tx.find_in::<NetworkInterface>(&address.home, &held.interface);
@@ -426,6 +429,36 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
         }
     }
     out.extend(tx.dangling().into_iter().map(|index| format!("index {index}: what it names is not there")));
+}
+
+/// What is encrypted has its key, and nothing that is not is a child of it: who opens that would need a key.
+fn keys(tx: &mut Tx<System>, out: &mut Vec<String>) {
+    let contents: HashMap<ImageId, Arc<Content>> =
+        tx.all::<Content>().into_iter().map(|content| (content.id.clone(), content)).collect();
+    let key = |id: &ImageId| contents.get(id).and_then(|content| content.taken()?.key.clone());
+    for content in contents.values() {
+        if key(&content.id).is_none() && content.below().and_then(key).is_some() {
+            out.push(format!("{}: what it is a child of is encrypted, and it is not", content.id));
+        }
+    }
+    for volume in tx.all::<Volume>() {
+        if volume.key.is_none() && volume.image.as_ref().and_then(key).is_some() {
+            out.push(format!("{}: is not encrypted, and what it begins as is", volume.id));
+        }
+        let own = volume.image.as_ref().and_then(|id| contents.get(id)?.taken()).filter(|t| t.volume == volume.id);
+        if own.is_some_and(|taken| taken.key != volume.key) {
+            out.push(format!("{}: what was kept of it has another key", volume.id));
+        }
+    }
+    for snapshot in tx.all::<Snapshot>() {
+        let of = if let Bytes::Image(id) = &snapshot.bytes { key(id) } else { None };
+        if !snapshot.encrypted && of.is_some() {
+            out.push(format!("{}: says that it is not encrypted, and is", snapshot.id));
+        }
+        if snapshot.encrypted && (snapshot.public || !snapshot.shared_with.is_empty()) {
+            out.push(format!("{}: is encrypted and shared", snapshot.id));
+        }
+    }
 }
 
 /// A volume and its instance name each other, and no two volumes have one place.

@@ -63,7 +63,9 @@ fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> 
     };
     let below = volume.image.clone();
     let depth = below.as_ref().map_or(0, |id| tx.as_system(|tx| imports::depth(tx, id)));
-    if volume.generation >= GENERATION_MAX {
+    // What is encrypted is not merged.
+    let full = depth >= LAYERS_MAX && volume.key.is_some();
+    if volume.generation >= GENERATION_MAX || full {
         let message = format!("The volume '{}' has as many snapshots as can follow one another.", volume.id);
         return Err(refuse(Code::SnapshotLimitExceeded, message));
     }
@@ -86,6 +88,7 @@ fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> 
         generation: volume.generation + 1,
         set: set.get_or_insert_with(|| id.clone()).clone(),
         volume_gib: volume.size_gib,
+        key: volume.key.clone(),
     };
     tx.put(Volume { image: Some(id.clone()), generation: taken.generation, ..volume.clone() });
     let (host, size_gib, source) = (place.host.clone(), volume.size_gib, Source::Taken(taken));

@@ -139,6 +139,7 @@ codes! {
     InvalidParameter "InvalidParameter" 400,
     InvalidParameterException "InvalidParameterException" 400,
     InvalidParameterCombination "InvalidParameterCombination" 400,
+    InvalidParameterDependency "InvalidParameterDependency" 400,
     InvalidParameterValue "InvalidParameterValue" 400,
     InvalidPermissionDuplicate "InvalidPermission.Duplicate" 400,
     InvalidPermissionMalformed "InvalidPermission.Malformed" 400,

@@ -48,9 +48,10 @@ pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<H
     found.into_iter().map(|(host, of)| (host, sorted(of))).collect()
 }
 
-/// Whether these bytes were what volumes held, lie whole on their host, and may be part of another file.
+/// Whether these bytes were what volumes held, lie whole on their host, and may be part of another file. Who merges has no
+/// keys.
 fn is_mergeable(content: &Content) -> bool {
-    content.taken().is_some() && content.bytes.is_some() && !content.merging.failed
+    content.taken().is_some_and(|taken| taken.key.is_none()) && content.bytes.is_some() && !content.merging.failed
 }
 
 /// What is recorded of these bytes when their host has said that their file is a child of this. `None`: it is, or it cannot

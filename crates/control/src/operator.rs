@@ -52,6 +52,7 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
             zones_per_region: settings.zones_per_region,
             public_pool: settings.public_pool,
             ipv6_pool,
+            master_key: settings.master_key.clone(),
             seal,
         };
         if old.as_deref() != Some(&new) {
@@ -237,6 +238,7 @@ fn builtin_snapshot(home: &Home, id: &SnapshotId, image: &Builtin, started: Mill
         description: image.description.clone(),
         bytes: Bytes::Image(image.id()),
         phase: Phase::Completed,
+        encrypted: false,
         copy_of: None,
         public: true,
         blocked: false,
@@ -474,7 +476,7 @@ mod tests {
         for (zones_per_region, expected) in [(3, 2), (4, 3)] {
             let public_pool = "198.18.0.0/16".parse().expect("a network");
             let regions = vec!["us-east-1".into()];
-            let settings = Settings { regions, zones_per_region, public_pool, ipv6_pool: None };
+            let settings = Settings { regions, zones_per_region, public_pool, ipv6_pool: None, master_key: None };
             cloud.runtime.block_on(install(&cloud.control.db, &settings)).expect("starts again");
             let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
             assert_eq!(Cloud::ids(&shown, "subnetId").len(), expected, "{shown}");
@@ -525,7 +527,7 @@ mod tests {
         cloud.tenant("acme").run();
         let public_pool = "198.18.0.0/16".parse().expect("a network");
         let regions = vec!["us-east-1".into()];
-        let settings = Settings { regions, zones_per_region: 4, public_pool, ipv6_pool: None };
+        let settings = Settings { regions, zones_per_region: 4, public_pool, ipv6_pool: None, master_key: None };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for _ in 0..2 {
             runtime.block_on(install(&cloud.control.db, &settings)).expect("installs");

@@ -19,7 +19,7 @@ use awan_model::instance::{Detach, Instance, Placement, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
-    ContentPlan, DiskPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan,
+    ContentPlan, DiskPlan, EncryptionPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan,
 };
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
@@ -123,10 +123,22 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
             id: volume.id.clone(),
             size_gib: volume.size_gib,
             limits: volume.shape().limits(),
+            encryption: encryption(tx, &volume, image.as_ref()),
             image,
             layers,
         });
     }
+}
+
+/// What its host needs to make the keys of a volume's files. Nothing below a volume that is not encrypted is.
+fn encryption(tx: &mut Tx<System>, volume: &Volume, image: Option<&ImageId>) -> Option<EncryptionPlan> {
+    let key = volume.key.clone()?;
+    let (mut below, mut next) = (BTreeMap::new(), image.cloned());
+    while let Some(content) = next.take().and_then(|id| tx.find_by::<Content>(Content::INDEX, id.as_str())) {
+        below.extend(content.taken().and_then(|taken| Some((content.id.clone(), taken.key.clone()?))));
+        next = content.below().cloned();
+    }
+    Some(EncryptionPlan { key, below })
 }
 
 /// What a volume began as, and what was kept of it since.

@@ -78,7 +78,13 @@ impl Cloud {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let public_pool = "198.18.0.0/16".parse().expect("a network");
         let ipv6_pool = "2001:db8:a00::/40".parse().ok();
-        let settings = Settings { regions: vec!["us-east-1".into()], zones_per_region: 3, public_pool, ipv6_pool };
+        let settings = Settings {
+            regions: vec!["us-east-1".into()],
+            zones_per_region: 3,
+            public_pool,
+            ipv6_pool,
+            master_key: Some("0badcafe".into()),
+        };
         let image = Builtin {
             name: "awan-tiny-fuzz".into(),
             description: String::new(),

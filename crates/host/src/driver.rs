@@ -17,6 +17,7 @@ use awan_model::plan::{ContentPlan, HostPlan, VmPlan, VolumePlan};
 use awan_model::report::{TrafficSeen, VolumeSeen};
 use awan_model::volume::Limits;
 
+use crate::keys::Key;
 use crate::network::flow::FlowLogs;
 
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,6 +59,8 @@ pub struct BlockDevice {
     pub format: &'static str,
     /// What is below it, the nearest first, which the hypervisor must be able to read.
     pub backing: Vec<PathBuf>,
+    /// What opens its own file and those below it, in their order; `None`: it is not encrypted. Empty: none is.
+    pub keys: Vec<Option<Key>>,
     /// As it is now: what is larger than it is meant to be stays so.
     pub size_gib: u32,
     pub limits: Limits,
@@ -72,6 +75,8 @@ pub struct Fork {
     pub generation: u32,
     pub old: PathBuf,
     pub new: PathBuf,
+    /// Of both; `None`: they are not encrypted.
+    pub key: Option<Key>,
 }
 
 /// What is below a disk that a machine has open, in fewer files than it was.
@@ -82,6 +87,8 @@ pub struct Shorter {
     pub generation: u32,
     /// The nearest first.
     pub backing: Vec<PathBuf>,
+    /// As [`BlockDevice::keys`].
+    pub keys: Vec<Option<Key>>,
     pub held: Held,
 }
 

@@ -312,7 +312,7 @@ mod tests {
         let id = |n: u32| VolumeId::made(format!("vol-{n:017x}"));
         let name = |n: u32| ImageId::made(format!("ami-{n:017x}"));
         let taken = |n: u32, volume, generation, set| {
-            (name(n), Taken { volume: id(volume), below: None, generation, set: name(set), volume_gib: 1 })
+            (name(n), Taken { volume: id(volume), below: None, generation, set: name(set), volume_gib: 1, key: None })
         };
         let disks = |all: &[u32]| {
             all.iter()
@@ -360,6 +360,7 @@ mod tests {
             generation: 1,
             set: id(7),
             volume_gib: 1,
+            key: None,
         };
         // Its own file, two layers, what it began as, and what that did.
         let began = ContentPlan {

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod effect;
 pub mod hypervisor;
 pub mod import;
+pub mod keys;
 pub mod link;
 pub mod network;
 pub mod process;

@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says so, and a measured one what it measured")]
 
+#[path = "qemu/encrypted.rs"]
+mod encrypted;
 #[path = "qemu/layers.rs"]
 mod layers;
 #[path = "qemu/limits.rs"]

@@ -69,11 +69,13 @@ pub struct DeviceOptions {
     pub keep: bool,
     pub iops: Option<u32>,
     pub throughput: Option<u32>,
+    /// Its snapshot is, or its volumes are to be.
+    pub encrypted: bool,
 }
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        Self { kind: "gp3".into(), keep: false, iops: None, throughput: None }
+        Self { kind: "gp3".into(), keep: false, iops: None, throughput: None, encrypted: false }
     }
 }
 
@@ -157,6 +159,11 @@ impl Image {
             Some(Bytes::Image(id)) => Some(id.clone()),
             Some(Bytes::Nothing | Bytes::Own) => None,
         }
+    }
+
+    /// Whether a snapshot that it is made of is encrypted, or a volume of it is to be.
+    pub fn is_encrypted(&self) -> bool {
+        std::iter::once(&self.details.root).chain(self.details.devices.iter().map(|d| &d.options)).any(|o| o.encrypted)
     }
 
     /// All snapshots that it is made of.

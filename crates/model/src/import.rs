@@ -5,6 +5,7 @@ use awan_state::{Home, Index, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{HostId, ImageId, SnapshotId, VolumeId};
+use crate::key::SealedKey;
 use crate::record;
 
 /// What a file is said to be. It is never guessed.
@@ -177,6 +178,9 @@ pub struct Taken {
     pub set: ImageId,
     /// The volume's.
     pub volume_gib: u32,
+    /// The volume's too; `None`: it is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SealedKey>,
 }
 record!(Content, "content", ImageId, System, "InternalError", "The bytes '{}' lie on no host", |content| vec![Index {
     name: Content::INDEX,

@@ -20,6 +20,10 @@ pub struct Installation {
     /// The IPv6 ranges of VPCs come from here. `None`: an earlier version wrote this, and the next start decides.
     #[serde(default)]
     pub ipv6_pool: Option<Ipv6Net>,
+    /// Names the key that hosts make the keys of new volumes with: the first of the file of them. `None`: there is none, and
+    /// nothing is encrypted.
+    #[serde(default)]
+    pub master_key: Option<String>,
     /// Seals what clients carry around and must not change: page tokens.
     pub seal: [u8; 32],
 }

@@ -22,6 +22,7 @@ pub mod instance;
 pub mod instance_type;
 pub mod interface;
 pub mod journal;
+pub mod key;
 pub mod key_pair;
 pub mod launch_template;
 pub mod log_group;

@@ -19,6 +19,7 @@ use crate::image::Boot;
 use crate::import::{Merge, Source};
 use crate::instance::{MetadataOptions, Wish};
 use crate::interface::Mac;
+use crate::key::SealedKey;
 use crate::network_acl;
 use crate::volume::Limits;
 
@@ -95,12 +96,25 @@ pub struct VolumePlan {
     /// What it held at moments since, the oldest first: each is a child of the one before, and the volume of the last.
     #[serde(default)]
     pub layers: Vec<LayerPlan>,
+    /// `None`: none of its files is encrypted.
+    #[serde(default)]
+    pub encryption: Option<EncryptionPlan>,
+}
+
+/// The keys of a volume's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptionPlan {
+    /// Of its own, and of what was kept of it.
+    pub key: SealedKey,
+    /// Of what it began as and what is below that, as far as it is encrypted.
+    #[serde(default)]
+    pub below: BTreeMap<ImageId, SealedKey>,
 }
 
 impl VolumePlan {
     /// An empty one, and no limits.
     pub fn empty(home: Home, id: VolumeId, size_gib: u32) -> Self {
-        Self { home, id, size_gib, limits: Limits::default(), image: None, layers: Vec::new() }
+        Self { home, id, size_gib, limits: Limits::default(), image: None, layers: Vec::new(), encryption: None }
     }
 }
 

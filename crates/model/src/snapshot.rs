@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub bytes: Bytes,
     #[serde(default)]
     pub phase: Phase,
+    /// What it was made of is, and all volumes of it are.
+    #[serde(default)]
+    pub encrypted: bool,
     /// The one that it is a copy of.
     pub copy_of: Option<SnapshotId>,
     pub public: bool,

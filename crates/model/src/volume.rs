@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{HostId, ImageId, InstanceId, SnapshotId, VolumeId};
 use crate::instance::{Detach, Instance, State, VmReport, state};
+use crate::key::SealedKey;
 use crate::record;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Volume {
     pub auto_enable_io: bool,
     #[serde(default)]
     pub client_token: Option<String>,
+    /// `None`: it is not encrypted. It is made with the volume, and never changes.
+    #[serde(default)]
+    pub key: Option<SealedKey>,
     pub created: Millis,
 }
 record!(Volume, "volume", VolumeId, Tenant, "InvalidVolume.NotFound", "The volume '{}' does not exist.", |volume| {

@@ -19,6 +19,7 @@ fn content(n: usize, below: Option<usize>, bytes: u64) -> Arc<Content> {
         generation: 1,
         set: id(n),
         volume_gib: 100,
+        key: None,
     };
     Arc::new(Content {
         home: Home::new("1", "r"),
@@ -237,5 +238,27 @@ fn in_any_order_merging_ends_and_chains_are_short() {
             world.settle();
             assert!(world.deepest() <= 36, "{} files at step {step}", world.deepest());
         }
+    }
+}
+
+#[test]
+fn what_is_encrypted_is_merged_with_nothing() {
+    let sealed = |mut content: Arc<Content>| {
+        let one = Arc::make_mut(&mut content);
+        let Source::Taken(taken) = &mut one.source else { panic!("was taken") };
+        let of = taken.volume.to_string();
+        taken.key = Some(awan_model::key::SealedKey { master: "0badcafe".into(), of, seed: [1; 32] });
+        content
+    };
+    let plain = [content(1, None, GIB), content(2, Some(1), GIB), content(3, Some(2), GIB)];
+    let roots = BTreeSet::from([id(3)]);
+    assert_eq!(candidates(&plain, &roots).into_values().flatten().count(), 2, "what is dead goes");
+    for encrypted in [&[1, 2, 3][..], &[2, 3], &[3]] {
+        let of_it = |n: usize| encrypted.contains(&(n + 1));
+        let all = plain.iter().enumerate().map(|(n, c)| if of_it(n) { sealed(c.clone()) } else { c.clone() });
+        let found: Vec<_> = candidates(&all.collect::<Vec<_>>(), &roots).into_values().flatten().collect();
+        // Plain content below becomes one as it does elsewhere.
+        let expected: &[ImageId] = if encrypted.len() == 1 { &[id(2)] } else { &[] };
+        assert_eq!(found.iter().map(|(content, _)| content.id.clone()).collect::<Vec<_>>(), expected);
     }
 }

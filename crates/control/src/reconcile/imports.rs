@@ -261,6 +261,7 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
         description: said.unwrap_or_else(|| format!("Created by AWS-VMImport service for {}", task.id)),
         bytes: Bytes::Image(disk.content.clone()),
         phase: Phase::Completed,
+        encrypted: false,
         copy_of: None,
         public: false,
         blocked: false,

@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use super::disk::qcow2::MAGIC;
 use super::disk::{Disk, PIECE};
+use crate::volume::luks::LENGTH;
 
 const CLUSTER_BITS: u32 = 16;
 pub const CLUSTER: u64 = 1 << CLUSTER_BITS;
@@ -16,6 +17,10 @@ pub const ENTRIES: usize = PIECE / 8;
 /// A cluster that counts others has two bytes for each.
 const COUNTED: u64 = CLUSTER / 2;
 const HEADER: u32 = 104;
+/// How it is encrypted; 0: not.
+const LUKS: u32 = 2;
+/// The part of the header that says where that of LUKS is.
+const LUKS_HEADER: u32 = 0x0537_be77;
 /// Nobody else refers to what is referred to so.
 pub const OWN: u64 = 1 << 63;
 /// A cluster that holds nothing, whatever is below.
@@ -114,7 +119,7 @@ pub fn write_clusters(
     }
     let (at, clusters) = count(out, end)?;
     out.seek(SeekFrom::Start(0))?;
-    out.write_all(&header(size, tables, 1, at, clusters))?;
+    out.write_all(&header(size, (tables, 1), (at, clusters), None))?;
     out.seek(SeekFrom::Start(CLUSTER))?;
     Ok(out.write_all(&big_endian(&l1))?)
 }
@@ -122,6 +127,19 @@ pub fn write_clusters(
 /// A disk of this size that holds nothing, or a child of another that is like it.
 pub fn empty(size: u64, out: &mut (impl Write + Seek)) -> Result<()> {
     write(&mut Nothing, size, out, |_| Ok(()))
+}
+
+/// The same, encrypted: what opens it has this header, of which more than is given is nothing.
+pub fn empty_encrypted(size: u64, luks: &[u8], out: &mut (impl Write + Seek)) -> Result<()> {
+    let tables = size.div_ceil(CLUSTER * ENTRIES as u64);
+    let luks_at = 1 + (tables * 8).div_ceil(CLUSTER);
+    let end = luks_at + LENGTH.div_ceil(CLUSTER);
+    out.seek(SeekFrom::Start(end * CLUSTER))?;
+    let counts = count(out, end)?;
+    out.seek(SeekFrom::Start(luks_at * CLUSTER))?;
+    out.write_all(luks)?;
+    out.seek(SeekFrom::Start(0))?;
+    Ok(out.write_all(&header(size, (tables, 1), counts, Some(luks_at * CLUSTER)))?)
 }
 
 struct Nothing;
@@ -162,7 +180,12 @@ pub fn count(out: &mut impl Write, end: u64) -> Result<(u64, u64)> {
 }
 
 /// Where tables are is told in clusters.
-pub fn header(size: u64, l1_entries: u64, l1_at: u64, counts_at: u64, counts_clusters: u64) -> Vec<u8> {
+pub fn header(
+    size: u64,
+    (l1_entries, l1_at): (u64, u64),
+    (counts_at, counts_clusters): (u64, u64),
+    luks_at: Option<u64>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(PIECE);
     out.extend(MAGIC);
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -171,8 +194,7 @@ pub fn header(size: u64, l1_entries: u64, l1_at: u64, counts_at: u64, counts_clu
     out.extend([0; 12]);
     out.extend(CLUSTER_BITS.to_be_bytes());
     out.extend(size.to_be_bytes());
-    // Not encrypted.
-    out.extend([0; 4]);
+    out.extend(if luks_at.is_some() { LUKS } else { 0 }.to_be_bytes());
     out.extend(narrow(l1_entries).to_be_bytes());
     out.extend((l1_at * CLUSTER).to_be_bytes());
     out.extend((counts_at * CLUSTER).to_be_bytes());
@@ -182,6 +204,12 @@ pub fn header(size: u64, l1_entries: u64, l1_at: u64, counts_at: u64, counts_clu
     // Each cluster is counted with sixteen bits.
     out.extend(4_u32.to_be_bytes());
     out.extend(HEADER.to_be_bytes());
+    if let Some(at) = luks_at {
+        out.extend(LUKS_HEADER.to_be_bytes());
+        out.extend(16_u32.to_be_bytes());
+        out.extend(at.to_be_bytes());
+        out.extend(LENGTH.to_be_bytes());
+    }
     out.resize(PIECE, 0);
     out
 }

@@ -311,7 +311,7 @@ fn tables(open: &Open, size: u64, path: &Path) -> Result<Vec<u8>> {
         end += clusters;
         // A place that is not used any more is counted too, which harms nobody.
         let (counts, all) = write::count(out, end)?;
-        header = write::header(size, count, l1_at, counts, all);
+        header = write::header(size, (count, l1_at), (counts, all), None);
         Ok(())
     })?;
     Ok(header)

@@ -467,7 +467,7 @@ impl World<'_> {
         if let Some((volume, generation)) = self.chosen(open) {
             let below = self.volumes[&volume].layers.last().cloned();
             let (set, generation) = (ImageId::made("ami-00000000000000abc".into()), generation + 1);
-            let taken = Taken { volume: volume.clone(), below, generation, set: set.clone(), volume_gib: 1 };
+            let taken = Taken { volume: volume.clone(), below, generation, set: set.clone(), volume_gib: 1, key: None };
             if self.file(&volume, generation - 1).exists() && taken.below.as_ref().is_none_or(|id| self.is_kept(id)) {
                 let told = self.driver.keep(&set, &taken).await.expect_err("a machine writes to it");
                 assert!(format!("{told:#}").contains("has the volume"), "{told:#}");

@@ -2,6 +2,8 @@
 
 pub mod chain;
 pub(crate) mod files;
+pub mod luks;
+mod offline;
 pub mod qcow2;
 pub mod simulated;
 

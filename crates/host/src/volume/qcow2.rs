@@ -21,15 +21,16 @@ use anyhow::{Context as _, Result, bail};
 use awan_model::Home;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
-use awan_model::plan::{ContentPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, EncryptionPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::process::Command;
 use tokio::sync::Notify;
 
 use self::merge::{Merges, Place};
-use super::files;
+use super::{files, luks, offline};
 use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Volumes};
 use crate::import::{DISK, write};
+use crate::keys::{Key, MasterKeys};
 
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
 /// Beside the folder of volumes.
@@ -56,10 +57,16 @@ pub struct FileVolumes {
     kept: Mutex<BTreeMap<ImageId, Layer>>,
     held: Held,
     merges: Merges,
+    keys: MasterKeys,
 }
 
 impl FileVolumes {
+    /// With no master key: volumes that are encrypted are refused.
     pub fn new(folder: PathBuf, images: PathBuf) -> Result<Arc<Self>> {
+        Self::with_keys(folder, images, MasterKeys::default())
+    }
+
+    pub fn with_keys(folder: PathBuf, images: PathBuf, keys: MasterKeys) -> Result<Arc<Self>> {
         for path in [&folder, &images] {
             std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
         }
@@ -70,7 +77,7 @@ impl FileVolumes {
         let (busy, kept, held) = (Mutex::default(), Mutex::default(), Arc::default());
         let volumes = Arc::new_cyclic(|me| {
             let merges = Merges::new(me.clone());
-            Self { folder, images, contents, busy, kept, held, merges }
+            Self { folder, images, contents, busy, kept, held, merges, keys }
         });
         volumes.sweep()?;
         volumes.sweep_contents()?;
@@ -102,7 +109,7 @@ impl FileVolumes {
     }
 
     /// The files that a child of this one reads from, the nearest first.
-    fn chain(&self, of: Option<&ImageId>) -> Result<Vec<PathBuf>> {
+    fn chain(&self, of: Option<&ImageId>) -> Result<Vec<(ImageId, PathBuf)>> {
         let (mut chain, mut next) = (Vec::new(), of.cloned());
         while let Some(id) = next {
             // Looked at once: a merge may come between, and its file and what was below the old one are no chain.
@@ -111,10 +118,10 @@ impl FileVolumes {
             if !path.is_file() {
                 bail!("the image {} is not on this host", path.display());
             }
-            chain.push(path);
-            if chain.len() > CHAIN_MAX {
+            if chain.len() >= CHAIN_MAX {
                 bail!("{id} has too much below it");
             }
+            chain.push((id, path));
             next = below;
         }
         Ok(chain)
@@ -138,6 +145,7 @@ impl FileVolumes {
                 generation: layer.generation,
                 set: layer.id.clone(),
                 volume_gib: layer.volume_gib.unwrap_or(volume.size_gib),
+                key: volume.encryption.as_ref().map(|encryption| encryption.key.clone()),
             };
             if layer.kept && !self.image(&layer.id).exists() {
                 bail!("{}, which the volume {} is a child of, is lost", layer.id, volume.id);
@@ -145,23 +153,43 @@ impl FileVolumes {
             self.keep_now(&layer.id, &taken)?;
         }
         let generation = volume.layers.last().map_or(0, |layer| layer.generation);
-        let (path, backing) = (self.path(&volume.id, generation), self.chain(below.as_ref())?);
-        let least = self.size_before(below.as_ref(), generation)?;
-        if has_begun(&path, least)? {
-            grow(&path, bytes, &backing).await?;
-        } else {
-            create(&path, bytes.max(least))?;
-        }
-        let size_gib = u32::try_from(virtual_size(&path)? / GIB).unwrap_or(u32::MAX);
-        Ok(BlockDevice {
+        let (path, chain) = (self.path(&volume.id, generation), self.chain(below.as_ref())?);
+        let keys = self.keys(volume, &chain)?;
+        let backing = chain.into_iter().map(|(_, path)| path).collect();
+        let mut device = BlockDevice {
             volume: volume.id.clone(),
             path,
             format: "qcow2",
             backing,
-            size_gib,
+            keys,
+            size_gib: 0,
             limits: volume.limits,
             held,
-        })
+        };
+        let least = self.size_before(below.as_ref(), generation)?;
+        if has_begun(&device.path, least)? {
+            grow(&device, bytes).await?;
+        } else {
+            create(&device.path, bytes.max(least), device.keys.first().and_then(Option::as_ref))?;
+        }
+        device.size_gib = u32::try_from(virtual_size(&device.path)? / GIB).unwrap_or(u32::MAX);
+        Ok(device)
+    }
+
+    /// What opens the files of a volume: its own, and those of this chain.
+    fn keys(&self, volume: &VolumePlan, chain: &[(ImageId, PathBuf)]) -> Result<Vec<Option<Key>>> {
+        let Some(EncryptionPlan { key, below }) = &volume.encryption else { return Ok(Vec::new()) };
+        let own = self.keys.key(key)?;
+        let of = |id: &ImageId| match below.get(id) {
+            _ if volume.layers.iter().any(|layer| layer.id == *id) => Ok(Some(own.clone())),
+            Some(key) => self.keys.key(key).map(Some),
+            None => Ok(None),
+        };
+        std::iter::once(Ok(Some(own.clone()))).chain(chain.iter().map(|(id, _)| of(id))).collect()
+    }
+
+    fn key(&self, taken: &Taken) -> Result<Option<Key>> {
+        taken.key.as_ref().map(|key| self.keys.key(key)).transpose()
     }
 
     /// No machine writes to what is kept: it has not begun, or has gone on in the file of the next generation.
@@ -191,7 +219,7 @@ impl FileVolumes {
             files::rename(&old, &disk)?;
         } else {
             // Nothing was written to it since the last snapshot, or ever. What is below must not end behind its end.
-            create(&disk, least.max(u64::from(taken.volume_gib) * GIB))?;
+            create(&disk, least.max(u64::from(taken.volume_gib) * GIB), self.key(taken)?.as_ref())?;
             if old.exists() {
                 files::remove(&old)?;
             }
@@ -209,11 +237,11 @@ impl FileVolumes {
         let _turn = busy.lock().await;
         let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
         let new = self.path(&taken.volume, taken.generation);
-        let least = virtual_size(&old)?;
+        let (least, key) = (virtual_size(&old)?, self.key(taken)?);
         if !has_begun(&new, least)? {
-            create(&new, least)?;
+            create(&new, least, key.as_ref())?;
         }
-        Ok(Fork { volume: taken.volume.clone(), generation: taken.generation, old, new })
+        Ok(Fork { volume: taken.volume.clone(), generation: taken.generation, old, new, key })
     }
 
     fn list(&self) -> Result<Vec<VolumeSeen>> {
@@ -290,25 +318,28 @@ fn virtual_size(path: &Path) -> Result<u64> {
 
 /// An empty one, or a child that is like what it is a child of. A power failure takes neither its content from its name
 /// nor, once something may be written to it, its name.
-fn create(path: &Path, bytes: u64) -> Result<()> {
+fn create(path: &Path, bytes: u64, key: Option<&Key>) -> Result<()> {
     let new = path.with_extension(UNFINISHED);
-    files::write(&new, |out| write::empty(bytes, out))?;
+    let luks = key.map(|key| luks::header(key.passphrase().as_bytes())).transpose()?;
+    files::write(&new, |out| match &luks {
+        Some(luks) => write::empty_encrypted(bytes, luks, out),
+        None => write::empty(bytes, out),
+    })?;
     files::rename(&new, path)?;
     files::sync_folder(path.parent().context("a file lies in a folder")?)
 }
 
 /// What comes is zero: of what is below, QEMU has to know, so that nothing of it comes to light there.
-async fn grow(path: &Path, bytes: u64, backing: &[PathBuf]) -> Result<()> {
-    if virtual_size(path)? >= bytes {
+async fn grow(device: &BlockDevice, bytes: u64) -> Result<()> {
+    if virtual_size(&device.path)? >= bytes {
         return Ok(());
     }
-    let mut disk = serde_json::Value::Null;
-    for path in backing.iter().rev().map(PathBuf::as_path).chain([path]) {
-        virtual_size(path)?;
-        disk = serde_json::json!({"driver": "qcow2", "backing": disk, "file": {"driver": "file", "filename": path}});
-    }
+    let files: Vec<_> = std::iter::once(&device.path).chain(&device.backing).collect();
+    files.iter().try_for_each(|path| virtual_size(path).map(drop))?;
     let mut command = Command::new("qemu-img");
-    command.args(["resize", "-q"]).arg(format!("json:{disk}")).arg(bytes.to_string()).kill_on_drop(true);
+    command.args(["resize", "-q"]);
+    let (disk, _secrets) = offline::opened(&mut command, device)?;
+    command.arg(format!("json:{disk}")).arg(bytes.to_string()).kill_on_drop(true);
     let output = tokio::time::timeout(GROWN_WITHIN, command.output());
     let output = output.await.context("qemu-img took too long")?.context("starting qemu-img")?;
     if output.status.success() { Ok(()) } else { bail!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim()) }
@@ -347,7 +378,7 @@ impl Volumes for FileVolumes {
     }
 
     fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
-        self.chain(Some(id))
+        Ok(self.chain(Some(id))?.into_iter().map(|(_, path)| path).collect())
     }
 
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
@@ -392,6 +423,7 @@ impl Volumes for FileVolumes {
 
 #[cfg(test)]
 mod tests {
+    use super::offline::testing::io;
     use super::*;
     use awan_model::plan::LayerPlan;
 
@@ -431,23 +463,7 @@ mod tests {
 
     fn taken(n: u32, below: Option<u32>) -> Taken {
         let volume = VOLUME.parse().expect("an id");
-        Taken { volume, below: below.map(layer), generation: n, set: layer(n), volume_gib: 1 }
-    }
-
-    /// What `qemu-io` says of a disk, opened as machines open it.
-    async fn io(device: &BlockDevice, command: &str) -> String {
-        let below = device.backing.iter().rev().fold(serde_json::Value::Null, |below, path| {
-            serde_json::json!({
-                "driver": "qcow2", "read-only": true, "backing": below,
-                "file": {"driver": "file", "filename": path, "read-only": true},
-            })
-        });
-        let top = serde_json::json!({
-            "driver": "qcow2", "backing": below, "file": {"driver": "file", "filename": device.path},
-        });
-        let output = Command::new("qemu-io").args(["-c", command]).arg(format!("json:{top}")).output().await;
-        let output = output.expect("runs");
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        Taken { volume, below: below.map(layer), generation: n, set: layer(n), volume_gib: 1, key: None }
     }
 
     async fn has_qemu_img() -> bool {
@@ -549,7 +565,7 @@ mod tests {
 
     /// As its machine does: it knows what is below, and what it does not write is zero.
     async fn grown(device: &BlockDevice, gib: u32) {
-        grow(&device.path, u64::from(gib) * GIB, &device.backing).await.expect("grows");
+        grow(device, u64::from(gib) * GIB).await.expect("grows");
     }
 
     const BEHIND: &str = "1536M 64k";

@@ -29,13 +29,14 @@ impl Volumes for SimulatedVolumes {
     }
 
     fn ensure<'a>(&'a self, volume: &'a VolumePlan) -> Fut<'a, Result<BlockDevice>> {
-        let VolumePlan { home, id, size_gib, limits, image: _, layers: _ } = volume.clone();
+        let VolumePlan { home, id, size_gib, limits, image: _, layers: _, encryption: _ } = volume.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), VolumeSeen { home, id, size_gib });
         let device = BlockDevice {
             volume: volume.id.clone(),
             path: PathBuf::new(),
             format: "qcow2",
             backing: Vec::new(),
+            keys: Vec::new(),
             size_gib,
             limits,
             held: Arc::default(),
@@ -55,7 +56,7 @@ impl Volumes for SimulatedVolumes {
 
     fn fork<'a>(&'a self, taken: &'a Taken) -> Fut<'a, Result<Fork>> {
         let (volume, generation) = (taken.volume.clone(), taken.generation);
-        Box::pin(async move { Ok(Fork { volume, generation, old: PathBuf::new(), new: PathBuf::new() }) })
+        Box::pin(async move { Ok(Fork { volume, generation, old: PathBuf::new(), new: PathBuf::new(), key: None }) })
     }
 
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
@@ -70,7 +71,13 @@ impl Volumes for SimulatedVolumes {
 
     fn shorter(&self, volume: &VolumePlan) -> Result<Shorter> {
         let generation = volume.layers.last().map_or(0, |layer| layer.generation);
-        Ok(Shorter { volume: volume.id.clone(), generation, backing: Vec::new(), held: Arc::default() })
+        Ok(Shorter {
+            volume: volume.id.clone(),
+            generation,
+            backing: Vec::new(),
+            keys: Vec::new(),
+            held: Arc::default(),
+        })
     }
 
     fn merge(&self, _: &[ContentPlan]) {}

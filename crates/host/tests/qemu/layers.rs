@@ -15,7 +15,7 @@ use super::Host;
 use super::monitor::Monitor;
 
 /// What a machine has open below a folder, and for writing.
-fn open_below(pid: i32, folder: &str) -> (usize, usize) {
+pub fn open_below(pid: i32, folder: &str) -> (usize, usize) {
     let (mut all, mut written) = (0, 0);
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("reads").flatten() {
         let target = std::fs::read_link(entry.path()).map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
@@ -57,7 +57,14 @@ fn a_fork_that_was_cut_short_at_its_end_is_completed() {
     host.start(&vm);
     let content = awan_model::id::ImageId::made("ami-00000000000000001".into());
     let volume = vm.disks[0].volume.clone();
-    let taken = awan_model::import::Taken { volume, below: None, generation: 1, set: content.clone(), volume_gib: 1 };
+    let taken = awan_model::import::Taken {
+        volume,
+        below: None,
+        generation: 1,
+        set: content.clone(),
+        volume_gib: 1,
+        key: None,
+    };
     let fork = host.wait(volumes.fork(&taken)).expect("makes the next file");
     host.wait(host.driver().fork(&vm.id, vec![fork.clone()])).expect("goes on");
     host.close();
@@ -88,7 +95,14 @@ fn what_a_machine_has_gone_on_from_is_others_to_read_and_nobodys_to_write() {
     let content = |n: u32| awan_model::id::ImageId::made(format!("ami-{n:017x}"));
     let taken = |volume: &VolumeId, n: u32, generation: u32| {
         let below = (generation > 1).then(|| content(n - 1));
-        awan_model::import::Taken { volume: volume.clone(), below, generation, set: content(n), volume_gib: 1 }
+        awan_model::import::Taken {
+            volume: volume.clone(),
+            below,
+            generation,
+            set: content(n),
+            volume_gib: 1,
+            key: None,
+        }
     };
     let root = a.disks[0].volume.clone();
     let all = |generation| [(&root, 10 + generation), (&data.volume, 20 + generation)];
@@ -214,6 +228,7 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
         generation: n,
         set: content(n),
         volume_gib: 1,
+        key: None,
     };
     let plan = |n: u32| {
         let layer = |n| LayerPlan { id: content(n), generation: n, kept: true, volume_gib: Some(1) };

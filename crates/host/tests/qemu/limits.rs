@@ -67,7 +67,7 @@ fn a_disk_is_held_to_its_limits_whatever_becomes_of_it_and_of_who_set_them() {
     let volumes =
         FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
     let set = ImageId::made("ami-00000000000000001".into());
-    let taken = Taken { volume: volume.clone(), below: None, generation: 1, set, volume_gib: 1 };
+    let taken = Taken { volume: volume.clone(), below: None, generation: 1, set, volume_gib: 1, key: None };
     let fork = host.wait(volumes.fork(&taken)).expect("makes the next file");
     host.wait(host.driver().fork(&vm.id, vec![fork])).expect("goes on");
     assert_eq!(noted(&host, &vm), [Some(limits(4_000)), Some(limits(500))]);

@@ -11,6 +11,7 @@ use awan_model::volume::Limits;
 use serde_json::{Value, json};
 
 use crate::hypervisor::probe::Accelerator;
+use crate::keys::Secrets;
 
 /// Files as QEMU opens them: by descriptors that it inherits, so that no path of the host need be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub struct DiskFds {
     pub disk: i32,
     /// The nearest first.
     pub backing: Vec<i32>,
+    /// What opens the files, and which of it each: see [`Secrets`].
+    pub keys: Vec<i32>,
+    pub secrets: Secrets,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +192,11 @@ fn disks(args: &mut Args, disks: &[DiskFds]) {
         };
         let set = give(disk.disk, &node);
         let backing: Vec<u64> = disk.backing.iter().map(|fd| give(*fd, &below(&node))).collect();
-        args.pair("-blockdev", block(&node, set, &backing).to_string());
+        for (key, fd) in disk.keys.iter().enumerate() {
+            let (id, file) = (secret(&node, key), format!("/proc/self/fd/{fd}"));
+            args.pair("-object", json!({"qom-type": "secret", "id": id, "file": file}).to_string());
+        }
+        args.pair("-blockdev", block(&node, set, &backing, &disk.secrets).to_string());
         if n == 0 {
             let mut root = seat(&disk.volume, &node, "pcie.0");
             (root["id"], root["addr"]) = (ROOT_DEVICE.into(), "0x4".into());
@@ -290,20 +298,38 @@ pub fn generation(node: &str, open: &str) -> Option<u32> {
     }
 }
 
+/// QEMU's name of what opens files of a disk.
+pub fn secret(node: &str, n: usize) -> String {
+    format!("{node}.k{n}")
+}
+
+/// How a file of a disk is encrypted, the disk's own being the first; null: it is not.
+pub fn encryption(node: &str, secrets: &Secrets, file: usize) -> Value {
+    secrets.of_file(file).map_or(Value::Null, |n| json!({"format": "luks", "key-secret": secret(node, n)}))
+}
+
 /// An open volume: a file, and what is below it, the nearest first, each in a set of descriptors.
-pub fn block(node: &str, set: u64, backing: &[u64]) -> Value {
+pub fn block(node: &str, set: u64, backing: &[u64], secrets: &Secrets) -> Value {
+    let encrypted = |mut layer: Value, file: usize| {
+        let how = encryption(node, secrets, file);
+        if !how.is_null() {
+            layer["encrypt"] = how;
+        }
+        layer
+    };
     let open = |set: u64| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "threads"});
     let mut lower = Value::Null;
     for (depth, set) in backing.iter().enumerate().rev() {
         let file = merged(open(*set), "read-only", true);
         lower = json!({"driver": "qcow2", "read-only": true, "file": file, "backing": lower});
+        lower = encrypted(lower, depth + 1);
         if depth == 0 {
             lower["node-name"] = below(node).into();
         }
     }
     let top = json!({"driver": "qcow2", "node-name": node, "discard": "unmap", "backing": lower});
     let opened = merged(merged(open(set), "discard", "unmap"), "node-name", file(node));
-    merged(top, "file", opened)
+    encrypted(merged(top, "file", opened), 0)
 }
 
 /// The device that shows an open volume to the guest.
@@ -364,7 +390,15 @@ mod tests {
     fn line(name: &'static str, cpu: &'static str, disks: usize, interfaces: usize) -> Vec<String> {
         let accelerator = Accelerator { name, cpu, note: String::new() };
         let volume: VolumeId = "vol-0123456789abcdef0".parse().expect("an id");
-        let disks = (0..disks).map(|_| DiskFds { volume: volume.clone(), disk: 10, backing: vec![11] }).collect();
+        let disks = (0..disks)
+            .map(|_| DiskFds {
+                volume: volume.clone(),
+                disk: 10,
+                backing: vec![11],
+                keys: Vec::new(),
+                secrets: Secrets::default(),
+            })
+            .collect();
         let taps = (1..).take(interfaces).map(|n| (Mac([10, 0, 0, 0, 0, n]), 12)).collect();
         let fds = Fds { disks, taps, direct: Some((13, 14)), qmp: 15, serial: 16, console: 17 };
         arguments(&vm("i-0123456789abcdef0", Wish::On, 3), "ab12", &accelerator, &fds)

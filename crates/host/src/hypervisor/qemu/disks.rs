@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::args;
 use super::qmp::Qmp;
 use crate::driver::{BlockDevice, Fork, Shorter};
+use crate::keys::Secrets;
 
 const GIB: u64 = 1 << 30;
 /// What a disk that was taken away without its guest's consent shows instead: nothing.
@@ -29,6 +30,7 @@ pub struct Opened {
     pub limits: Limits,
     disk: OwnedFd,
     backing: Vec<OwnedFd>,
+    secrets: Secrets,
 }
 
 pub fn open(device: &BlockDevice) -> Result<Opened> {
@@ -36,7 +38,15 @@ pub fn open(device: &BlockDevice) -> Result<Opened> {
     let disk = file.with_context(|| format!("opening {}", device.path.display()))?.into();
     let below = |path: &std::path::PathBuf| File::open(path).with_context(|| format!("opening {}", path.display()));
     let backing = device.backing.iter().map(|path| below(path).map(Into::into)).collect::<Result<_>>()?;
-    Ok(Opened { volume: device.volume.clone(), size_gib: device.size_gib, limits: device.limits, disk, backing })
+    let secrets = Secrets::of(&device.keys);
+    Ok(Opened {
+        volume: device.volume.clone(),
+        size_gib: device.size_gib,
+        limits: device.limits,
+        disk,
+        backing,
+        secrets,
+    })
 }
 
 /// What a machine has beside its root.
@@ -96,7 +106,8 @@ async fn add(qmp: &mut Qmp, opened: &Opened, ports: &[String]) -> Result<()> {
     for file in &opened.backing {
         backing.push(give(qmp, &args::below(&node), file).await?);
     }
-    qmp.ask("blockdev-add", args::block(&node, set, &backing), None).await?;
+    let block = args::block(&node, set, &backing, &opened.secrets);
+    with_keys(qmp, &node, &opened.secrets, ("blockdev-add", block)).await?;
     let mut refused = None;
     // Which ports are free is not asked.
     for port in ports {
@@ -106,6 +117,30 @@ async fn add(qmp: &mut Qmp, opened: &Opened, ports: &[String]) -> Result<()> {
         }
     }
     Err(refused.unwrap_or_else(|| anyhow::anyhow!("the machine has no ports")))
+}
+
+/// Has a command done that opens encrypted files. QEMU has their keys under names only meanwhile.
+async fn with_keys(qmp: &mut Qmp, node: &str, secrets: &Secrets, (command, arguments): (&str, Value)) -> Result<()> {
+    for (n, key) in secrets.keys.iter().enumerate() {
+        let id = args::secret(node, n);
+        // It may be there from an attempt before, or from the start.
+        let _ = qmp.ask("object-del", json!({"id": id}), None).await;
+        qmp.ask("object-add", json!({"qom-type": "secret", "id": id, "data": key.passphrase()}), None).await?;
+    }
+    let done = qmp.ask(command, arguments, None).await;
+    for n in 0..secrets.keys.len() {
+        qmp.ask("object-del", json!({"id": args::secret(node, n)}), None).await?;
+    }
+    done.map(drop)
+}
+
+/// How a disk's own file is opened, if it is encrypted.
+fn encrypted(mut options: Value, node: &str, secrets: &Secrets) -> Value {
+    let how = args::encryption(node, secrets, 0);
+    if !how.is_null() {
+        options["encrypt"] = how;
+    }
+    options
 }
 
 /// Hands QEMU a descriptor; returns the set that it is in.
@@ -206,13 +241,15 @@ pub struct Forking {
     generation: u32,
     old: OwnedFd,
     new: OwnedFd,
+    secrets: Secrets,
 }
 
 pub fn open_fork(fork: &Fork) -> Result<Forking> {
     let old = File::open(&fork.old).with_context(|| format!("opening {}", fork.old.display()))?.into();
     let new = File::options().read(true).write(true).open(&fork.new);
     let new = new.with_context(|| format!("opening {}", fork.new.display()))?.into();
-    Ok(Forking { volume: fork.volume.clone(), generation: fork.generation, old, new })
+    let secrets = Secrets::of(std::slice::from_ref(&fork.key));
+    Ok(Forking { volume: fork.volume.clone(), generation: fork.generation, old, new, secrets })
 }
 
 /// Has disks go on in new files, all at one moment. From then on the old ones are open for reading only. What was done
@@ -230,7 +267,8 @@ pub async fn fork(qmp: &mut Qmp, root: Option<&VolumeId>, forks: &[Forking]) -> 
         let new = args::forked(&node, fork.generation);
         forget(qmp, &new).await;
         let set = give(qmp, &new, &fork.new).await?;
-        qmp.ask("blockdev-add", args::block(&new, set, &[]), None).await?;
+        let block = args::block(&new, set, &[], &fork.secrets);
+        with_keys(qmp, &new, &fork.secrets, ("blockdev-add", block)).await?;
         actions.push(json!({"type": "blockdev-snapshot", "data": {"node": open, "overlay": new}}));
         added.push(new);
     }
@@ -254,12 +292,14 @@ pub struct Shortening {
     volume: VolumeId,
     generation: u32,
     backing: Vec<OwnedFd>,
+    secrets: Secrets,
 }
 
 pub fn open_shorter(shorter: &Shorter) -> Result<Shortening> {
     let below = |path: &std::path::PathBuf| File::open(path).with_context(|| format!("opening {}", path.display()));
     let backing = shorter.backing.iter().map(|path| below(path).map(Into::into)).collect::<Result<_>>()?;
-    Ok(Shortening { volume: shorter.volume.clone(), generation: shorter.generation, backing })
+    let secrets = Secrets::of(&shorter.keys);
+    Ok(Shortening { volume: shorter.volume.clone(), generation: shorter.generation, backing, secrets })
 }
 
 impl Shortening {
@@ -290,13 +330,14 @@ pub async fn shorten(qmp: &mut Qmp, root: bool, with: &Shortening) -> Result<()>
     for file in &with.backing {
         sets.push(give(qmp, free, file).await?);
     }
-    let mut chain = args::block(&node, 0, &sets)["backing"].take();
+    let mut chain = args::block(&node, 0, &sets, &with.secrets)["backing"].take();
     chain["node-name"] = free.as_str().into();
-    qmp.ask("blockdev-add", chain, None).await?;
-    let options = json!([{
+    with_keys(qmp, &node, &with.secrets, ("blockdev-add", chain)).await?;
+    let options = json!({
         "driver": "qcow2", "node-name": open, "discard": "unmap", "file": args::file(&open), "backing": free,
-    }]);
-    if let Err(e) = qmp.ask("blockdev-reopen", json!({"options": options}), None).await {
+    });
+    let options = encrypted(options, &node, &with.secrets);
+    if let Err(e) = with_keys(qmp, &node, &with.secrets, ("blockdev-reopen", json!({"options": [options]}))).await {
         forget(qmp, free).await;
         return Err(e);
     }
@@ -351,11 +392,12 @@ fn lower(node: &str, at: u32, before: Option<u32>, nodes: &BTreeMap<String, bool
 async fn open_for_reading(qmp: &mut Qmp, (old, below): (&str, Option<String>), set: u64, fork: &Forking) -> Result<()> {
     let reading = json!({"fdset-id": set, "opaque": args::below(old)});
     qmp.ask("add-fd", reading, Some(fork.old.as_fd())).await?;
-    let options = json!([{
+    let options = json!({
         "driver": "qcow2", "node-name": old, "read-only": true, "discard": "unmap", "file": args::file(old),
         "backing": below,
-    }]);
-    qmp.ask("blockdev-reopen", json!({"options": options}), None).await.map(drop)
+    });
+    let options = encrypted(options, old, &fork.secrets);
+    with_keys(qmp, old, &fork.secrets, ("blockdev-reopen", json!({"options": [options]}))).await
 }
 
 /// All nodes, and whether they are open for reading only.

@@ -26,6 +26,7 @@ use super::args::{self, DiskFds, Fds};
 use super::cgroup::Group;
 use crate::driver::{BlockDevice, Tap};
 use crate::hypervisor::probe::{Accelerator, QEMU};
+use crate::keys::{Key, Secrets};
 
 pub const QMP_SOCKET: &str = "qmp.sock";
 pub const SERIAL_SOCKET: &str = "serial.sock";
@@ -53,6 +54,8 @@ impl Launch<'_> {
         let mut keep = Kept::default();
         let fds = self.open(disks, taps, &mut keep)?;
         let jail = jail(&keep.0)?;
+        // Landlock knows no file in memory, and keeps nobody from one that they have.
+        keep.0.append(&mut keep.1);
         let doors = self.group.doors()?;
         let arguments = args::arguments(self.vm, self.tag, self.accelerator, &fds);
         let mut command = Command::new(QEMU);
@@ -93,7 +96,9 @@ impl Launch<'_> {
             let file = File::options().read(true).write(true).open(&disk.path);
             let file = file.with_context(|| format!("opening {}", disk.path.display()))?;
             let backing = disk.backing.iter().map(|path| keep.open(path)).collect::<Result<_>>()?;
-            opened.push(DiskFds { volume: disk.volume, disk: keep.hold(file), backing });
+            let secrets = Secrets::of(&disk.keys);
+            let keys = secrets.keys.iter().map(|key| keep.hold_key(key)).collect::<Result<_>>()?;
+            opened.push(DiskFds { volume: disk.volume, disk: keep.hold(file), backing, keys, secrets });
         }
         let direct = match &self.vm.boot {
             Boot::Firmware => None,
@@ -126,9 +131,9 @@ impl Launch<'_> {
     }
 }
 
-/// Descriptors that QEMU is to inherit. They are closed here once it has them.
+/// Descriptors that QEMU is to inherit, and those of files in memory with keys. They are closed here once it has them.
 #[derive(Default)]
-struct Kept(Vec<OwnedFd>);
+struct Kept(Vec<OwnedFd>, Vec<OwnedFd>);
 
 impl Kept {
     fn hold(&mut self, file: impl Into<OwnedFd>) -> RawFd {
@@ -136,6 +141,13 @@ impl Kept {
         let raw = file.as_raw_fd();
         self.0.push(file);
         raw
+    }
+
+    fn hold_key(&mut self, key: &Key) -> Result<RawFd> {
+        let file = key.file()?;
+        let raw = file.as_raw_fd();
+        self.1.push(file);
+        Ok(raw)
     }
 
     fn open(&mut self, path: &Path) -> Result<RawFd> {

@@ -42,6 +42,7 @@ impl World<'_> {
                 generation: u32::try_from(volume.layers.len()).expect("fits"),
                 set: set.get_or_insert_with(|| content.clone()).clone(),
                 volume_gib: volume.size_gib,
+                key: None,
             };
             let one = Content { source: Source::Taken(taken), bytes: None, told: false, wanted: true };
             self.contents.insert(content, one);

@@ -109,7 +109,8 @@ impl FileVolumes {
     /// The files of a content, the nearest first, open.
     pub fn read(&self, id: &ImageId) -> Result<Chain> {
         let _held = self.held.clone();
-        Chain::open(&self.chain(Some(id))?)
+        let files: Vec<_> = self.chain(Some(id))?.into_iter().map(|(_, path)| path).collect();
+        Chain::open(&files)
     }
 
     /// What is below the file that a machine has open, if that is a child of the newest of the plan's layers.
@@ -120,7 +121,10 @@ impl FileVolumes {
         let (own, next) = (self.path(&volume.id, generation), self.path(&volume.id, generation + 1));
         ensure!(volume.layers.iter().all(|layer| layer.kept), "a snapshot is being made of it");
         ensure!(own.exists() && !next.exists(), "it has gone on, or is to, in another file");
-        Ok(Shorter { volume: volume.id.clone(), generation, backing: self.chain(Some(&last.id))?, held })
+        let chain = self.chain(Some(&last.id))?;
+        let keys = self.keys(volume, &chain)?;
+        let backing = chain.into_iter().map(|(_, path)| path).collect();
+        Ok(Shorter { volume: volume.id.clone(), generation, backing, keys, held })
     }
 
     /// Does what the plan says, one at a time and in the background.
@@ -193,7 +197,8 @@ impl FileVolumes {
         if place.below.as_ref() == onto {
             return files::sync_folder(&folder);
         }
-        let (merged, rest) = (self.between(&place, onto)?, self.chain(onto)?);
+        let rest: Vec<_> = self.chain(onto)?.into_iter().map(|(_, path)| path).collect();
+        let merged = self.between(&place, onto)?;
         let mut part = Part::open(&merged, &rest)?;
         let takes = merged.iter().map(|path| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
         fetch::has_room(&place.disk, takes)?;

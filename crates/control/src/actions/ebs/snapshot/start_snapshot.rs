@@ -11,7 +11,7 @@ use crate::actions::ec2::snapshot::create_snapshot::{described, new, room_for};
 use crate::ebs::{BLOCK_SIZE, readable, write_on};
 use crate::error::{Code, Error, Result, invalid, refuse, refuse_if};
 use crate::token::Use;
-use crate::{bytes, schedule, tagging};
+use crate::{bytes, keys, schedule, tagging};
 
 /// EC2's largest volume.
 const SIZE_MAX: u32 = 65_536;
@@ -33,8 +33,9 @@ pub fn start_snapshot(tx: &mut Tx<Tenant>, req: ebs::StartSnapshotRequest) -> Re
         kms_key_arn,
         timeout,
     } = req;
-    refuse_if(encrypted == Some(true), "Encrypted")?;
     refuse_if(kms_key_arn.is_some(), "KmsKeyArn")?;
+    // By default of the account too.
+    refuse_if(keys::wanted(tx, encrypted, None, false)?, "Encrypted")?;
     let size_gib = u32::try_from(volume_size.unwrap_or_default()).ok().filter(|size| (1..=SIZE_MAX).contains(size));
     let size_gib = size_gib.ok_or_else(|| {
         refuse(Code::BlockVolumeSizeInvalid, format!("The size of a volume is between 1 and {SIZE_MAX} GiB."))
@@ -130,6 +131,23 @@ mod tests {
         let told = cloud.tenant(who).ebs("StartSnapshot", &[], &[], &[], body.as_bytes())?;
         assert_eq!(told.status, 201);
         Ok(serde_json::from_slice(&told.body).expect("JSON"))
+    }
+
+    #[test]
+    fn what_is_or_would_be_encrypted_is_neither_read_nor_written_in_blocks() {
+        let mut cloud = Cloud::new();
+        let ask = [("AvailabilityZone", "us-east-1a"), ("Size", "1"), ("Encrypted", "true")];
+        let volume = Cloud::ids(&cloud.tenant("acme").call("CreateVolume", &ask).expect("makes"), "volumeId").remove(0);
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let parent = format!(r#"{{"VolumeSize":1,"ParentSnapshotId":"{}"}}"#, Cloud::ids(&made, "snapshotId")[0]);
+        for body in [parent.as_str(), r#"{"VolumeSize":1,"Encrypted":true}"#] {
+            let refusal = start(&mut cloud, "acme", body).expect_err("is not read");
+            assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        }
+        cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
+        let refusal = start(&mut cloud, "acme", r#"{"VolumeSize":1}"#).expect_err("would be encrypted");
+        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        cloud.audit();
     }
 
     #[test]

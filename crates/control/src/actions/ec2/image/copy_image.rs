@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use awan_model::id::SnapshotId;
-use awan_model::image::{Details, Device, Image, Origin, Protection};
+use awan_model::image::{Details, Device, DeviceOptions, Image, Origin, Protection};
 use awan_model::snapshot::{Bytes, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::devices::{named, new_id};
-use crate::actions::ec2::snapshot::copy_snapshot::copied;
+use crate::actions::ec2::snapshot::copy_snapshot::{copied, is_secret};
 use crate::actions::ec2::snapshot::create_snapshot::{described, room_for};
 use crate::error::{Code, Result, missing, refuse, refuse_if};
 use crate::token::Use;
-use crate::{sharing, tagging};
+use crate::{keys, sharing, tagging};
 
 pub fn copy_image(tx: &mut Tx<Tenant>, req: ec2::CopyImageRequest) -> Result<ec2::CopyImageResult> {
     let token = req.client_token.as_deref().filter(|t| !t.is_empty()).map(|token| {
@@ -51,8 +51,6 @@ fn copy(tx: &mut Tx<Tenant>, req: ec2::CopyImageRequest) -> Result<String> {
         dry_run: _,
     } = req;
     for (there, parameter) in [
-        (encrypted == Some(true), "Encrypted"),
-        (kms_key_id.is_some(), "KmsKeyId"),
         (destination_outpost_arn.is_some(), "DestinationOutpostArn"),
         (snapshot_copy_completion_duration_minutes.is_some(), "SnapshotCopyCompletionDurationMinutes"),
         (destination_availability_zone.is_some(), "DestinationAvailabilityZone"),
@@ -72,7 +70,7 @@ fn copy(tx: &mut Tx<Tenant>, req: ec2::CopyImageRequest) -> Result<String> {
     let name = named(tx, name)?;
     let description = described(description)?;
     let origin = Origin { image: source_id, region };
-    let mut image = copied_image(tx, &source, origin, &snapshot_tags)?;
+    let mut image = copied_image(tx, &source, origin, (encrypted, kms_key_id.as_deref()), &snapshot_tags)?;
     (image.name, image.description) = (name, description);
     let id = image.id.clone();
     if copy_image_tags == Some(true) {
@@ -86,26 +84,37 @@ fn copy(tx: &mut Tx<Tenant>, req: ec2::CopyImageRequest) -> Result<String> {
 }
 
 /// The copy, nameless as yet, and copies of the snapshots that it is made of.
-fn copied_image(tx: &mut Tx<Tenant>, source: &Image, origin: Origin, tags: &[ec2::Tag]) -> Result<Image> {
+fn copied_image(
+    tx: &mut Tx<Tenant>,
+    source: &Image,
+    origin: Origin,
+    (asked, key): (Option<bool>, Option<&str>),
+    tags: &[ec2::Tag],
+) -> Result<Image> {
     let id = new_id(tx);
     let wanted: BTreeSet<_> = source.snapshots().cloned().collect();
     room_for(tx, wanted.len())?;
-    let snapshot = |tx: &mut Tx<Tenant>, old: &SnapshotId| -> Result<SnapshotId> {
+    let snapshot = |tx: &mut Tx<Tenant>, old: &SnapshotId| -> Result<Snapshot> {
         // An image's snapshots come with it: who may launch it may copy it.
         let old = sharing::of_image::<Snapshot>(tx, old)?;
         let text = format!("Copied for DestinationAmi {id} from SourceAmi {} for SourceSnapshot {}", source.id, old.id);
-        let new = copied(tx, &old, text);
+        let encrypted = keys::wanted(tx, asked, key, old.encrypted)?;
+        keys::must_not_encrypt_copy(is_secret(&old), encrypted)?;
+        let new = copied(tx, &old, text, encrypted);
         tagging::add(tx, new.id.as_str(), tags)?;
-        Ok(new.id)
+        Ok(new)
     };
     let root = snapshot(tx, &source.snapshot)?;
     let mut devices = Vec::new();
     for device in &source.details.devices {
         let own = device.snapshot.as_ref().map(|old| snapshot(tx, old)).transpose()?;
-        devices.push(Device { snapshot: own, ..device.clone() });
+        let encrypted = own.as_ref().map_or(device.options.encrypted, |own| own.encrypted);
+        let options = DeviceOptions { encrypted, ..device.options.clone() };
+        devices.push(Device { snapshot: own.map(|own| own.id), options, ..device.clone() });
     }
     let details = Details {
         bytes: Some(source.details.bytes.clone().unwrap_or_else(|| Bytes::Image(source.id.clone()))),
+        root: DeviceOptions { encrypted: root.encrypted, ..source.details.root.clone() },
         devices,
         shared_with: BTreeSet::new(),
         deprecated: None,
@@ -116,7 +125,7 @@ fn copied_image(tx: &mut Tx<Tenant>, source: &Image, origin: Origin, tags: &[ec2
         ..source.details.clone()
     };
     let (home, created) = (tx.home().clone(), tx.now());
-    Ok(Image { home, id, public: false, snapshot: root, created, details, ..source.clone() })
+    Ok(Image { home, id, public: false, snapshot: root.id, created, details, ..source.clone() })
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ fn of_instance(tx: &mut Tx<Tenant>, instance: &Instance, mapped: &Mapped, tags: 
             keep: volume.attachment.as_ref().is_some_and(|a| !a.delete_on_termination),
             iops: volume.iops.filter(|_| ["gp3", "io1", "io2"].contains(&volume.kind.as_str())),
             throughput: volume.throughput.filter(|_| volume.kind == "gp3"),
+            encrypted: volume.key.is_some(),
         };
         let asked = mapped.devices.iter().find(|(device, _)| device.name == name).map(|(device, _)| device);
         let options = asked.map_or(Ok(options.clone()), |device| changed(device, volume, options))?;

@@ -10,7 +10,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Error, Result, invalid, invalid_value, missing, refuse, refuse_if};
-use crate::{bytes, sharing};
+use crate::{bytes, keys, sharing};
 
 /// As EC2's largest volume.
 const VOLUME_GIB_MAX: u32 = 65_536;
@@ -128,16 +128,20 @@ fn device(tx: &mut Tx<Tenant>, name: String, ebs: ec2::EbsBlockDevice) -> Result
         ebs_card_index,
     } = ebs;
     for (there, name) in [
-        (kms_key_id.is_some(), "KmsKeyId"),
         (outpost_arn.is_some(), "OutpostArn"),
         (availability_zone.is_some() || availability_zone_id.is_some(), "AvailabilityZone"),
-        (encrypted == Some(true), "Encrypted"),
         (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
         (ebs_card_index.is_some_and(|n| n != 0), "EbsCardIndex"),
     ] {
         refuse_if(there, &format!("BlockDeviceMapping.Ebs.{name}"))?;
     }
     let snapshot = snapshot_id.map(|id| backing(tx, &id)).transpose()?;
+    let of_encrypted = snapshot.as_ref().is_some_and(|snapshot| snapshot.encrypted);
+    let asked_for = encrypted == Some(true);
+    refuse_if(asked_for && snapshot.is_some() && !of_encrypted, "BlockDeviceMapping.Ebs.Encrypted")?;
+    // What the account's volumes are is asked when one is made.
+    let encrypted = asked_for || of_encrypted;
+    keys::must_be_known(tx, kms_key_id.as_deref(), encrypted)?;
     let asked = volume_size.map(|n| whole(n, "VolumeSize")).transpose()?;
     // Zero: what an existing device has is taken over.
     let size_gib = asked.or(snapshot.as_ref().map(|s| s.size_gib)).unwrap_or(0);
@@ -160,6 +164,7 @@ fn device(tx: &mut Tx<Tenant>, name: String, ebs: ec2::EbsBlockDevice) -> Result
         keep: delete_on_termination == Some(false),
         iops: iops.map(|n| whole(n, "Iops")).transpose()?,
         throughput: throughput.map(|n| whole(n, "Throughput")).transpose()?,
+        encrypted,
     };
     Ok((Device { name, snapshot: snapshot.as_ref().map(|s| s.id.clone()), size_gib, options }, snapshot))
 }
@@ -216,7 +221,7 @@ fn one(device: &Device) -> ec2::BlockDeviceMapping {
         volume_size: number(device.size_gib),
         volume_type: Some(device.options.kind.clone()),
         throughput: device.options.throughput.and_then(number),
-        encrypted: Some(false),
+        encrypted: Some(device.options.encrypted),
         ..Default::default()
     };
     ec2::BlockDeviceMapping { ebs: Some(ebs), device_name: Some(device.name.clone()), ..Default::default() }

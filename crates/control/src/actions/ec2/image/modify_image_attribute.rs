@@ -6,6 +6,7 @@ use awan_wire::ec2;
 
 use crate::actions::ec2::snapshot::create_snapshot::described;
 use crate::error::{Code, Result, combination, invalid_value, missing, refuse, refuse_if};
+use crate::keys;
 use crate::sharing::{self, Change};
 
 pub fn modify_image_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifyImageAttributeRequest) -> Result<()> {
@@ -74,6 +75,9 @@ fn share(tx: &mut Tx<Tenant>, image: &mut Image, change: Change) -> Result<()> {
         let message = "You can't publicly share this image because block public access for AMIs is enabled for this \
                        account and Region.";
         return Err(refuse(Code::OperationNotPermitted, message));
+    }
+    if image.is_encrypted() && !change.add.is_empty() {
+        return Err(keys::cannot_be_shared());
     }
     change.apply(&mut image.public, &mut image.details.shared_with)
 }

@@ -11,9 +11,8 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::actions::ec2::volume::shape::{Asked, device, same_place, shape, too_small};
-use crate::disks::must_not_encrypt;
 use crate::error::{Code, Error, Result, missing, refuse, refuse_if};
-use crate::{bytes, sharing};
+use crate::{bytes, keys, sharing};
 
 /// As many as can be attached to an instance later.
 const MORE_MAX: usize = 26;
@@ -30,6 +29,7 @@ pub struct Disk {
     pub snapshot: Option<SnapshotId>,
     /// What it begins as; `None`: empty.
     pub image: Option<ImageId>,
+    pub encrypted: bool,
 }
 
 impl Disks {
@@ -39,7 +39,6 @@ impl Disks {
 }
 
 pub fn disks(tx: &mut Tx<Tenant>, image: &Image, mappings: Vec<ec2::BlockDeviceMapping>) -> Result<Disks> {
-    must_not_encrypt(tx, None, "Encrypted")?;
     let (mut root, mut more, mut omitted) = (None, Vec::<Disk>::new(), BTreeSet::new());
     for (n, mapping) in mappings.into_iter().enumerate() {
         let ec2::BlockDeviceMapping { ebs, no_device, device_name, virtual_name } = mapping;
@@ -80,9 +79,11 @@ struct Given {
     asked: Asked,
     snapshot: Option<String>,
     delete_on_termination: Option<bool>,
+    encrypted: Option<bool>,
+    key: Option<String>,
 }
 
-fn given(tx: &mut Tx<Tenant>, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Given> {
+fn given(ebs: ec2::EbsBlockDevice, n: usize) -> Result<Given> {
     let ec2::EbsBlockDevice {
         delete_on_termination,
         iops,
@@ -100,7 +101,6 @@ fn given(tx: &mut Tx<Tenant>, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Give
     } = ebs;
     let named = |name: &str| format!("BlockDeviceMapping.{n}.Ebs.{name}");
     for (there, name) in [
-        (kms_key_id.is_some(), "KmsKeyId"),
         (outpost_arn.is_some(), "OutpostArn"),
         (availability_zone.is_some() || availability_zone_id.is_some(), "AvailabilityZone"),
         (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
@@ -108,13 +108,13 @@ fn given(tx: &mut Tx<Tenant>, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Give
     ] {
         refuse_if(there, &named(name))?;
     }
-    must_not_encrypt(tx, encrypted, &named("Encrypted"))?;
     let (asked, snapshot) = (Asked { iops, throughput }, snapshot_id.filter(|id| !id.is_empty()));
-    Ok(Given { size: volume_size, kind: volume_type, asked, snapshot, delete_on_termination })
+    let (size, kind, key) = (volume_size, volume_type, kms_key_id);
+    Ok(Given { size, kind, asked, snapshot, delete_on_termination, encrypted, key })
 }
 
 fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: usize) -> Result<Disk> {
-    let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
+    let Given { size, kind, asked, snapshot, delete_on_termination, encrypted, key } = given(ebs, n)?;
     if snapshot.is_some_and(|id| id != image.snapshot.as_str()) {
         return Err(wrong("snapshotId cannot be modified on root device".into()));
     }
@@ -134,6 +134,7 @@ fn root_disk(tx: &mut Tx<Tenant>, image: &Image, ebs: ec2::EbsBlockDevice, n: us
         delete_on_termination: delete_on_termination.unwrap_or(!options.keep),
         snapshot: Some(image.snapshot.clone()),
         image: image.bytes(),
+        encrypted: keys::wanted(tx, encrypted, key.as_deref(), options.encrypted)?,
     })
 }
 
@@ -152,13 +153,14 @@ fn image_disk(tx: &mut Tx<Tenant>, device: &Device) -> Result<Disk> {
     let snapshot = device.snapshot.as_ref().map(|id| sharing::of_image::<Snapshot>(tx, id)).transpose()?;
     let image = snapshot.map(|snapshot| bytes::of(&snapshot)).transpose()?.flatten();
     let (name, snapshot, delete_on_termination) = (device.name.clone(), device.snapshot.clone(), !options.keep);
-    Ok(Disk { device: name, shape, delete_on_termination, snapshot, image })
+    let encrypted = keys::wanted(tx, None, None, options.encrypted)?;
+    Ok(Disk { device: name, shape, delete_on_termination, snapshot, image, encrypted })
 }
 
 /// One that the request describes; what it leaves out of a device that the image has is as the image says.
 fn disk(tx: &mut Tx<Tenant>, image: &Image, name: String, ebs: Option<ec2::EbsBlockDevice>, n: usize) -> Result<Disk> {
     let ebs = ebs.ok_or_else(|| missing(&format!("BlockDeviceMapping.{n}.Ebs")))?;
-    let Given { size, kind, asked, snapshot, delete_on_termination } = given(tx, ebs, n)?;
+    let Given { size, kind, asked, snapshot, delete_on_termination, encrypted, key } = given(ebs, n)?;
     let known = image.details.devices.iter().find(|device| same_place(&device.name, &name));
     let snapshot = match (snapshot, known) {
         (Some(id), _) => Some(source(tx, image, &id.parse()?)?),
@@ -179,7 +181,10 @@ fn disk(tx: &mut Tx<Tenant>, image: &Image, name: String, ebs: Option<ec2::EbsBl
     // What is not the root is kept unless the launch or the image says otherwise.
     let delete_on_termination = delete_on_termination.unwrap_or(known.is_some_and(|d| !d.options.keep));
     let image = snapshot.as_ref().map(|s| bytes::of(s)).transpose()?.flatten();
-    Ok(Disk { device: name, shape, delete_on_termination, snapshot: snapshot.map(|s| s.id.clone()), image })
+    let of_encrypted = snapshot.as_ref().is_some_and(|s| s.encrypted) || known.is_some_and(|d| d.options.encrypted);
+    let encrypted = keys::wanted(tx, encrypted, key.as_deref(), of_encrypted)?;
+    let snapshot = snapshot.map(|s| s.id.clone());
+    Ok(Disk { device: name, shape, delete_on_termination, snapshot, image, encrypted })
 }
 
 /// Whoever may launch an image may use what it is made of.
@@ -191,7 +196,7 @@ fn source(tx: &mut Tx<Tenant>, image: &Image, id: &SnapshotId) -> Result<Arc<Sna
 }
 
 /// A volume of a launch.
-pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &str) -> VolumeId {
+pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &str) -> Result<VolumeId> {
     let (home, created) = (tx.home().clone(), tx.now());
     let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
     let attachment = VolumeAttachment {
@@ -202,6 +207,7 @@ pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &st
         detach: None,
     };
     let Shape { size_gib, kind, iops, throughput } = disk.shape.clone();
+    let key = disk.encrypted.then(|| keys::new(tx, &id)).transpose()?;
     tx.put(Volume {
         generation: 0,
         home,
@@ -217,9 +223,10 @@ pub fn volume(tx: &mut Tx<Tenant>, disk: &Disk, instance: &InstanceId, zone: &st
         modification: None,
         auto_enable_io: false,
         client_token: None,
+        key,
         created,
     });
-    id
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -276,7 +283,7 @@ mod tests {
         for (more, code) in [
             (vec![(name, "/dev/sdf"), ("BlockDeviceMapping.1.VirtualName", "ephemeral0")], "UnsupportedOperation"),
             (vec![(name, "/dev/sdf")], "MissingParameter"),
-            (vec![(name, "/dev/sdf"), ("BlockDeviceMapping.1.Ebs.Encrypted", "true")], "UnsupportedOperation"),
+            (vec![(name, "/dev/sdf"), ("BlockDeviceMapping.1.Ebs.KmsKeyId", "k")], "MissingParameter"),
             (vec![(name, "/dev/xvda"), ("BlockDeviceMapping.1.NoDevice", "")], "InvalidBlockDeviceMapping"),
             (vec![(name, "disk"), ("BlockDeviceMapping.1.Ebs.VolumeSize", "1")], "InvalidParameterValue"),
             (vec![(name, "/dev/sda"), ("BlockDeviceMapping.2.DeviceName", "/dev/xvda")], "InvalidBlockDeviceMapping"),

@@ -310,8 +310,8 @@ fn one(
     let interface = more_interfaces.remove(0);
     let Launch { image, kind, network, key, disks, .. } = launch;
     let zone = &network.subnet.zone;
-    let root_volume = disks::volume(tx, &disks.root, &id, zone);
-    let data_volumes: Vec<_> = disks.more.iter().map(|disk| disks::volume(tx, disk, &id, zone)).collect();
+    let root_volume = disks::volume(tx, &disks.root, &id, zone)?;
+    let data_volumes = disks.more.iter().map(|disk| disks::volume(tx, disk, &id, zone)).collect::<Result<Vec<_>>>()?;
     let instance = Instance {
         home,
         id: id.clone(),

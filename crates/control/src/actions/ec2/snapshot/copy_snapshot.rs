@@ -7,7 +7,7 @@ use awan_wire::ec2;
 
 use super::create_snapshot::{described, new, room_for};
 use crate::error::{Result, invalid, missing, refuse_if};
-use crate::{bytes, sharing, tagging};
+use crate::{bytes, keys, sharing, tagging};
 
 pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Result<ec2::CopySnapshotResult> {
     let ec2::CopySnapshotRequest {
@@ -27,8 +27,6 @@ pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Resu
     } = req;
     for (there, parameter) in [
         (destination_outpost_arn.is_some(), "DestinationOutpostArn"),
-        (encrypted == Some(true), "Encrypted"),
-        (kms_key_id.is_some(), "KmsKeyId"),
         (completion_duration_minutes.is_some(), "CompletionDurationMinutes"),
         (destination_availability_zone.is_some(), "DestinationAvailabilityZone"),
     ] {
@@ -42,8 +40,10 @@ pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Resu
     let id = source_snapshot_id.ok_or_else(|| missing("SourceSnapshotId"))?.parse()?;
     let source = sharing::in_region::<Snapshot>(tx, &region, &id)?;
     usable(&source)?;
+    let encrypted = keys::wanted(tx, encrypted, kms_key_id.as_deref(), source.encrypted)?;
+    keys::must_not_encrypt_copy(is_secret(&source), encrypted)?;
     room_for(tx, 1)?;
-    let copy = copied(tx, &source, described(description)?);
+    let copy = copied(tx, &source, described(description)?, encrypted);
     tagging::add(tx, copy.id.as_str(), &tags)?;
     Ok(ec2::CopySnapshotResult { tags, snapshot_id: Some(copy.id.to_string()) })
 }
@@ -53,9 +53,14 @@ fn usable(source: &Snapshot) -> Result<()> {
     if source.bytes == Bytes::Own { Ok(()) } else { bytes::of(source).map(drop) }
 }
 
-pub fn copied(tx: &mut Tx<Tenant>, source: &Snapshot, description: String) -> Snapshot {
+/// Nobody can read its bytes: they are encrypted, or there are none.
+pub fn is_secret(source: &Snapshot) -> bool {
+    source.encrypted || source.bytes == Bytes::Nothing
+}
+
+pub fn copied(tx: &mut Tx<Tenant>, source: &Snapshot, description: String, encrypted: bool) -> Snapshot {
     let mut copy = new(tx, source.size_gib, description, source.bytes.clone());
-    (copy.copy_of, copy.phase) = (Some(source.id.clone()), source.phase);
+    (copy.copy_of, copy.phase, copy.encrypted) = (Some(source.id.clone()), source.phase, encrypted);
     tx.put(copy.clone());
     copy
 }

@@ -65,6 +65,7 @@ pub fn new(tx: &mut Tx<Tenant>, size_gib: u32, description: String, bytes: Bytes
         description,
         bytes,
         phase: Phase::Completed,
+        encrypted: false,
         copy_of: None,
         public: false,
         blocked: false,
@@ -85,7 +86,7 @@ pub fn of_volumes(
     let mut snapshots = Vec::new();
     for (volume, (bytes, phase)) in volumes.iter().zip(taken) {
         let blank = new(tx, volume.size_gib, description(volume), bytes);
-        let snapshot = Snapshot { volume: Some(volume.id.clone()), phase, ..blank };
+        let snapshot = Snapshot { volume: Some(volume.id.clone()), phase, encrypted: volume.key.is_some(), ..blank };
         tx.put(snapshot.clone());
         snapshots.push(snapshot);
     }

@@ -11,7 +11,7 @@ use awan_wire::ec2;
 use crate::actions::ec2::instance::view::{text_time, time};
 use crate::describe::{Filters, Page};
 use crate::error::{Code, Result, refuse};
-use crate::tagging;
+use crate::{keys, tagging};
 
 const FILTERS: &[&str] = &[
     "tag:*",
@@ -110,7 +110,7 @@ fn source(snapshot: &Snapshot) -> String {
 fn value(snapshot: &Snapshot, tags: &BTreeMap<String, String>, name: &str) -> Vec<String> {
     let value = match name {
         "description" => snapshot.description.clone(),
-        "encrypted" => "false".into(),
+        "encrypted" => snapshot.encrypted.to_string(),
         "owner-alias" if snapshot.is_builtin() => BUILTIN_ALIAS.into(),
         "owner-id" => snapshot.home.account().to_owned(),
         "progress" => progress(snapshot),
@@ -149,7 +149,8 @@ pub fn shown(snapshot: &Snapshot, tags: Vec<ec2::Tag>) -> ec2::Snapshot {
         owner_id: Some(snapshot.home.account().into()),
         description: Some(snapshot.description.clone()),
         volume_size: i32::try_from(snapshot.size_gib).ok(),
-        encrypted: Some(false),
+        encrypted: Some(snapshot.encrypted),
+        kms_key_id: keys::shown(&snapshot.home, snapshot.encrypted),
         ..Default::default()
     }
 }

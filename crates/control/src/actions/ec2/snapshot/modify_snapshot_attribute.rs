@@ -6,6 +6,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, combination, missing, refuse, refuse_if};
+use crate::keys;
 use crate::sharing::{self, Change};
 
 pub fn modify_snapshot_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySnapshotAttributeRequest) -> Result<()> {
@@ -39,6 +40,9 @@ pub fn modify_snapshot_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySnapshotAt
                        account and Region.";
         return Err(refuse(Code::OperationNotPermitted, message));
     }
+    if snapshot.encrypted && !change.add.is_empty() {
+        return Err(keys::cannot_be_shared());
+    }
     change.apply(&mut snapshot.public, &mut snapshot.shared_with)?;
     tx.put(snapshot);
     Ok(())
@@ -47,6 +51,46 @@ pub fn modify_snapshot_attribute(tx: &mut Tx<Tenant>, req: ec2::ModifySnapshotAt
 #[cfg(test)]
 mod tests {
     use crate::testing::Cloud;
+
+    #[test]
+    fn what_is_encrypted_is_shared_with_nobody() {
+        let mut cloud = Cloud::new();
+        let other = cloud.tenant("other").account();
+        let ask = [("AvailabilityZone", "us-east-1a"), ("Size", "1"), ("Encrypted", "true")];
+        let volume = Cloud::ids(&cloud.tenant("acme").call("CreateVolume", &ask).expect("makes"), "volumeId").remove(0);
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let snapshot = Cloud::ids(&made, "snapshotId").remove(0);
+        let refused = "InvalidParameter: Encrypted snapshots with EBS default key cannot be shared";
+        for who in [("UserId.1", other.as_str()), ("UserGroup.1", "all")] {
+            let ask = [("SnapshotId", snapshot.as_str()), ("OperationType", "add"), who];
+            let refusal = cloud.tenant("acme").call("ModifySnapshotAttribute", &ask).expect_err("is encrypted");
+            assert_eq!(refusal, refused);
+        }
+        let id = cloud.tenant("acme").run_with(&[
+            ("BlockDeviceMapping.1.DeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.1.Ebs.Encrypted", "true"),
+        ]);
+        let id = id.expect("launches").remove(0);
+        let ask = [("InstanceId", id.as_str()), ("Name", "secret"), ("NoReboot", "true")];
+        let image = Cloud::ids(&cloud.tenant("acme").call("CreateImage", &ask).expect("makes"), "imageId").remove(0);
+        let shown = cloud.tenant("acme").call("DescribeImages", &[("ImageId.1", &image)]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "encrypted"), ["true"]);
+        let ask = [("ImageId", image.as_str()), ("LaunchPermission.Add.1.UserId", &other)];
+        let refusal = cloud.tenant("acme").call("ModifyImageAttribute", &ask).expect_err("is encrypted");
+        assert_eq!(refusal, refused);
+        cloud.settle();
+        // What is launched from it, and from a copy of it, is encrypted too.
+        let ask = [("SourceImageId", image.as_str()), ("SourceRegion", "us-east-1"), ("Name", "copy")];
+        let copy = Cloud::ids(&cloud.tenant("acme").call("CopyImage", &ask).expect("copies"), "imageId").remove(0);
+        for image in [image, copy] {
+            let id = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches").remove(0);
+            let of_it = [("Filter.1.Name", "attachment.instance-id"), ("Filter.1.Value.1", id.as_str())];
+            let shown = cloud.tenant("acme").call("DescribeVolumes", &of_it).expect("answers");
+            assert_eq!(Cloud::ids(&shown, "encrypted"), ["true"]);
+        }
+        cloud.settle();
+        cloud.audit();
+    }
 
     #[test]
     fn a_shared_snapshot_is_seen_and_copied_by_those_it_is_shared_with() {

@@ -15,7 +15,7 @@ use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::actions::ec2::vpc::create_vpc::brief;
 use crate::error::{Code, Error, Result, invalid, missing, refuse, refuse_both, refuse_if};
 use crate::token::Use;
-use crate::{bytes, disks, tagging};
+use crate::{bytes, keys, tagging};
 
 pub fn create_volume(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<ec2::Volume> {
     let others = ec2::CreateVolumeRequest { client_token: None, dry_run: None, ..req.clone() };
@@ -59,7 +59,6 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
         dry_run: _,
     } = req;
     for (there, name) in [
-        (kms_key_id.is_some(), "KmsKeyId"),
         (outpost_arn.is_some(), "OutpostArn"),
         (multi_attach_enabled == Some(true), "MultiAttachEnabled"),
         (volume_initialization_rate.is_some(), "VolumeInitializationRate"),
@@ -67,19 +66,21 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
     ] {
         refuse_if(there, name)?;
     }
-    disks::must_not_encrypt(tx, encrypted, "Encrypted")?;
     let zone = zone(tx, availability_zone, availability_zone_id)?;
     let source = snapshot_id.filter(|id| !id.is_empty()).map(|id| source(tx, &id)).transpose()?;
     let least = source.as_ref().and_then(|(snapshot, _)| i32::try_from(snapshot.size_gib).ok());
     let size = size.or(least).ok_or_else(|| missing("size/snapshot"))?;
     let shape = shape(volume_type.as_deref().unwrap_or("gp2"), size, Asked { iops, throughput })?;
     let (snapshot, image) = source.unzip();
+    let of_encrypted = snapshot.as_ref().is_some_and(|snapshot| snapshot.encrypted);
+    let encrypted = keys::wanted(tx, encrypted, kms_key_id.as_deref(), of_encrypted)?;
     if let Some(snapshot) = snapshot.as_ref().filter(|s| shape.size_gib < s.size_gib) {
         return Err(invalid(too_small(size, &snapshot.id, snapshot.size_gib)));
     }
     let tags = tagging::specified(&tag_specifications, "volume", &["volume"])?;
     let (home, created) = (tx.home().clone(), tx.now());
     let id = VolumeId::made(tx.new_id(VolumeId::PREFIX));
+    let key = encrypted.then(|| keys::new(tx, &id)).transpose()?;
     tx.put(Volume {
         home,
         id: id.clone(),
@@ -95,6 +96,7 @@ fn create(tx: &mut Tx<Tenant>, req: ec2::CreateVolumeRequest) -> Result<VolumeId
         modification: None,
         auto_enable_io: false,
         client_token: client_token.filter(|token| !token.is_empty()),
+        key,
         created,
     });
     tagging::add(tx, id.as_str(), &tags)?;
@@ -139,13 +141,38 @@ mod tests {
             (vec![("Size", "8")], "MissingParameter"),
             (vec![zone], "MissingParameter"),
             (vec![("AvailabilityZone", "us-east-1z"), ("Size", "8")], "InvalidZone.NotFound"),
-            (vec![zone, ("Size", "8"), ("Encrypted", "true")], "UnsupportedOperation"),
+            (vec![zone, ("Size", "8"), ("KmsKeyId", "alias/aws/ebs")], "InvalidParameterDependency"),
             (vec![zone, ("SnapshotId", "snap-00000000000000001")], "InvalidSnapshot.NotFound"),
             (vec![zone, ("SnapshotId", "vol-1")], "InvalidSnapshotID.Malformed"),
             (vec![zone, ("Size", "20000")], "InvalidParameterValue"),
         ] {
             let refusal = cloud.tenant("acme").call("CreateVolume", &ask).expect_err(code);
             assert!(refusal.starts_with(code), "{refusal}");
+        }
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_is_encrypted_says_so_and_there_is_one_key() {
+        let mut cloud = Cloud::new();
+        let zone = ("AvailabilityZone", "us-east-1a");
+        let arn = format!("arn:aws:kms:us-east-1:{}:alias/aws/ebs", cloud.tenant("acme").account());
+        let with = |key: Option<&str>| {
+            let ask = [zone, ("Size", "1"), ("Encrypted", "true")].map(|(k, v)| (k, v.to_owned()));
+            ask.into_iter().chain(key.map(|key| ("KmsKeyId", key.to_owned()))).collect::<Vec<_>>()
+        };
+        let mut make = |key| {
+            let ask = with(key);
+            let ask: Vec<_> = ask.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            cloud.tenant("acme").call("CreateVolume", &ask)
+        };
+        for key in [None, Some("alias/aws/ebs"), Some(arn.as_str())] {
+            let made = make(key).expect("makes");
+            assert_eq!([Cloud::ids(&made, "encrypted"), Cloud::ids(&made, "kmsKeyId")].concat(), ["true", &arn]);
+        }
+        for key in ["alias/mine", &arn.replace("us-", "eu-")] {
+            let refusal = make(Some(key)).expect_err("there is no such key");
+            assert!(refusal.starts_with("InvalidParameterValue: The KMS key"), "{refusal}");
         }
         cloud.audit();
     }

@@ -3,8 +3,7 @@
 use awan_model::volume::EbsDefaults;
 use awan_state::{Tenant, Tx};
 
-/// The key that AWS keeps for an account that has chosen none.
-const AWS_KEY: &str = "alias/aws/ebs";
+use crate::keys;
 
 pub fn read(tx: &mut Tx<Tenant>) -> EbsDefaults {
     let (home, id) = (tx.home().clone(), EbsDefaults::ID.to_owned());
@@ -24,7 +23,7 @@ pub fn change(tx: &mut Tx<Tenant>, change: impl FnOnce(&mut EbsDefaults)) -> Ebs
 pub fn key(defaults: &EbsDefaults) -> String {
     let (region, account) = (defaults.home.region(), defaults.home.account());
     match defaults.kms_key.as_deref() {
-        None => AWS_KEY.to_owned(),
+        None => keys::ALIAS.to_owned(),
         Some(key) if key.starts_with("arn:") || key.starts_with("alias/") => key.to_owned(),
         Some(key) => format!("arn:aws:kms:{region}:{account}:key/{key}"),
     }

@@ -1,6 +1,7 @@
 //! ModifyEbsDefaultKmsKeyId.
 //!
-//! Record only: nothing encrypts yet, and there are no keys. EC2 does not look for the key before it answers either.
+//! Record only: there is no other key than that of `alias/aws/ebs`, and with another nothing is encrypted. EC2 does not look
+//! for the key before it answers either.
 
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;

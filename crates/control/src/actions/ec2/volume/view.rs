@@ -12,7 +12,7 @@ use crate::actions::ec2::instance::view::{nobody_else, time};
 use crate::actions::ec2::region::describe_availability_zones::zone_id;
 use crate::describe::Page;
 use crate::error::Result;
-use crate::tagging;
+use crate::{keys, tagging};
 
 /// A volume with everything that an answer or a filter asks about.
 pub struct Seen {
@@ -72,7 +72,8 @@ pub fn shown(seen: &Seen) -> ec2::Volume {
         state: Some(volume.state().into()),
         create_time: time(volume.created),
         attachments: attachment_state.and_then(|state| attachment(volume, state)).into_iter().collect(),
-        encrypted: Some(false),
+        encrypted: Some(volume.key.is_some()),
+        kms_key_id: keys::shown(&volume.home, volume.key.is_some()),
         ..Default::default()
     }
 }

@@ -24,7 +24,7 @@ fn volume() -> VolumeId {
 
 fn taken(n: u32) -> Taken {
     let below = n.checked_sub(1).filter(|n| *n > 0).map(layer);
-    Taken { volume: volume(), below, generation: n, set: layer(n), volume_gib: 1 }
+    Taken { volume: volume(), below, generation: n, set: layer(n), volume_gib: 1, key: None }
 }
 
 fn content(n: u32, merge: Option<Merge>) -> ContentPlan {
