@@ -7,7 +7,7 @@ import time
 import boto3
 import botocore.config
 import pytest
-from awan import CONFIG, until
+from awan import CONFIG, Awan, until
 from blocks import BLOCK, changed, checksum, complete, download, get, listed, put, upload
 from clients import Tenant, refused
 
@@ -168,6 +168,32 @@ def test_tokens_and_snapshots_are_for_whom_they_are(awan, mine, ebs):
     theirs.ec2.delete_snapshot(SnapshotId=child)
     for id in (one, two, pending):
         mine.ec2.delete_snapshot(SnapshotId=id)
+
+
+def test_what_was_acknowledged_is_there_after_a_kill():
+    cloud = Awan("simulated")
+    try:
+        mine = Tenant(cloud.start(), "ebs-killed")
+        ebs = cloud.client(mine.keys, "ebs")
+        started = ebs.start_snapshot(VolumeSize=1, ClientToken="killed")
+        snapshot = started["SnapshotId"]
+        blocks = {n: block(n % 250 + 1) for n in (0, 9, 2047)}
+        put(ebs, snapshot, 0, blocks[0])
+        put(ebs, snapshot, 9, block(77))
+        put(ebs, snapshot, 9, blocks[9])
+        cloud.kill()
+        cloud.start()
+        assert ebs.start_snapshot(VolumeSize=1, ClientToken="killed")["SnapshotId"] == snapshot
+        put(ebs, snapshot, 2047, blocks[2047])
+        complete(ebs, snapshot, blocks)
+        # Its host makes a disk of it in this life or in the next.
+        cloud.kill()
+        cloud.start()
+        mine.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 0.1, "MaxAttempts": 200})
+        assert {b["BlockIndex"]: get(ebs, snapshot, **shape(b)) for b in listed(ebs, snapshot)[1]} == blocks
+        cloud.audit()
+    finally:
+        cloud.close()
 
 
 def test_what_nobody_writes_any_more_leaves_nothing(awan, mine, ebs):

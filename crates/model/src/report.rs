@@ -236,3 +236,19 @@ pub struct Inventory {
     #[serde(default)]
     pub contents: Vec<ImageId>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_text_on_its_way_and_what_it_was_behind_it() {
+        let bytes = Octets((0..=255).collect());
+        let ask =
+            Ask::PutBlock { of: "ami-00000000000000001".parse().expect("an id"), index: 7, bytes, sha256: [9; 32] };
+        let text = serde_json::to_string(&ask).expect("writes");
+        assert!(text.contains("\"AAECAw"), "{text}");
+        assert_eq!(serde_json::from_str::<Ask>(&text).expect("reads"), ask);
+        assert!(serde_json::from_str::<Octets>("\"*\"").is_err());
+    }
+}

@@ -121,46 +121,65 @@ fn qemu_reads_the_same_and_finds_nothing_wrong() {
     assert!(said.matches("read 524288/524288").count() == 3 && !said.contains("failed"), "{said}");
 }
 
-/// Ended before each step, with and without power, and gone on with: nothing that was acknowledged is lost.
+const PUTS: [(u32, u8); 5] = [(1, 1), (2, 2), (1, 3), (9, 0), (2, 4)];
+
+/// Puts all of them and makes a disk of it, on a host that ends after so many steps. Returns what was acknowledged, and what
+/// was not and may be there; `None`: nothing ended it.
+fn cut_short(folder: &Path, steps: u32) -> Option<[BTreeMap<u32, u8>; 2]> {
+    for name in ["contents", "past"] {
+        std::fs::create_dir(folder.join(name)).expect("makes");
+    }
+    crash::begin(folder.join("past"));
+    crash::after_steps(steps);
+    let (mut known, mut tried) = (BTreeMap::new(), None);
+    let first = Written::new(folder.join("contents").join(ID), None, 1);
+    let done = first.open(false).and_then(|()| {
+        for (index, byte) in PUTS {
+            tried = Some((index, byte));
+            put(&first, index, byte)?;
+            known.insert(index, byte);
+        }
+        tried = None;
+        first.seal(3)
+    });
+    if !crash::revived() {
+        done.expect("nothing ended it");
+        return None;
+    }
+    let mut either = known.clone();
+    either.extend(tried);
+    Some([known, either])
+}
+
+/// Ended before each step, with and without power, and made a disk of, at once or after all was put again.
 #[test]
 fn nothing_that_was_acknowledged_is_lost_wherever_it_is_cut_short() {
     for steps in 0.. {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in ["contents", "past"] {
-            std::fs::create_dir(folder.path().join(name)).expect("makes");
-        }
-        crash::begin(folder.path().join("past"));
-        crash::after_steps(steps);
-        let puts = [(1, 1), (2, 2), (1, 3), (9, 0), (2, 4)];
-        let (mut known, mut tried) = (BTreeMap::new(), None);
-        let first = Written::new(folder.path().join("contents").join(ID), None, 1);
-        let done = first.open(false).and_then(|()| {
-            for (index, byte) in puts {
-                tried = Some((index, byte));
-                put(&first, index, byte)?;
-                known.insert(index, byte);
+        for (again, all) in [(false, false), (false, true), (true, false), (true, true)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let Some([known, either]) = cut_short(folder.path(), steps) else {
+                assert!(steps > 15, "{steps}");
+                return;
+            };
+            crash::cut_power(|owed| if all { owed } else { owed / 2 });
+            let place = format!("before step {steps}, {again} {all}: {known:?} {either:?}");
+            let next = open(folder.path());
+            let mut held = known.clone();
+            if matches!(next.seen(), Seen::Open) {
+                let now = next.sum().expect("counts");
+                assert!(now == sum(&known) || now == sum(&either), "{place}");
+                if now == sum(&either) {
+                    held = either;
+                }
+                for (index, byte) in PUTS.into_iter().filter(|_| again) {
+                    put(&next, index, byte).expect("puts");
+                    held.insert(index, byte);
+                }
+                next.seal(held.len() as u64).expect("seals");
             }
-            tried = None;
-            first.seal(3)
-        });
-        if !crash::revived() {
-            done.expect("nothing ended it");
-            assert!(steps > 15, "{steps}");
-            return;
+            held.retain(|_, byte| *byte != 0);
+            assert_eq!(read(&disk(folder.path())), held, "{place}");
         }
-        crash::cut_power(|all| if steps % 2 == 0 { all } else { all / 2 });
-        let next = open(folder.path());
-        if matches!(next.seen(), Seen::Open) {
-            let mut either = known.clone();
-            either.extend(tried);
-            let now = next.sum().expect("counts");
-            assert!(now == sum(&known) || now == sum(&either), "before step {steps}: {known:?} {tried:?}");
-            for (index, byte) in puts {
-                put(&next, index, byte).expect("puts");
-            }
-            next.seal(3).expect("seals");
-        }
-        assert_eq!(read(&disk(folder.path())), BTreeMap::from([(1, 3), (2, 4)]), "before step {steps}");
     }
 }
 
