@@ -136,7 +136,6 @@ pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
         let want = plan.vms.iter().find(|want| want.id == vm.id).filter(|want| runs_as_it_should(want, vm))?;
         let (volume, _) = vm.files.iter().find(|(volume, files)| {
             let planned = volumes.get(volume).filter(|planned| planned.layers.iter().all(|layer| layer.kept));
-            let planned = planned.filter(|planned| !planned.layers.is_empty());
             planned.is_some_and(|planned| **files as usize >= least(planned) + LONGER)
         })?;
         Some(Effect::Shorten(want.id.clone(), volume.clone()))
@@ -383,6 +382,11 @@ mod tests {
             assert_eq!(of(&plan, files, phase), expected, "{files} {phase:?}");
         }
         plan.volumes[0].layers[1].kept = false;
+        assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new());
+        // What it began as was merged before any snapshot was made of it.
+        plan.volumes[0].layers.clear();
+        assert_eq!(of(&plan, 11, Phase::Running), ["shorten"]);
+        plan.volumes.clear();
         assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new());
     }
 

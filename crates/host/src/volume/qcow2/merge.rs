@@ -116,12 +116,13 @@ impl FileVolumes {
     /// What is below the file that a machine has open, if that is a child of the newest of the plan's layers.
     pub(super) fn shorter_now(&self, volume: &VolumePlan) -> Result<Shorter> {
         let held = self.held.clone();
-        let last = volume.layers.last().context("no snapshot was made of it")?;
-        let generation = last.generation;
+        let last = volume.layers.last();
+        let generation = last.map_or(0, |layer| layer.generation);
+        let below = last.map(|layer| &layer.id).or(volume.image.as_ref());
         let (own, next) = (self.path(&volume.id, generation), self.path(&volume.id, generation + 1));
         ensure!(volume.layers.iter().all(|layer| layer.kept), "a snapshot is being made of it");
         ensure!(own.exists() && !next.exists(), "it has gone on, or is to, in another file");
-        let chain = self.chain(Some(&last.id))?;
+        let chain = self.chain(below)?;
         let keys = self.keys(volume, &chain)?;
         let backing = chain.into_iter().map(|(_, path)| path).collect();
         Ok(Shorter { volume: volume.id.clone(), generation, backing, keys, held })
