@@ -213,6 +213,24 @@ fn patient<T>(host: &Host, ask: impl AsyncFn() -> anyhow::Result<T>) -> T {
     })
 }
 
+/// A volume of a snapshot has no snapshots of its own; what it is a child of is merged, and all is closed with it.
+fn a_child_of_it(host: &Host, vm: &VmPlan, volumes: &FileVolumes) {
+    let content = |n: u32| awan_model::id::ImageId::made(format!("ami-{n:017x}"));
+    let id: VolumeId = "vol-0000000000000000c".parse().expect("an id");
+    let child = VolumePlan { image: Some(content(12)), ..VolumePlan::empty(Home::new("1", "r"), id.clone(), 1) };
+    let device = host.wait(volumes.ensure(&child)).expect("a disk");
+    patient(host, async || host.driver().attach(&vm.id, device.clone()).await);
+    let count = || host.seen(&vm.id).expect("is there").files[&id];
+    assert_eq!(count(), 6);
+    volumes.merge_now(&content(12), Some(&content(8)), || true).expect("merges");
+    let with = volumes.shorter(&child).expect("is there");
+    host.wait(host.driver().shorten(&vm.id, with)).expect("goes on");
+    assert_eq!(count(), 3);
+    host.wait(host.driver().detach(&vm.id, &id, true)).expect("without asking");
+    assert_eq!(open_below(host.pid(vm), "vol-0000000000000000c"), (0, 0));
+    assert_eq!(open_below(host.pid(vm), "ami-0000000000000000c"), (0, 0));
+}
+
 #[test]
 fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
     let Some(mut host) = Host::new() else { return };
@@ -274,20 +292,7 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
     assert_eq!(open_below(host.pid(&vm), "/contents/"), (4, 0));
     snapshot(&mut host, 14);
     check(&mut host, &vm, 14);
-    // A volume of a snapshot has no snapshots of its own; what it is a child of is merged, and all is closed with it.
-    let id: VolumeId = "vol-0000000000000000c".parse().expect("an id");
-    let child = VolumePlan { image: Some(content(12)), ..VolumePlan::empty(Home::new("1", "r"), id.clone(), 1) };
-    let device = host.wait(volumes.ensure(&child)).expect("a disk");
-    patient(&host, async || host.driver().attach(&vm.id, device.clone()).await);
-    let count = || host.seen(&vm.id).expect("is there").files[&id];
-    assert_eq!(count(), 6);
-    volumes.merge_now(&content(12), Some(&content(8)), || true).expect("merges");
-    let with = volumes.shorter(&child).expect("is there");
-    host.wait(host.driver().shorten(&vm.id, with)).expect("goes on");
-    assert_eq!(count(), 3);
-    host.wait(host.driver().detach(&vm.id, &id, true)).expect("without asking");
-    assert_eq!(open_below(host.pid(&vm), "vol-0000000000000000c"), (0, 0));
-    assert_eq!(open_below(host.pid(&vm), "ami-0000000000000000c"), (0, 0));
+    a_child_of_it(&host, &vm, &volumes);
     // Begun anew, it reads what the host has.
     host.wait(host.driver().stop(&vm.id, awan_host::driver::Stop::Force)).expect("ends");
     host.until(&vm, Phase::Exited);
