@@ -45,7 +45,6 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
         Roles::Host => &[lock::HOST],
     };
     let held = lock::take(&config.data_dir, used).await?;
-    let keys = master_keys(roles, &config);
     let doors = match roles {
         Roles::Host => None,
         Roles::Both | Roles::Control => {
@@ -53,7 +52,7 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
             Some((api, bind(config.metrics_listen, "--metrics-listen").await?.into_std()?))
         }
     };
-    let ready = Ready { roles, config, keys, _held: held, doors };
+    let mut ready = Ready { roles, config, keys: MasterKeys::default(), _held: held, doors };
     if ready.is_rootless() {
         let Config { data_dir, images_dir, uplink, .. } = &ready.config;
         if !matches!(uplink, Uplink::Masquerade | Uplink::Closed) {
@@ -67,6 +66,8 @@ pub async fn prepare(roles: Roles, options: Options) -> Result<Ready> {
     } else if ready.config.hypervisor != Hypervisor::Simulated {
         rootless::must_not_be_here(&ready.config.data_dir)?;
     }
+    // Who is refused leaves none.
+    ready.keys = master_keys(roles, &ready.config);
     Ok(ready)
 }
 
