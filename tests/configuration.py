@@ -39,7 +39,6 @@ provider "aws" {
   skip_metadata_api_check = true
   max_retries             = 3
   endpoints {
-    ebs = "%(endpoint)s"
     ec2 = "%(endpoint)s"
     iam = "%(endpoint)s"
     logs = "%(endpoint)s"

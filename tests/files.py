@@ -28,7 +28,7 @@ def certificate(folder, name):
 
 
 class Files:
-    """What `held` says by path; below `/slow/` nothing else ever comes."""
+    """What `held` says by path, bytes or where they are; below `/slow/` nothing else ever comes."""
 
     def __init__(self, held=None, certificate=None):
         """`certificate`: a file with a key and a certificate, for https."""
@@ -45,6 +45,12 @@ class Files:
                     files.ended.wait(60)
                     return
                 body = files.held.get(self.path)
+                if isinstance(body, str):
+                    self.send_response(302)
+                    self.send_header("Location", body)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()

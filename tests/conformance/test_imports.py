@@ -151,7 +151,7 @@ def test_what_reads_a_disk_from_elsewhere_has_nothing_else(tmp_path):
             assert source == str(tmp_path / "hollow") and pipe.startswith("pipe:"), (source, pipe)
             assert target.startswith(str(awan.data / "contents")), target
             limits = (path / "limits").read_text()
-            assert re.search(r"Max processes +0 +0 ", limits) and re.search(r"Max core file size +0 +0 ", limits), limits
+            assert re.search(r"Max processes +0 +0 ", limits) and re.search(r"Max core file size +1 +1 ", limits), limits
         finally:
             os.kill(int(path.name), signal.SIGCONT)
         tenant.ec2.cancel_import_task(ImportTaskId=id)

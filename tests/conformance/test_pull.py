@@ -79,6 +79,8 @@ def test_a_published_image_is_everybodys_once_it_is_what_its_publisher_says(awan
 
 
 def test_what_cannot_be_pulled_says_why_and_leaves_nothing(awan, publisher, tmp_path):
+    plain = Files({"/disk.raw": b"x" * 4096})
+    publisher.held["/away.raw"] = plain.url + "disk.raw"
     other = Files({"/disk.raw": b"x" * 4096}, certificate=certificate(tmp_path, "other"))
     try:
         for words, why in [
@@ -86,6 +88,7 @@ def test_what_cannot_be_pulled_says_why_and_leaves_nothing(awan, publisher, tmp_
             (["pull", "alma-9", "--mirror", publisher.url], "the server answered 404"),
             (["import", other.url + "disk.raw", "--name", "other"], "does not prove to be who it is"),
             (["import", publisher.url + "absent.raw", "--name", "absent"], "the server answered 404"),
+            (["import", publisher.url + "away.raw", "--name", "away"], "it leads to where nobody proves who it is"),
             (["import", tmp_path / "none.raw", "--name", "none"], "No such file"),
             (["import", tmp_path / "disk.iso", "--name", "iso"], "Say so with --format"),
             (["import", tmp_path / "none.raw", "--name", "none", "--digest", "12"], "--digest is SHA-256 or SHA-512"),
@@ -94,6 +97,7 @@ def test_what_cannot_be_pulled_says_why_and_leaves_nothing(awan, publisher, tmp_
             assert done.returncode == 1 and why in done.stderr and "panicked" not in done.stderr, (words, done)
     finally:
         other.close()
+        plain.close()
     assert not list((awan.data / "images").glob("new-*"))
 
 
@@ -107,6 +111,12 @@ def test_a_file_of_the_operators_becomes_an_image_with_the_name_that_it_is_given
     assert done.returncode == 0, done
     (image,) = tenant.ec2.describe_images(Filters=[{"Name": "name", "Values": ["our system"]}])["Images"]
     assert image["ImageOwnerAlias"] == "amazon"
+    # Another disk cannot have its name, and does not get it at the next start either.
+    (tmp_path / "other.raw").write_bytes(b"\2" * (1 << 20))
+    before = set((awan.data / "images").iterdir())
+    done = admin(awan, "import", tmp_path / "other.raw", "--name", "our system")
+    assert done.returncode == 1 and "InvalidAMIName.Duplicate" in done.stderr, done
+    assert set((awan.data / "images").iterdir()) == before
 
 
 def test_tenants_import_from_servers_that_prove_who_they_are(awan, tenant, publisher, tmp_path):

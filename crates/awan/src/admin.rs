@@ -316,8 +316,9 @@ async fn image(data_dir: &Path, command: Image) -> Result<Value> {
         Image::Build { name } => {
             let release = name.strip_prefix("debian-").filter(|release| ["12", "13"].contains(release));
             let release = release.context("what can be built is debian-12 and debian-13")?;
-            let id = images::build_debian(release, &folder(&name).await?).await?;
-            return order(data_dir, &Order::ImageShow { id }).await;
+            let images = folder(&name).await?;
+            let made = images::build_debian(release, &images).await?;
+            return shown(data_dir, &images, made).await;
         }
         Image::Known => {
             let one = |known: &Known| json!({ "Name": known.name, "Description": known.about });
@@ -342,8 +343,17 @@ async fn image(data_dir: &Path, command: Image) -> Result<Value> {
             *last = now;
         }
     };
-    let id = bring::bring(wanted, &folder, told).await?;
-    order(data_dir, &Order::ImageShow { id }).await
+    let made = bring::bring(wanted, &folder, told).await?;
+    shown(data_dir, &folder, made).await
+}
+
+/// What is refused is not left behind: the next start of the server would show it.
+async fn shown(data_dir: &Path, images: &Path, (id, is_new): (ImageId, bool)) -> Result<Value> {
+    let shown = order(data_dir, &Order::ImageShow { id: id.clone() }).await;
+    if shown.is_err() && is_new {
+        let _ = std::fs::remove_dir_all(images.join(id.as_str()));
+    }
+    shown
 }
 
 #[expect(clippy::print_stderr, reason = "how far a command is")]

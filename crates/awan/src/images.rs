@@ -134,7 +134,7 @@ async fn build(folder: &Path, cache: &Path) -> Result<()> {
 }
 
 /// Builds an image of Debian, and says what it is called. Takes minutes.
-pub async fn build_debian(release: &str, images: &Path) -> Result<ImageId> {
+pub async fn build_debian(release: &str, images: &Path) -> Result<(ImageId, bool)> {
     std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
     let scripts = scripts()?;
     let place = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;

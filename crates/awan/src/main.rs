@@ -80,9 +80,17 @@ fn open_files() {
     }
 }
 
+/// What is in memory, keys of volumes too, is not written to a file when this program or one that it starts fails. A limit of
+/// zero does not keep the kernel from giving it to another program; one does (man 5 core).
+fn no_core() {
+    use nix::sys::resource::{Resource, setrlimit};
+    let _ = setrlimit(Resource::RLIMIT_CORE, 1, 1);
+}
+
 fn main() -> ExitCode {
     memory::settle();
     open_files();
+    no_core();
     run(Arguments::parse().command).unwrap_or_else(|e| fail(&e))
 }
 

@@ -84,7 +84,7 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
         contents: Contents::open(
             config.data_dir.join(CONTENTS).join(host.as_str()),
             config.import.clone(),
-            Some(jail(nix::unistd::geteuid().is_root().then_some(NOBODY))),
+            Some(jail(config, nix::unistd::geteuid().is_root().then_some(NOBODY))?),
         )?,
     };
     let about = About {
@@ -120,7 +120,7 @@ async fn real(
     let images = config.images_dir.clone();
     let users = users(config, &tag, &accelerator);
     // Machines take the first of them that are free.
-    let jail = jail(users.as_ref().and_then(|users| users.clone().last()));
+    let jail = jail(config, users.as_ref().and_then(|users| users.clone().last()))?;
     let hypervisor = QemuHypervisor::open(QemuConfig {
         run_dir: run_dir(&tag),
         data_dir: config.data_dir.clone(),
@@ -159,9 +159,11 @@ async fn real(
 /// Has no files, and nothing to do with instances.
 const NOBODY: u32 = 65_534;
 
-/// This program as it is, though another may lie in its place by now.
-fn jail(user: Option<u32>) -> Jail {
-    Jail { program: "/proc/self/exe".into(), user }
+/// This program as it is, though another may lie in its place by now. Where it may, it sees an empty folder and no more.
+fn jail(config: &Config, user: Option<u32>) -> Result<Jail> {
+    let folder = config.data_dir.join("empty");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(Jail { program: "/proc/self/exe".into(), user, folder })
 }
 
 /// In the data directory: what flow logs tell.

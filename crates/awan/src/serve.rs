@@ -122,7 +122,7 @@ pub async fn run(ready: Ready) -> Result<()> {
 }
 
 async fn serve(roles: Roles, config: &Config, keys: MasterKeys, api: TcpListener, metrics: TcpListener) -> Result<()> {
-    let control = open(config, keys.current()).await?;
+    let control = open(config, keys.names()).await?;
     let accelerator = match roles {
         Roles::Both => start_hosts(config, keys, &control).await?,
         Roles::Control | Roles::Host => {
@@ -194,7 +194,7 @@ fn make_data_dir(path: &Path) -> Result<()> {
         .with_context(|| format!("making {}", path.display()))
 }
 
-async fn open(config: &Config, master_key: Option<&str>) -> Result<Arc<Control>> {
+async fn open(config: &Config, master_keys: Vec<String>) -> Result<Arc<Control>> {
     let store: Box<dyn awan_state::Store> = match &config.store {
         Store::Memory => Box::<MemoryStore>::default(),
         Store::Sqlite(path) => {
@@ -208,7 +208,7 @@ async fn open(config: &Config, master_key: Option<&str>) -> Result<Arc<Control>>
         zones_per_region: config.zones,
         public_pool: config.public_pool,
         ipv6_pool: config.ipv6_pool,
-        master_key: master_key.map(str::to_owned),
+        master_keys,
     };
     operator::install(&control.db, &settings).await.map_err(told)?;
     let keys = match (std::env::var("AWAN_ROOT_ACCESS_KEY_ID"), std::env::var("AWAN_ROOT_SECRET_ACCESS_KEY")) {

@@ -19,8 +19,8 @@ pub struct Settings {
     pub public_pool: Ipv4Net,
     /// `None`: the one that there is, or one that is made up at the first start.
     pub ipv6_pool: Option<Ipv6Net>,
-    /// The name of the master key that hosts make keys of new volumes with. `None`: there is none.
-    pub master_key: Option<String>,
+    /// The names of the master keys that there are; hosts make keys of new volumes with the first.
+    pub master_keys: Vec<String>,
 }
 
 pub struct Control {

@@ -140,7 +140,14 @@ pub async fn put_block(
     bytes: Vec<u8>,
     sha256: [u8; 32],
 ) -> Result<()> {
-    match ask_soon(cx, host, Ask::PutBlock { of: of.clone(), index, bytes: Octets(bytes), sha256 }).await? {
+    let ask = Ask::PutBlock { of: of.clone(), index, bytes: Octets(bytes), sha256 };
+    let mut answer = cx.control.hosts.ask(host, ask.clone()).await?;
+    if answer == Answer::NotYet {
+        // The block itself is not sent again and again.
+        ask_soon(cx, host, Ask::Written { of: of.clone() }).await?;
+        answer = cx.control.hosts.ask(host, ask).await?;
+    }
+    match answer {
         Answer::Done => Ok(()),
         other => Err(another(other)),
     }
@@ -157,6 +164,9 @@ pub async fn written(cx: &Live, host: &HostId, of: &ImageId) -> Result<(u64, [u8
 fn another(answer: Answer) -> Error {
     match answer {
         Answer::Refused { why } => Error::fault(why),
+        Answer::NoRoom => {
+            refuse(Code::InsufficientVolumeCapacity, "The host of the snapshot takes no more: there is no room.")
+        }
         Answer::Console { .. }
         | Answer::Screenshot { .. }
         | Answer::NoDisplay

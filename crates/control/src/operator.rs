@@ -35,6 +35,18 @@ pub struct Credentials {
     pub secret_access_key: String,
 }
 
+/// The one that keys of new volumes are made of. A file that lacks the one before has been lost, or is another's: what it had
+/// is to come back, and nothing is made of what would go then.
+fn master_key(settings: &Settings, old: Option<String>) -> Option<String> {
+    match old {
+        Some(before) if !settings.master_keys.contains(&before) => {
+            tracing::error!(name = before, "the master key that volumes were made with is not in its file");
+            Some(before)
+        }
+        _ => settings.master_keys.first().cloned(),
+    }
+}
+
 /// Writes what the settings say; at the first start also names the store.
 pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> {
     db.transact(Operator, "start", |tx| {
@@ -52,7 +64,7 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
             zones_per_region: settings.zones_per_region,
             public_pool: settings.public_pool,
             ipv6_pool,
-            master_key: settings.master_key.clone(),
+            master_key: master_key(settings, old.as_ref().and_then(|old| old.master_key.clone())),
             seal,
         };
         if old.as_deref() != Some(&new) {
@@ -468,6 +480,23 @@ mod tests {
     use crate::testing::Cloud;
 
     #[test]
+    fn a_master_key_that_is_not_in_its_file_any_more_is_followed_by_no_other() {
+        let settings = |names: &[&str]| Settings {
+            regions: Vec::new(),
+            zones_per_region: 1,
+            public_pool: "198.18.0.0/16".parse().expect("a network"),
+            ipv6_pool: None,
+            master_keys: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let of = |old: Option<&str>, names: &[&str]| master_key(&settings(names), old.map(str::to_owned));
+        assert_eq!(of(None, &["a", "b"]).as_deref(), Some("a"));
+        assert_eq!(of(Some("b"), &["a", "b"]).as_deref(), Some("a"), "changed on purpose");
+        assert_eq!(of(Some("b"), &["a"]).as_deref(), Some("b"), "made anew because the file was gone");
+        assert_eq!(of(Some("b"), &[]).as_deref(), Some("b"));
+        assert_eq!(of(None, &[]), None);
+    }
+
+    #[test]
     fn a_default_subnet_that_its_owner_deleted_stays_away_and_a_new_zone_gets_one() {
         let mut cloud = Cloud::new();
         let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
@@ -476,7 +505,8 @@ mod tests {
         for (zones_per_region, expected) in [(3, 2), (4, 3)] {
             let public_pool = "198.18.0.0/16".parse().expect("a network");
             let regions = vec!["us-east-1".into()];
-            let settings = Settings { regions, zones_per_region, public_pool, ipv6_pool: None, master_key: None };
+            let settings =
+                Settings { regions, zones_per_region, public_pool, ipv6_pool: None, master_keys: Vec::new() };
             cloud.runtime.block_on(install(&cloud.control.db, &settings)).expect("starts again");
             let shown = cloud.tenant("acme").call("DescribeSubnets", &[]).expect("answers");
             assert_eq!(Cloud::ids(&shown, "subnetId").len(), expected, "{shown}");
@@ -527,7 +557,7 @@ mod tests {
         cloud.tenant("acme").run();
         let public_pool = "198.18.0.0/16".parse().expect("a network");
         let regions = vec!["us-east-1".into()];
-        let settings = Settings { regions, zones_per_region: 4, public_pool, ipv6_pool: None, master_key: None };
+        let settings = Settings { regions, zones_per_region: 4, public_pool, ipv6_pool: None, master_keys: Vec::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for _ in 0..2 {
             runtime.block_on(install(&cloud.control.db, &settings)).expect("installs");

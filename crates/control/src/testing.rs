@@ -95,7 +95,7 @@ impl Cloud {
             zones_per_region: 3,
             public_pool: pool,
             ipv6_pool: "2001:db8:a00::/40".parse().ok(),
-            master_key: Some("0badcafe".into()),
+            master_keys: vec!["0badcafe".into()],
         };
         let digest = "0123456789abcdef0123456789abcdef".to_owned();
         let image = Builtin {

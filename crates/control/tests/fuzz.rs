@@ -83,7 +83,7 @@ impl Cloud {
             zones_per_region: 3,
             public_pool,
             ipv6_pool,
-            master_key: Some("0badcafe".into()),
+            master_keys: vec!["0badcafe".into()],
         };
         let image = Builtin {
             name: "awan-tiny-fuzz".into(),

@@ -77,6 +77,9 @@ pub struct Agent {
     about: About,
     drivers: Drivers,
     link: Link,
+    /// A plan has come in this life. Until then the one that an earlier life remembered is followed, which may be older than
+    /// what is here: it ends and removes nothing that it does not know.
+    heard: bool,
     allegiance: Allegiance,
     plan: Option<Arc<HostPlan>>,
     /// The same, for who answers questions.
@@ -101,6 +104,7 @@ impl Agent {
             steps: Steps::new(about.launches, wake.clone()),
             health: HealthWatch::new(wake.clone()),
             allegiance: Allegiance::new(about.allegiance.clone()),
+            heard: false,
             about,
             drivers,
             link,
@@ -161,19 +165,21 @@ impl Agent {
     fn take_plan(&mut self) {
         let news = self.link.plans.borrow_and_update().clone();
         if let Some(plan) = news {
-            self.follow(plan);
+            self.heard |= self.follow(plan);
         }
     }
 
-    fn follow(&mut self, plan: Arc<HostPlan>) {
+    /// Whether it is followed.
+    fn follow(&mut self, plan: Arc<HostPlan>) -> bool {
         if plan.protocol != PROTOCOL || plan.host != self.about.host {
             tracing::error!(host = %plan.host, protocol = plan.protocol, "a plan for somebody else is not followed");
-            return;
+            return false;
         }
         match self.allegiance.accept(&plan) {
             Ok(true) => {
                 self.followed.send_replace(Some(plan.clone()));
                 self.plan = Some(plan);
+                return true;
             }
             Ok(false) => {
                 let (store, revision, follows) = (&plan.store, plan.revision, self.allegiance.shown());
@@ -184,6 +190,7 @@ impl Agent {
                 tracing::error!(error = format!("{e:#}"), "a plan cannot be remembered; it is tried again");
             }
         }
+        false
     }
 
     async fn turn(&mut self) -> Result<()> {
@@ -214,7 +221,8 @@ impl Agent {
 
     fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm], forks: Vec<Effect>) {
         let parts = LazyCell::new(|| Parts::of(plan));
-        let all = effects(plan, seen).into_iter().chain(forks).chain(shortening(plan, seen));
+        let is_planned = |effect: &Effect| self.heard || plan.vms.iter().any(|vm| vm.id == *effect.instance());
+        let all = effects(plan, seen).into_iter().filter(is_planned).chain(forks).chain(shortening(plan, seen));
         for effect in all.filter(|e| under_way.allows(e)) {
             let needs = match &effect {
                 // A guest must never run without its rules.
@@ -249,7 +257,8 @@ impl Agent {
         let Drivers { contents, volumes, .. } = &self.drivers;
         volumes.merge(&plan.contents);
         // What has become part of another file may be what a machine is about to open.
-        let done = if volumes.is_opening() { contents.go_on(&plan.contents) } else { contents.follow(&plan.contents) };
+        let keeps = volumes.is_opening() || !self.heard;
+        let done = if keeps { contents.go_on(&plan.contents) } else { contents.follow(&plan.contents) };
         if let Err(e) = done {
             tracing::error!(error = format!("{e:#}"), "disks from elsewhere are not what they should be");
             self.retry = Some(Instant::now() + RETRY_AFTER);
@@ -279,7 +288,7 @@ impl Agent {
     ) -> Result<Vec<VolumeSeen>> {
         let mut present = self.drivers.volumes.observe().await?;
         let waits = |volume: &VolumeSeen| pending.iter().any(|(_, taken)| taken.volume == volume.id);
-        let ids: Vec<_> = present.iter().filter(|v| !waits(v)).map(|v| v.id.clone()).collect();
+        let ids: Vec<_> = present.iter().filter(|v| self.heard && !waits(v)).map(|v| v.id.clone()).collect();
         for id in unwanted_volumes(plan, &ids, seen) {
             match self.drivers.volumes.release(&id).await {
                 Ok(()) => present.retain(|v| v.id != id),

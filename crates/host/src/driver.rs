@@ -173,6 +173,10 @@ pub trait Volumes: Send + Sync {
     fn is_opening(&self) -> bool;
     /// Wakes the agent when files have become one, or cannot.
     fn changed(&self) -> Arc<tokio::sync::Notify>;
+    /// Brings here what a child of this would be read from, as far as it is not here and can be had.
+    fn bring<'a>(&'a self, _: &'a ImageId) -> Fut<'a, anyhow::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
     /// The files that a child of this would be read from, the nearest first; none: there are no bytes here.
     fn files(&self, id: &ImageId) -> anyhow::Result<Vec<PathBuf>>;
 }

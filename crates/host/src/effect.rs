@@ -134,9 +134,10 @@ pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     };
     let of = |vm: &&SeenVm| {
         let want = plan.vms.iter().find(|want| want.id == vm.id).filter(|want| runs_as_it_should(want, vm))?;
+        let has = |volume: &VolumeId| vm.disks.iter().any(|disk| disk.attached && disk.volume == *volume);
         let (volume, _) = vm.files.iter().find(|(volume, files)| {
             let planned = volumes.get(volume).filter(|planned| planned.layers.iter().all(|layer| layer.kept));
-            planned.is_some_and(|planned| **files as usize >= least(planned) + LONGER)
+            has(volume) && planned.is_some_and(|planned| **files as usize >= least(planned) + LONGER)
         })?;
         Some(Effect::Shorten(want.id.clone(), volume.clone()))
     };

@@ -317,7 +317,7 @@ impl Contents {
             blocking(move || rewrite(source, format, size, &unfinished, goes_on)).await?;
         }
         let folder = folder.to_owned();
-        blocking(move || named(&folder, bytes)).await?;
+        blocking(move || named(&folder, size, bytes)).await?;
         Ok(ImportPhase::Kept { size_gib, bytes })
     }
 
@@ -344,9 +344,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// What was written becomes the disk, if it is one that names nothing else.
-fn named(folder: &Path, bytes: u64) -> Result<()> {
+fn named(folder: &Path, size: u64, bytes: u64) -> Result<()> {
     let unfinished = folder.join(UNFINISHED);
-    disk::open(File::open(&unfinished)?, Format::Qcow2, DISK_MAX)?;
+    let disk = disk::open(File::open(&unfinished)?, Format::Qcow2, DISK_MAX)?;
+    ensure!(disk.size() == size, "it is not what was to be written");
     std::fs::write(folder.join(CAME), bytes.to_string())?;
     std::fs::rename(unfinished, folder.join(DISK))?;
     sync(folder)?;

@@ -68,9 +68,9 @@ impl MasterKeys {
         Self::read(file)
     }
 
-    /// The name of the one that is used for new volumes.
-    pub fn current(&self) -> Option<&str> {
-        self.keys.first().map(|(name, _)| name.as_str())
+    /// Theirs; the first is used for new volumes.
+    pub fn names(&self) -> Vec<String> {
+        self.keys.iter().map(|(name, _)| name.clone()).collect()
     }
 
     pub fn key(&self, sealed: &SealedKey) -> Result<Key> {
@@ -178,7 +178,7 @@ mod tests {
         std::fs::write(&file, format!("# of 2026\n{}\n{}\n", "0b".repeat(32), "01".repeat(32))).expect("writes");
         let keys = MasterKeys::read(&file).expect("reads");
         let (new, old) = (keys.keys[0].0.clone(), keys.keys[1].0.clone());
-        assert_eq!(keys.current(), Some(new.as_str()));
+        assert_eq!(keys.names(), [new.clone(), old.clone()]);
         // As Python's hmac computes them.
         assert_eq!(new, "ab2b50de");
         let one = keys.key(&sealed(&new, "vol-1")).expect("a key");
@@ -199,7 +199,7 @@ mod tests {
         let file = folder.path().join("master.key");
         let made = MasterKeys::read_or_make(&file).expect("makes");
         assert_eq!(std::fs::metadata(&file).expect("is there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(MasterKeys::read_or_make(&file).expect("reads").current(), made.current());
+        assert_eq!(MasterKeys::read_or_make(&file).expect("reads").names(), made.names());
         for wrong in ["", "# nothing\n", "abcd\n", &"zz".repeat(32), &format!("{}\nhalf\n", "01".repeat(32))] {
             std::fs::write(&file, wrong).expect("writes");
             let refusal = MasterKeys::read_or_make(&file).expect_err("is no key").to_string();

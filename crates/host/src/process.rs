@@ -35,6 +35,18 @@ impl Process {
     }
 }
 
+/// This thread may do nothing any more that others may not. Also fit to be called between fork and exec.
+pub fn drop_capabilities() -> std::io::Result<()> {
+    /// Version and process (0: this one). Source: Linux, include/uapi/linux/capability.h.
+    static CAPABILITY_VERSION_3: [u32; 2] = [0x2008_0522, 0];
+    /// Effective, permitted and inheritable, twice 32 bits each.
+    static NONE: [u32; 6] = [0; 6];
+    #[expect(unsafe_code, reason = "a system call without a safe form")]
+    // SAFETY: both pointers are to something that lives as long as the program.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const CAPABILITY_VERSION_3, &raw const NONE) };
+    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

@@ -208,6 +208,8 @@ pub enum Answer {
     },
     /// It is in no plan of the host's, or in one that the host has just heard of.
     NotYet,
+    /// The host's disk is full, or more was written than is taken.
+    NoRoom,
     Done,
     Refused {
         why: String,

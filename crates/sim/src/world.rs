@@ -77,8 +77,13 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| text(&e))?;
         let public_pool = "198.18.0.0/16".parse().map_err(|_| "the pool")?;
         let ipv6_pool = "2001:db8:a00::/40".parse().ok();
-        let settings =
-            Settings { regions: vec![REGION.into()], zones_per_region: 2, public_pool, ipv6_pool, master_key: None };
+        let settings = Settings {
+            regions: vec![REGION.into()],
+            zones_per_region: 2,
+            public_pool,
+            ipv6_pool,
+            master_keys: Vec::new(),
+        };
         let image = Builtin {
             name: "awan-tiny-sim".into(),
             description: String::new(),

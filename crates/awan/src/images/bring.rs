@@ -67,7 +67,7 @@ fn everywhere() -> Vec<String> {
 }
 
 /// Returns what it is called. What is there already stays.
-pub async fn bring(wanted: Wanted, images: &Path, told: impl Fn(&str, u8) + Send + Sync) -> Result<ImageId> {
+pub async fn bring(wanted: Wanted, images: &Path, told: impl Fn(&str, u8) + Send + Sync) -> Result<(ImageId, bool)> {
     std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
     let work = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
     let (place, folder) = (work.path().join("source"), work.path().join("image"));
@@ -131,18 +131,18 @@ fn rewritten(wanted: &Wanted, source: File, folder: &Path, told: impl Fn(u8)) ->
     Ok(file.sync_all()?)
 }
 
-/// Gives an image that is whole its name.
-pub fn keep(folder: &Path, images: &Path) -> Result<ImageId> {
+/// Gives an image that is whole its name. The second: it was not there before.
+pub fn keep(folder: &Path, images: &Path) -> Result<(ImageId, bool)> {
     let id = super::read(folder)?.id();
     let place: PathBuf = images.join(id.as_str());
     if place.exists() {
-        return Ok(id);
+        return Ok((id, false));
     }
     File::open(folder.join(DISK))?.sync_all()?;
     File::open(folder)?.sync_all()?;
     std::fs::rename(folder, &place).with_context(|| format!("naming {}", place.display()))?;
     File::open(images)?.sync_all()?;
-    Ok(id)
+    Ok((id, true))
 }
 
 /// By the ending of a name.

@@ -21,6 +21,8 @@ use super::host::{Control, is_final};
 use super::images::Digest;
 use crate::images;
 
+/// In a content's folder: what it is a child of.
+const BELOW: &str = "below";
 /// Parts of images that are on their way lie in folders whose names begin so.
 const UNFINISHED: &str = "fetch-";
 /// How long a launch waits for a control plane that is away.
@@ -49,10 +51,18 @@ impl FetchingVolumes {
         Ok(Arc::new(Self { volumes, control, images, contents, turn: tokio::sync::Mutex::default() }))
     }
 
+    /// An image, or the one that is below what lies here.
     async fn have(&self, image: &ImageId) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let place = self.images.join(image.as_str());
-        if place.exists() || self.contents.join(image.as_str()).exists() {
+        let mut image = image.clone();
+        while self.contents.join(image.as_str()).exists() {
+            let below = std::fs::read_to_string(self.contents.join(image.as_str()).join(BELOW)).unwrap_or_default();
+            // What it is a child of stands in the first line.
+            let Some(next) = below.lines().next().and_then(|id| id.parse().ok()) else { return Ok(()) };
+            image = next;
+        }
+        let (image, place) = (&image, self.images.join(image.as_str()));
+        if place.exists() {
             return Ok(());
         }
         let (folder, end) = (self.images.join(format!("{UNFINISHED}{image}")), Instant::now() + WITHIN);
@@ -166,6 +176,10 @@ impl Volumes for FetchingVolumes {
         self.volumes.changed()
     }
 
+    fn bring<'a>(&'a self, id: &'a ImageId) -> Fut<'a, Result<()>> {
+        Box::pin(self.have(id))
+    }
+
     fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
         self.volumes.files(id)
     }
@@ -271,7 +285,7 @@ mod tests {
         let host = pair.host(TOKEN);
         let folder = pair.folder.path().join("host/fetch-x");
         let refusal = host.fetch(&pair.image, &folder).await.expect_err("is not what its manifest says");
-        assert!(refusal.to_string().contains("manifest"), "{refusal}");
+        assert!(refusal.to_string().contains("is damaged"), "{refusal}");
         assert!(pair.there().is_empty());
         let outside = "/host/v1/image/part?image=ami-00000000000000001&name=..%2Fstate.db&from=0";
         assert!(host.control.send("GET", outside, Vec::new()).await.is_err_and(|e| is_final(&e)));

@@ -38,9 +38,15 @@ fn path(images: &Path, image: &ImageId, name: &str) -> Result<PathBuf> {
 /// The files of an image. Those that it does without are not listed.
 pub fn list(images: &Path, image: &ImageId) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
+    // It may be so large that reading it takes longer than whoever asks waits; who gets it compares.
+    let disk = crate::images::read(&images.join(image.as_str())).ok().map(|manifest| manifest.digest);
     for name in FILES {
         let path = path(images, image, name)?;
         if let Ok(mut file) = File::open(&path) {
+            if let Some(sha256) = disk.clone().filter(|_| name == crate::images::DISK) {
+                parts.push(Part { name: name.to_owned(), bytes: file.metadata()?.len(), sha256 });
+                continue;
+            }
             let mut digest = Digest::default();
             let bytes = std::io::copy(&mut file, &mut digest).with_context(|| format!("reading {}", path.display()))?;
             parts.push(Part { name: name.to_owned(), bytes, sha256: digest.hex() });

@@ -132,7 +132,7 @@ mod tests {
             zones_per_region: 3,
             public_pool: "198.18.0.0/16".parse().expect("a network"),
             ipv6_pool: pool.parse().ok(),
-            master_key: None,
+            master_keys: Vec::new(),
         };
         let install = |cloud: &Cloud, pool: &str| {
             cloud.runtime.block_on(crate::operator::install(&cloud.control.db, &of(pool))).expect("starts").ipv6_pool

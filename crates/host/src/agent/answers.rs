@@ -22,12 +22,25 @@ pub async fn answer(
     plan: watch::Receiver<Option<Arc<HostPlan>>>,
     mut asks: mpsc::Receiver<(Ask, oneshot::Sender<Answer>)>,
 ) {
-    while let Some((ask, answer)) = asks.recv().await {
+    while let Some((ask, mut answer)) = asks.recv().await {
         let (drivers, plan) = (drivers.clone(), plan.borrow().clone());
         tokio::spawn(async move {
-            let given = given(&drivers, plan.as_deref(), ask).await;
-            let _ = answer.send(given.unwrap_or_else(|e| Answer::Refused { why: format!("{e:#}") }));
+            let given = tokio::select! {
+                given = given(&drivers, plan.as_deref(), ask) => given,
+                // What nobody waits for any more keeps nobody waiting, and changes nothing later.
+                () = answer.closed() => return,
+            };
+            let _ = answer.send(given.unwrap_or_else(|e| refused(&e)));
         });
+    }
+}
+
+fn refused(e: &anyhow::Error) -> Answer {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kinds = e.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match kinds.into_iter().find(|kind| [QuotaExceeded, StorageFull].contains(kind)) {
+        Some(_) => Answer::NoRoom,
+        None => Answer::Refused { why: format!("{e:#}") },
     }
 }
 
@@ -74,6 +87,9 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             Ok(Answer::LogStreams(logs.streams(home, group, streams).await?))
         }
         Ask::Blocks { of, since, from, most } => {
+            for id in std::iter::once(&of).chain(&since) {
+                drivers.volumes.bring(id).await?;
+            }
             let drivers = drivers.clone();
             let look = move || {
                 let mut opened = open(&drivers, &of)?;
@@ -85,6 +101,7 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             Ok(Answer::Blocks(reading(look).await?))
         }
         Ask::Block { of, index } => {
+            drivers.volumes.bring(&of).await?;
             let drivers = drivers.clone();
             let bytes = Octets(reading(move || open(&drivers, &of)?.read(index)).await?);
             Ok(Answer::Block { bytes })

@@ -323,6 +323,32 @@ async fn while_the_control_plane_is_away_the_last_plan_holds_in_the_next_life_to
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plan_of_an_earlier_life_ends_nothing_that_it_does_not_know() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("follows");
+    let mut bench = Bench::following(Some(path.clone()));
+    bench.plan(vec![on(A, 1)]);
+    bench.until(&[(A, 1, Phase::Running)]).await;
+    let mut next = Bench::following(Some(path));
+    // Made since then, by a plan that could not be remembered.
+    let newer = VolumePlan::empty(vm(A, Wish::On, 1).home, "vol-0000000000000beef".parse().expect("an id"), 1);
+    next.volumes.ensure(&newer).await.expect("makes");
+    next.until(&[(A, 1, Phase::Running)]).await;
+    let has =
+        async |bench: &Bench| bench.volumes.observe().await.expect("lists").iter().any(|volume| volume.id == newer.id);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(has(&next).await, "it stays until a plan of now does without it");
+    next.revision = 1;
+    next.plan(vec![on(A, 1)]);
+    let gone = async {
+        while has(&next).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("goes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_plan_is_followed_as_soon_as_it_can_be_remembered() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("follows");

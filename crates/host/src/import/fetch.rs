@@ -77,7 +77,13 @@ async fn download(url: &str, rules: &Rules, place: &Path, told: impl Fn(u8) + Se
             200 => return receive(response.into_body(), rules.bytes_max, place, told).await,
             301 | 302 | 303 | 307 | 308 => {
                 let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-                url = elsewhere(&url, to.context("it leads nowhere")?)?;
+                let to = elsewhere(&url, to.context("it leads nowhere")?)?;
+                // Who asked for proof gets no less.
+                ensure!(
+                    !url.starts_with("https:") || to.starts_with("https:"),
+                    "it leads to where nobody proves who it is"
+                );
+                url = to;
             }
             _ => bail!("the server answered {status}"),
         }

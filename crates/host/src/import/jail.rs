@@ -14,7 +14,7 @@ use awan_model::import::Format;
 use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::process::Command;
 
@@ -34,6 +34,8 @@ pub struct Jail {
     pub program: PathBuf,
     /// Who they are; `None`: who this process is.
     pub user: Option<u32>,
+    /// All that there is to them, if this process may see to that.
+    pub folder: PathBuf,
 }
 
 impl Jail {
@@ -46,7 +48,9 @@ impl Jail {
             Ok(())
         };
         self.run(&[format.as_str()], source.try_clone()?, None, LOOKED_WITHIN, heard).await?;
-        size.context("the reader said nothing")
+        let size = size.context("the reader said nothing")?;
+        ensure!((1..=super::DISK_MAX).contains(&size), "a disk of no such size");
+        Ok(size)
     }
 
     /// Makes a file that volumes can be children of, of a disk of at most so many bytes.
@@ -80,7 +84,7 @@ impl Jail {
         mut heard: impl FnMut(&str, u64) -> Result<()>,
     ) -> Result<()> {
         let mut command = Command::new(&self.program);
-        command.arg("read-disk").args(words).env_clear().current_dir("/").kill_on_drop(true);
+        command.arg("read-disk").args(words).env_clear().current_dir(&self.folder).kill_on_drop(true);
         if let Some(user) = self.user {
             command.args(["--user", &user.to_string()]);
         }
@@ -134,20 +138,26 @@ fn confine(size: Option<u64>, user: Option<u32>) -> Result<()> {
     // A table for each 8,192 clusters, and what is before the first.
     let written = size.map_or(0, |size| size + size / 4096 + (16 << 20));
     for (what, most) in [
-        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_CORE, 1),
         (Resource::RLIMIT_AS, MEMORY_MAX),
         (Resource::RLIMIT_CPU, REWRITTEN_WITHIN.as_secs()),
         (Resource::RLIMIT_FSIZE, written),
     ] {
         setrlimit(what, most, most)?;
     }
+    // Landlock keeps files from it, but not sockets that have a name; an ordinary user may not do this.
+    let apart = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC).and_then(|()| chroot("."));
+    let apart = apart.and_then(|()| chdir("/"));
+    if nix::unistd::geteuid().is_root() {
+        apart?;
+    }
     if let Some(user) = user {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC)?;
         let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
         setgroups(&[])?;
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
     }
+    crate::process::drop_capabilities()?;
     setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
     // Nothing is allowed: what is open stays so. Sets that rights are never gained again, too.
     let nothing =

@@ -22,6 +22,7 @@ use awan_model::report::BLOCK;
 use sha2::{Digest as _, Sha256};
 
 use super::{DISK, GIB};
+use crate::import::fetch::has_room;
 use crate::import::write::{self, CLUSTER, ENTRIES, OWN};
 use crate::volume::files;
 
@@ -80,12 +81,16 @@ struct Open {
     free: Vec<u32>,
     /// Places that are used, or were.
     places: u32,
+    /// Counts those who put.
+    turns: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Placed {
     place: u32,
     sha256: [u8; 32],
+    /// Of who put it, in this life.
+    turn: u64,
 }
 
 /// Its first byte.
@@ -132,7 +137,9 @@ impl Written {
         } else if kept {
             State::Lost { why: "the host has lost it".into() }
         } else {
-            if !self.folder.join(LINES).exists() {
+            // One that was cut short has told nobody of anything.
+            let begun = std::fs::metadata(self.folder.join(LINES)).is_ok_and(|lines| lines.len() >= LINE as u64);
+            if !begun {
                 self.begin()?;
             }
             self.sync()?;
@@ -184,26 +191,40 @@ impl Written {
         let places = used.iter().filter(|place| **place != NOWHERE).map(|place| place + 1).max().unwrap_or(0);
         let in_use: std::collections::BTreeSet<u32> = blocks.values().map(|placed: &Placed| placed.place).collect();
         let free = (0..places).filter(|place| !in_use.contains(place)).collect();
-        Ok(Open { written, lines, count, blocks, free, places })
+        Ok(Open { written, lines, count, blocks, free, places, turns: 0 })
     }
 
     /// Returns once no power failure takes it.
     pub fn put(&self, block: u32, bytes: &[u8], sha256: [u8; 32]) -> Result<()> {
         ensure!(bytes.len() == BLOCK && u64::from(block) < self.blocks_max(), "the disk has no such block");
-        let (path, place, written) = {
+        let path = self.folder.join(WRITTEN);
+        let is_zero = bytes.iter().all(|byte| *byte == 0);
+        if !is_zero {
+            has_room(&path, BLOCK as u64)?;
+        }
+        let (place, turn, written) = {
             let mut state = self.lock();
             let open = state.open()?;
-            ensure!(open.count <= self.blocks_max() * PUT_MAX, "too much was put again");
-            let place = if bytes.iter().all(|byte| *byte == 0) { NOWHERE } else { open.place() };
-            (self.folder.join(WRITTEN), place, open.written.try_clone()?)
+            if open.count > self.blocks_max() * PUT_MAX {
+                return Err(std::io::Error::from(std::io::ErrorKind::QuotaExceeded).into());
+            }
+            open.turns += 1;
+            (if is_zero { NOWHERE } else { open.place() }, open.turns, open.written.try_clone()?)
         };
-        if place != NOWHERE {
-            files::write_at(&path, &written, bytes, at(place))?;
-            files::sync(&path, &written)?;
-        }
+        let stored = if is_zero {
+            Ok(())
+        } else {
+            files::write_at(&path, &written, bytes, at(place)).and_then(|()| files::sync(&path, &written))
+        };
         let mut state = self.lock();
         let open = state.open()?;
-        let placed = Placed { place, sha256 };
+        // Whoever began later, and was told of it, is not undone by who was slow.
+        let late = open.blocks.get(&block).is_some_and(|other| other.turn > turn);
+        if stored.is_err() || late {
+            open.free.extend(Some(place).filter(|_| !is_zero));
+            return stored;
+        }
+        let placed = Placed { place, sha256, turn };
         let path = self.folder.join(LINES);
         files::write_at(&path, &open.lines, &line(block, placed), open.count * LINE as u64)?;
         files::sync(&path, &open.lines)?;
@@ -254,7 +275,6 @@ impl State {
 }
 
 impl Open {
-    /// Whoever fails to use it gives it back in the next life only: a line may have said that it is used.
     fn place(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.places += 1;
@@ -263,7 +283,7 @@ impl Open {
     }
 }
 
-fn line(block: u32, Placed { place, sha256 }: Placed) -> [u8; LINE] {
+fn line(block: u32, Placed { place, sha256, turn: _ }: Placed) -> [u8; LINE] {
     let mut line = [0; LINE];
     line[..4].copy_from_slice(&block.to_be_bytes());
     line[4..8].copy_from_slice(&place.to_be_bytes());
@@ -275,7 +295,7 @@ fn line(block: u32, Placed { place, sha256 }: Placed) -> [u8; LINE] {
 
 fn parsed(text: &[u8; LINE]) -> Option<(u32, Placed)> {
     let number = |at: usize| text[at..at + 4].try_into().map(u32::from_be_bytes).ok();
-    let placed = Placed { place: number(4)?, sha256: text[8..40].try_into().ok()? };
+    let placed = Placed { place: number(4)?, sha256: text[8..40].try_into().ok()?, turn: 0 };
     let block = number(0)?;
     (line(block, placed) == *text).then_some((block, placed))
 }

@@ -139,17 +139,19 @@ impl FileVolumes {
         let held = self.held.clone();
         let (mut below, bytes) = (volume.image.clone(), u64::from(volume.size_gib) * GIB);
         for layer in &volume.layers {
+            let before = below.replace(layer.id.clone());
+            // Those that were kept are not made again. One may have become part of another: what is read is looked at below.
+            if layer.kept {
+                continue;
+            }
             let taken = Taken {
                 volume: volume.id.clone(),
-                below: below.replace(layer.id.clone()),
+                below: before,
                 generation: layer.generation,
                 set: layer.id.clone(),
                 volume_gib: layer.volume_gib.unwrap_or(volume.size_gib),
                 key: volume.encryption.as_ref().map(|encryption| encryption.key.clone()),
             };
-            if layer.kept && !self.image(&layer.id).exists() {
-                bail!("{}, which the volume {} is a child of, is lost", layer.id, volume.id);
-            }
             self.keep_now(&layer.id, &taken)?;
         }
         let generation = volume.layers.last().map_or(0, |layer| layer.generation);
@@ -196,7 +198,7 @@ impl FileVolumes {
     fn keep_now(&self, id: &ImageId, taken: &Taken) -> Result<()> {
         let folder = self.contents.join(id.as_str());
         let disk = folder.join(DISK);
-        if self.place(id).is_ok_and(|place| place.disk.exists()) {
+        if self.place(id)?.disk.exists() {
             // An earlier life may have ended before this; what goes on from here relies on it.
             return [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder));
         }

@@ -102,7 +102,7 @@ impl Encrypted {
     }
 
     fn sealed(&self, of: &VolumeId) -> SealedKey {
-        let master = self.keys.current().expect("a key").to_owned();
+        let master = self.keys.names().swap_remove(0);
         SealedKey { master, of: of.to_string(), seed: random().expect("is random") }
     }
 

@@ -303,3 +303,24 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
         assert_eq!(u32::from(piece[0]), n);
     }
 }
+
+/// QEMU tells of each open file by all that is below it: of many files, that is much.
+#[test]
+fn a_disk_of_a_hundred_files_goes_on_in_another_and_goes() {
+    let Some(host) = Host::new() else { return };
+    let volumes =
+        FileVolumes::new(host.folder.path().join("volumes"), host.folder.path().join("images")).expect("opens");
+    let vm = host.vm(1, 1);
+    host.start(&vm);
+    let before = open_below(host.pid(&vm), "/volumes/");
+    let backing = (100..220).map(|n| host.empty(n, 1).path).collect();
+    let disk = awan_host::driver::BlockDevice { backing, ..host.empty(9, 1) };
+    host.wait(host.driver().attach(&vm.id, disk.clone())).expect("attaches");
+    let volume = disk.volume.clone();
+    let set = awan_model::id::ImageId::made("ami-00000000000000001".into());
+    let taken = awan_model::import::Taken { volume, below: None, generation: 1, set, volume_gib: 1, key: None };
+    let fork = host.wait(volumes.fork(&taken)).expect("makes the next file");
+    host.wait(host.driver().fork(&vm.id, vec![fork])).expect("goes on");
+    host.wait(host.driver().detach(&vm.id, &disk.volume, true)).expect("without asking");
+    assert_eq!(open_below(host.pid(&vm), "/volumes/"), before, "nothing of it is open any more");
+}

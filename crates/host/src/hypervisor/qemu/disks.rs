@@ -90,11 +90,11 @@ pub async fn attach(qmp: &mut Qmp, opened: &Opened) -> Result<()> {
     match seats.disks.iter().find(|(id, _)| id == volume) {
         Some((_, true)) => return Ok(()),
         Some((_, false)) => bail!("the guest has not let go of what was taken away from it before"),
-        None => close(qmp, volume).await,
+        None => close(qmp, volume).await?,
     }
     let added = add(qmp, opened, &seats.ports).await;
     if added.is_err() {
-        close(qmp, volume).await;
+        let _ = close(qmp, volume).await;
     }
     added
 }
@@ -169,8 +169,7 @@ pub async fn yank(qmp: &mut Qmp, volume: &VolumeId) -> Result<()> {
     let _ = qmp.ask("blockdev-add", new, None).await;
     let path = format!("/machine/peripheral/{}", args::device(volume));
     qmp.ask("qom-set", json!({"path": path, "property": "drive", "value": nothing}), None).await?;
-    close(qmp, volume).await;
-    Ok(())
+    close(qmp, volume).await
 }
 
 fn nothing(volume: &VolumeId) -> String {
@@ -178,15 +177,16 @@ fn nothing(volume: &VolumeId) -> String {
 }
 
 /// Closes what no device shows any more, as far as it is there.
-pub async fn close(qmp: &mut Qmp, volume: &VolumeId) {
+pub async fn close(qmp: &mut Qmp, volume: &VolumeId) -> Result<()> {
     let node = args::node(volume);
-    close_but(qmp, &node, &[]).await;
+    close_but(qmp, &node, &[]).await?;
     let _ = qmp.ask("blockdev-del", json!({"node-name": nothing(volume)}), None).await;
+    Ok(())
 }
 
 /// Closes the nodes of a disk, and their descriptors, as far as they are there, but for some.
-async fn close_but(qmp: &mut Qmp, node: &str, but: &[&str]) {
-    let nodes = nodes(qmp).await.unwrap_or_default();
+async fn close_but(qmp: &mut Qmp, node: &str, but: &[&str]) -> Result<()> {
+    let nodes = nodes(qmp).await?;
     let of_it = nodes.keys().filter(|name| is_of(node, name) && !but.contains(&name.as_str()));
     let mut open: Vec<_> = of_it.map(|name| (args::generation(node, name), name)).collect();
     // A child is closed before what it is a child of. Those that have no generation are below others only.
@@ -195,12 +195,13 @@ async fn close_but(qmp: &mut Qmp, node: &str, but: &[&str]) {
         // What came with another goes with it.
         let _ = qmp.ask("blockdev-del", json!({"node-name": name}), None).await;
     }
-    for (set, fds) in sets(qmp).await.unwrap_or_default() {
+    for (set, fds) in sets(qmp).await? {
         let of_it = fds.iter().any(|fd| is_of(node, &fd.name));
         if of_it && !fds.iter().any(|fd| but.contains(&fd.name.as_str())) {
             let _ = qmp.ask("remove-fd", json!({"fdset-id": set}), None).await;
         }
     }
+    Ok(())
 }
 
 /// Whether a name is one of those that belong to a disk.
@@ -341,8 +342,7 @@ pub async fn shorten(qmp: &mut Qmp, root: bool, with: &Shortening) -> Result<()>
         forget(qmp, free).await;
         return Err(e);
     }
-    close_but(qmp, &node, &[&open, &args::file(&open), free]).await;
-    Ok(())
+    close_but(qmp, &node, &[&open, &args::file(&open), free]).await
 }
 
 /// Closes a node that nothing uses, and its descriptors, as far as they are there.

@@ -27,6 +27,7 @@ use super::cgroup::Group;
 use crate::driver::{BlockDevice, Tap};
 use crate::hypervisor::probe::{Accelerator, QEMU};
 use crate::keys::{Key, Secrets};
+use crate::process::drop_capabilities;
 
 pub const QMP_SOCKET: &str = "qmp.sock";
 pub const SERIAL_SOCKET: &str = "serial.sock";
@@ -253,7 +254,8 @@ fn confine(user: &User, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd
                 check(libc::mount(kind, folder.as_ptr(), kind, closed, c"size=4k".as_ptr().cast()).into())?;
             }
         }
-        let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // Zero does not keep the kernel from giving it to another program; one does (man 5 core).
+        let no_core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
         check(libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core).into())?;
         for capability in 0..CAPABILITIES {
             // Those that the kernel does not know fail, which is fine.
@@ -266,7 +268,7 @@ fn confine(user: &User, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd
             check(libc::setresuid(*uid, *uid, *uid).into())?;
         }
         // A change of user leaves the inheritable set as it was.
-        check(libc::syscall(libc::SYS_capset, &raw const CAPABILITY_VERSION_3, &raw const NO_CAPABILITIES))?;
+        drop_capabilities()?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
         if let Some(jail) = jail {
             check(libc::syscall(libc::SYS_landlock_restrict_self, jail, 0))?;
@@ -279,11 +281,6 @@ fn confine(user: &User, doors: &[RawFd], inherited: &[RawFd], jail: Option<RawFd
     }
     Ok(())
 }
-
-/// Version and process (0: this one). Source: Linux, include/uapi/linux/capability.h.
-static CAPABILITY_VERSION_3: [u32; 2] = [0x2008_0522, 0];
-/// Effective, permitted and inheritable, twice 32 bits each.
-static NO_CAPABILITIES: [u32; 6] = [0; 6];
 
 #[cfg(test)]
 mod tests {

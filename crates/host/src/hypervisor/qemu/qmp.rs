@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-const LINE_MAX: u64 = 1 << 20;
+/// QEMU names each open file by all that is below it: of a hundred files below one another that is more than a mebibyte.
+const LINE_MAX: u64 = 64 << 20;
 /// Events kept for later; a hostile QEMU could say more.
 const SAID_MAX: usize = 256;
 const REPLY_WITHIN: Duration = Duration::from_secs(10);

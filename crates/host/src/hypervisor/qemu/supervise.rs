@@ -272,7 +272,7 @@ impl Supervisor {
         self.mark_leaving(volume);
         let gone = disks::ask_for(qmp, volume).await?;
         if gone {
-            disks::close(qmp, volume).await;
+            disks::close(qmp, volume).await?;
         } else if force {
             disks::yank(qmp, volume).await?;
         } else {
@@ -360,16 +360,20 @@ impl Supervisor {
     /// The guest has let go of a device.
     async fn deleted(&mut self, device: &str, qmp: Option<&mut Qmp>) {
         let Some(qmp) = qmp else { return };
+        let mut closed = Ok(());
         if let Ok(volume) = device.parse::<VolumeId>() {
-            disks::close(qmp, &volume).await;
-            self.note_disk(&volume, None);
+            // What may be open still is not free.
+            closed = disks::close(qmp, &volume).await;
+            if closed.is_ok() {
+                self.note_disk(&volume, None);
+            }
             self.note_ports(qmp).await;
         } else if let Some(mac) = args::card_of(device) {
             interfaces::close(qmp, mac).await;
             self.note_interface(mac, None, qmp).await;
         }
         if let Some(done) = self.leaving.remove(device) {
-            let _ = done.send(Ok(()));
+            let _ = done.send(closed);
         }
     }
 
@@ -385,10 +389,13 @@ impl Supervisor {
         for disk in self.shared.disks(&self.id).into_iter().skip(1) {
             match seats.disks.iter().find(|(volume, _)| *volume == disk.volume) {
                 Some((volume, true)) => self.note_disk(volume, Some((disk.size_gib, true))),
-                _ => {
-                    disks::close(qmp, &disk.volume).await;
-                    self.note_disk(&disk.volume, None);
-                }
+                _ => match disks::close(qmp, &disk.volume).await {
+                    Ok(()) => self.note_disk(&disk.volume, None),
+                    Err(e) => {
+                        tracing::error!(instance = %self.id, error = format!("{e:#}"), "a disk may be open still");
+                        self.mark_leaving(&disk.volume);
+                    }
+                },
             }
         }
         self.shared.note(&self.id, self.run, |record| record.free_ports = seats.free_ports);
@@ -475,7 +482,10 @@ impl Supervisor {
             match (at, seen) {
                 (Some(at), Some(seen)) => record.disks[at] = seen,
                 (None, Some(seen)) => record.disks.push(seen),
-                (Some(at), None) => drop(record.disks.remove(at)),
+                (Some(at), None) => {
+                    let gone = record.disks.remove(at);
+                    record.files.remove(&gone.volume);
+                }
                 (None, None) => {}
             }
         });

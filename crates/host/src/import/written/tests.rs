@@ -76,6 +76,41 @@ fn what_is_put_is_the_disk_that_comes_of_it() {
 }
 
 #[test]
+fn what_was_begun_when_there_was_no_room_begins_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    drop(open(folder.path()));
+    let lines = folder.path().join("contents").join(ID).join(LINES);
+    for length in [0, LINE - 1] {
+        std::fs::write(&lines, vec![b'a'; length]).expect("writes");
+        let written = open(folder.path());
+        put(&written, 4, 2).expect("puts");
+        assert_eq!(written.sum().expect("counts"), sum(&BTreeMap::from([(4, 2)])), "{length}");
+    }
+}
+
+#[test]
+fn who_was_slow_undoes_nothing_that_was_acknowledged_since() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    let written = open(folder.path());
+    put(&written, 4, 2).expect("puts");
+    // As if it had begun after the next.
+    let change = |change: &mut dyn FnMut(&mut Open)| match &mut *written.lock() {
+        State::Open(open) => change(open),
+        _ => panic!("is open"),
+    };
+    let mut before = (0, 0);
+    change(&mut |open| {
+        open.blocks.get_mut(&4).expect("is there").turn = 9;
+        before = (open.count, open.places);
+    });
+    put(&written, 4, 3).expect("puts, and was overtaken");
+    change(&mut |open| assert_eq!((open.count, open.free.clone()), (before.0, vec![before.1]), "its place is free"));
+    assert_eq!(written.sum().expect("counts"), sum(&BTreeMap::from([(4, 2)])));
+}
+
+#[test]
 fn less_than_was_acknowledged_becomes_no_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("contents")).expect("makes");

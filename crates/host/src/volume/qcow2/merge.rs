@@ -202,7 +202,7 @@ impl FileVolumes {
         let merged = self.between(&place, onto)?;
         let mut part = Part::open(&merged, &rest)?;
         let takes = merged.iter().map(|path| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
-        fetch::has_room(&place.disk, takes)?;
+        fetch::has_room(&place.disk, takes.min(part.chain.size()))?;
         let version = place.version.checked_add(1).context("it was merged too often")?;
         let (unfinished, new) = (folder.join(MERGED), folder.join(name(version)));
         let size = part.chain.size();
@@ -228,7 +228,12 @@ impl FileVolumes {
         files::sync_folder(&folder)?;
         let said = format!("{}\n{version}\n", onto.map_or("", ImageId::as_str));
         let (below, saying) = (folder.join(BELOW), folder.join(SAYING));
-        files::write(&saying, |out| Ok(out.write_all(said.as_bytes())?))?;
+        let written = files::write(&saying, |out| Ok(out.write_all(said.as_bytes())?));
+        if written.is_err() {
+            // Nobody has heard of it, and it takes room.
+            let _ = files::remove(&new);
+        }
+        written?;
         let said = files::rename(&saying, &below);
         // Whatever becomes of this, what is told of it is what is there.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(id);

@@ -130,6 +130,10 @@ fn changed(asked: &Device, volume: &Volume, mut options: DeviceOptions) -> Resul
         let message = format!("The size and the snapshot of the device '{}' are those of its volume", asked.name);
         return Err(refuse(Code::InvalidBlockDeviceMapping, message));
     }
+    if asked.options.encrypted && volume.key.is_none() {
+        let message = format!("The device '{}' is not encrypted, and its snapshot cannot be", asked.name);
+        return Err(refuse(Code::UnsupportedOperation, message));
+    }
     if !asked.options.kind.is_empty() {
         options.kind.clone_from(&asked.options.kind);
         (options.iops, options.throughput) = (asked.options.iops, asked.options.throughput);
@@ -169,6 +173,11 @@ mod tests {
         let expected = format!("InvalidSnapshot.InUse: The snapshot {snapshot} is currently in use by {image}");
         assert_eq!(refusal, expected);
         assert_eq!(Cloud::ids(&shown, "imageState"), ["pending"]);
+        let device = Cloud::ids(&shown, "rootDeviceName").remove(0);
+        let named = [("BlockDeviceMapping.1.DeviceName", &*device), ("BlockDeviceMapping.1.Ebs.Encrypted", "true")];
+        let ask = [[("InstanceId", instance.as_str()), ("Name", "sealed")], named].concat();
+        let refusal = cloud.tenant("acme").call("CreateImage", &ask).expect_err("its bytes are plain");
+        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
         let refusal = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect_err("too early");
         assert_eq!(refusal, format!("InvalidAMIID.Unavailable: The image ID '{image}' is not available"));
         cloud.settle();

@@ -51,6 +51,7 @@ fn device(tx: &mut Tx<Tenant>, mapping: ec2::InstanceBlockDeviceMapping) -> ec2:
             delete_on_termination: ebs.delete_on_termination,
             volume_size: volume.as_ref().and_then(|v| i32::try_from(v.size_gib).ok()),
             volume_type: volume.as_ref().map(|v| v.kind.clone()),
+            encrypted: volume.as_ref().map(|v| v.key.is_some()).filter(|encrypted| *encrypted),
             ..Default::default()
         }
     });
