@@ -131,46 +131,44 @@ def readers(parent):
     return found
 
 
-def test_what_reads_a_disk_from_elsewhere_has_nothing_else(tmp_path):
-    (tmp_path / "hollow").touch()
-    # It takes a while to find that there is nothing in it.
-    os.truncate(tmp_path / "hollow", 400 << 30)
-    awan = Awan("simulated", import_dir=tmp_path)
-    try:
-        tenant = Tenant(awan.start(), "acme")
-        id = tenant.ec2.import_snapshot(**asked(f"file://{tmp_path}/hollow"))["ImportTaskId"]
-        ((path, status),) = until("it is read", 30, lambda: readers(awan.process.pid), 0.01)
-        own = Path(f"/proc/{awan.process.pid}")
-        os.kill(int(path.name), signal.SIGSTOP)
-        try:
-            assert set(status["Uid"]) == set(status["Gid"]) == {"65534"} and status["Groups"] == []
-            assert {status[name][0] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {"0" * 16}
-            for kind in ("net", "ipc"):
-                assert os.readlink(path / "ns" / kind) != os.readlink(own / "ns" / kind)
-            source, target, pipe = sorted({os.readlink(fd) for fd in (path / "fd").iterdir()}, key=lambda name: ("hollow" not in name, name))
-            assert source == str(tmp_path / "hollow") and pipe.startswith("pipe:"), (source, pipe)
-            assert target.startswith(str(awan.data / "contents")), target
-            limits = (path / "limits").read_text()
-            assert re.search(r"Max processes +0 +0 ", limits) and re.search(r"Max core file size +1 +1 ", limits), limits
-        finally:
-            os.kill(int(path.name), signal.SIGCONT)
-        tenant.ec2.cancel_import_task(ImportTaskId=id)
-        until("it ends when it is not wanted any more", 30, lambda: not readers(awan.process.pid), 0.05)
-        awan.audit()
-    finally:
-        awan.close()
-
-
-def test_a_reader_that_is_killed_is_a_disk_that_cannot_be_read(tmp_path):
+@pytest.fixture
+def slow(tmp_path):
+    """A server that reads a disk which takes a while; its tenant, the task, and the process that reads."""
     (tmp_path / "hollow").touch()
     os.truncate(tmp_path / "hollow", 400 << 30)
     awan = Awan("simulated", import_dir=tmp_path)
     try:
         tenant = Tenant(awan.start(), "acme")
         id = tenant.ec2.import_snapshot(**asked(f"file://{tmp_path}/hollow"))["ImportTaskId"]
-        ((path, _),) = until("it is read", 30, lambda: readers(awan.process.pid), 0.01)
-        os.kill(int(path.name), signal.SIGKILL)
-        assert "it cannot be read" in ended(tenant, id)["StatusMessage"]
+        (reader,) = until("it is read", 30, lambda: readers(awan.process.pid), 0.01)
+        yield awan, tenant, id, reader
         awan.audit()
     finally:
         awan.close()
+
+
+def test_what_reads_a_disk_from_elsewhere_has_nothing_else(slow, tmp_path):
+    awan, tenant, id, (path, status) = slow
+    own = Path(f"/proc/{awan.process.pid}")
+    os.kill(int(path.name), signal.SIGSTOP)
+    try:
+        assert set(status["Uid"]) == set(status["Gid"]) == {"65534"} and status["Groups"] == []
+        assert {status[name][0] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {"0" * 16}
+        for kind in ("net", "ipc"):
+            assert os.readlink(path / "ns" / kind) != os.readlink(own / "ns" / kind)
+        assert os.readlink(path / "root") == str(awan.data / "empty") and not list((awan.data / "empty").iterdir())
+        source, target, pipe = sorted({os.readlink(fd) for fd in (path / "fd").iterdir()}, key=lambda name: ("hollow" not in name, name))
+        assert source == str(tmp_path / "hollow") and pipe.startswith("pipe:"), (source, pipe)
+        assert target.startswith(str(awan.data / "contents")), target
+        limits = (path / "limits").read_text()
+        assert re.search(r"Max processes +0 +0 ", limits) and re.search(r"Max core file size +1 +1 ", limits), limits
+    finally:
+        os.kill(int(path.name), signal.SIGCONT)
+    tenant.ec2.cancel_import_task(ImportTaskId=id)
+    until("it ends when it is not wanted any more", 30, lambda: not readers(awan.process.pid), 0.05)
+
+
+def test_a_reader_that_is_killed_is_a_disk_that_cannot_be_read(slow):
+    _, tenant, id, (path, _) = slow
+    os.kill(int(path.name), signal.SIGKILL)
+    assert "it cannot be read" in ended(tenant, id)["StatusMessage"]
