@@ -27,9 +27,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::fetch::Rules;
 use self::jail::Jail;
-use self::written::{BELOW, Seen, Written};
+use self::written::{Seen, Written};
 
 pub const DISK: &str = "disk.qcow2";
+/// Beside it: what the disk is a child of, in the first line.
+pub const BELOW: &str = "below";
 const UNFINISHED: &str = "new";
 const SOURCE: &str = "source";
 /// How large the file was that a disk came in.

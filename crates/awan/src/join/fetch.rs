@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Volumes};
+use awan_host::import::BELOW;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::plan::{ContentPlan, VolumePlan};
@@ -21,8 +22,6 @@ use super::host::{Control, is_final};
 use super::images::Digest;
 use crate::images;
 
-/// In a content's folder: what it is a child of.
-const BELOW: &str = "below";
 /// Parts of images that are on their way lie in folders whose names begin so.
 const UNFINISHED: &str = "fetch-";
 /// How long a launch waits for a control plane that is away.

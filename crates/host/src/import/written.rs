@@ -21,7 +21,7 @@ use awan_model::id::ImageId;
 use awan_model::report::BLOCK;
 use sha2::{Digest as _, Sha256};
 
-use super::{DISK, GIB};
+use super::{BELOW, DISK, GIB};
 use crate::import::fetch::has_room;
 use crate::import::write::{self, CLUSTER, ENTRIES, OWN};
 use crate::volume::files;
@@ -30,7 +30,6 @@ use crate::volume::files;
 const WRITTEN: &str = "written";
 /// Which lies where.
 const LINES: &str = "lines";
-pub const BELOW: &str = "below";
 const MAGIC: &[u8; 64] = b"awan blocks 1: block, place, sha-256, and the start of its own.\n";
 /// A line is as long, the first too.
 const LINE: usize = MAGIC.len();

@@ -29,14 +29,12 @@ use tokio::sync::Notify;
 use self::merge::{Merges, Place};
 use super::{files, luks, offline};
 use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Volumes};
-use crate::import::{DISK, write};
+use crate::import::{BELOW, DISK, write};
 use crate::keys::{Key, MasterKeys};
 
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
 /// Beside the folder of volumes.
 pub const CONTENTS: &str = "contents";
-/// Names what a content is a child of.
-const BELOW: &str = "below";
 const UNFINISHED: &str = "new";
 const GIB: u64 = 1 << 30;
 /// In a header: its data lies in another file, which a part of the header names.
