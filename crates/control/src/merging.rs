@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use awan_model::id::{HostId, ImageId};
 use awan_model::import::{Content, Merge, Merging, Source, Taken};
+use awan_state::Millis;
 
 /// So many in a row of one size become one of the next.
 const WIDTH: usize = 8;
@@ -24,16 +25,28 @@ const SMALL: u64 = 64 << 20;
 /// Else room comes back only if it may be this part of what is written.
 const WORTH: u64 = 8;
 const MIB: u64 = 1 << 20;
+const AGAIN_MS: Millis = 10 * 60 * 1000;
+const MENDED_MS: Millis = 24 * 60 * 60 * 1000;
 
 /// Whether it is dead, and how much is below it; and what is to be done.
 type Found = ((bool, usize), Arc<Content>, Merge);
 
+/// When what could not be merged is tried again: room may come soon; what else is wrong stays so, unless somebody mends it.
+pub fn again(now: Millis, full: bool) -> Millis {
+    now + if full { AGAIN_MS } else { MENDED_MS }
+}
+
 /// What each host without a merge under way may do, the best first. `roots`: what snapshots, images and volumes begin as.
-pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<HostId, Vec<(Arc<Content>, Merge)>> {
+pub fn candidates(
+    all: &[Arc<Content>],
+    roots: &BTreeSet<ImageId>,
+    now: Millis,
+) -> BTreeMap<HostId, Vec<(Arc<Content>, Merge)>> {
     let busy: BTreeSet<&HostId> = all.iter().filter(|c| c.merging.merge.is_some()).map(|c| &c.host).collect();
     let chains = Chains::of(all, roots);
     let mut found: BTreeMap<HostId, Vec<Found>> = BTreeMap::new();
-    for content in all.iter().filter(|content| !busy.contains(&content.host)) {
+    let is_held = |content: &Content| content.merging.again.is_some_and(|again| now < again);
+    for content in all.iter().filter(|content| !busy.contains(&content.host) && !is_held(content)) {
         if let Some(merge) = chains.merge(content) {
             let order = (chains.is_dead(content), chains.below(content).count());
             found.entry(content.host.clone()).or_default().push((order, content.clone(), merge));
@@ -51,7 +64,7 @@ pub fn candidates(all: &[Arc<Content>], roots: &BTreeSet<ImageId>) -> BTreeMap<H
 /// Whether these bytes were what volumes held, lie whole on their host, and may be part of another file. Who merges has no
 /// keys.
 fn is_mergeable(content: &Content) -> bool {
-    content.taken().is_some_and(|taken| taken.key.is_none()) && content.bytes.is_some() && !content.merging.failed
+    content.taken().is_some_and(|taken| taken.key.is_none()) && content.bytes.is_some()
 }
 
 /// What is recorded of these bytes when their host has said that their file is a child of this. `None`: it is, or it cannot
@@ -68,7 +81,7 @@ pub fn after(
         span = span.saturating_add(self::span(&lower));
         next = lower.taken()?.below.clone();
     }
-    let merging = Merging { merge: None, span, ..content.merging };
+    let merging = Merging { span, ..Merging::default() };
     let source = Source::Taken(Taken { below: below.cloned(), ..taken.clone() });
     Some(Content { merging, source, ..content.clone() })
 }

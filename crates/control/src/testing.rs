@@ -48,6 +48,8 @@ pub struct Cloud {
     accelerator: &'static str,
     /// What the next report says of taps.
     pub traffic: Vec<TrafficSeen>,
+    /// What the host says of files that are to become one, if it cannot do it.
+    pub unmerged: Option<Merged>,
 }
 
 pub struct Account<'c> {
@@ -67,12 +69,12 @@ fn macs<'p>(plans: impl Iterator<Item = &'p HostPlan>) -> HashMap<InterfaceId, M
 }
 
 /// Each disk from elsewhere has one GiB, and comes as soon as there is room for it.
-fn content(plan: &ContentPlan) -> ContentSeen {
+fn content(plan: &ContentPlan, unmerged: Option<&Merged>) -> ContentSeen {
     let phase = match plan.size_gib {
         0 => ImportPhase::Waiting { size_gib: 1 },
         size_gib => ImportPhase::Kept { size_gib, bytes: 1_000 },
     };
-    let merged = plan.merge.clone().map(|merge| Merged::Onto { below: merge.below });
+    let merged = plan.merge.clone().map(|merge| unmerged.cloned().unwrap_or(Merged::Onto { below: merge.below }));
     ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
 }
 
@@ -118,6 +120,7 @@ impl Cloud {
             image: id.to_string(),
             accelerator: "simulated",
             traffic: Vec::new(),
+            unmerged: None,
         };
         cloud.report(Vec::new());
         cloud
@@ -324,7 +327,7 @@ impl Cloud {
             let hosts = self.control.db.read(System, awan_state::Tx::all::<HostRecord>);
             for (id, plan) in plans {
                 let Some(host) = hosts.iter().find(|host| host.id == id) else { continue };
-                let contents = plan.contents.iter().map(content).collect();
+                let contents = plan.contents.iter().map(|of| content(of, self.unmerged.as_ref())).collect();
                 let vms = plan.vms.into_iter().map(seen).collect();
                 self.report_with(id.as_str(), &host.zone, host.capacity, vms, contents);
             }

@@ -34,7 +34,7 @@ use self::allegiance::Allegiance;
 use self::health::HealthWatch;
 use self::steps::{Needs, Parts, Steps, UnderWay};
 use self::traffic::Traffic;
-use crate::driver::{Hypervisor, Layer, Network, SeenVm, Volumes};
+use crate::driver::{Hypervisor, Layer, Network, SeenVm, Unmerged, Volumes};
 use crate::effect::{Effect, Keeping, effects, keeping, shortening, unwanted_volumes};
 use crate::import::Contents;
 use crate::link::Link;
@@ -222,7 +222,8 @@ impl Agent {
     fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm], forks: Vec<Effect>) {
         let parts = LazyCell::new(|| Parts::of(plan));
         let is_planned = |effect: &Effect| self.heard || plan.vms.iter().any(|vm| vm.id == *effect.instance());
-        let all = effects(plan, seen).into_iter().filter(is_planned).chain(forks).chain(shortening(plan, seen));
+        let shorter = shortening(plan, seen, |id| self.drivers.hypervisor.nameless(id));
+        let all = effects(plan, seen).into_iter().filter(is_planned).chain(forks).chain(shorter);
         for effect in all.filter(|e| under_way.allows(e)) {
             let needs = match &effect {
                 // A guest must never run without its rules.
@@ -380,7 +381,7 @@ fn pending(plan: &HostPlan, drivers: &Drivers) -> Vec<(ImageId, Taken)> {
 fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
     let taken = content.source.taken()?;
     let (home, id) = (content.home.clone(), content.id.clone());
-    let mut merged = drivers.volumes.unmerged(content).map(|why| Merged::Failed { why });
+    let mut merged = drivers.volumes.unmerged(content).map(|Unmerged { why, full }| Merged::Failed { why, full });
     let phase = match drivers.volumes.kept(content) {
         Some(Layer { size_gib, bytes, below }) => {
             if below != taken.below {

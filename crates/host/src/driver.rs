@@ -102,6 +102,14 @@ pub struct Layer {
     pub below: Option<ImageId>,
 }
 
+/// Why files did not become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmerged {
+    pub why: String,
+    /// There was no room for another.
+    pub full: bool,
+}
+
 /// Files that are about to be opened stay as long as somebody has this.
 pub type Held = Arc<()>;
 
@@ -133,6 +141,8 @@ pub trait Hypervisor: Send + Sync {
     fn fork<'a>(&'a self, id: &'a InstanceId, forks: Vec<Fork>) -> Fut<'a, anyhow::Result<()>>;
     /// Has a disk of a running machine go on with fewer files below its own.
     fn shorten<'a>(&'a self, id: &'a InstanceId, shorter: Shorter) -> Fut<'a, anyhow::Result<()>>;
+    /// In bytes: what its disks' files take that it has open and that have no name any more.
+    fn nameless(&self, id: &InstanceId) -> u64;
     /// Gives a running machine one more interface. Returns when its guest can see it.
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, anyhow::Result<()>>;
     /// Takes an interface away from a running machine, as [`Self::detach`] does a disk.
@@ -168,7 +178,7 @@ pub trait Volumes: Send + Sync {
     /// Begins, goes on with and ends what the plan says of files that are to become one.
     fn merge(&self, plan: &[ContentPlan]);
     /// Why that cannot be.
-    fn unmerged(&self, content: &ContentPlan) -> Option<String>;
+    fn unmerged(&self, content: &ContentPlan) -> Option<Unmerged>;
     /// Whether somebody is about to open files that have a name still.
     fn is_opening(&self) -> bool;
     /// Wakes the agent when files have become one, or cannot.

@@ -1,5 +1,6 @@
 //! What differs between a plan and a machine, and the one step that each difference needs. Pure.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId};
@@ -116,12 +117,16 @@ fn disk_effect(want: &VmPlan, have: &SeenVm, volumes: &HashMap<&VolumeId, &Volum
 
 /// A disk that is read through so many files more than it has to be.
 const LONGER: usize = 8;
+/// A machine that has so many bytes open which nobody else can read.
+const NAMELESS: u64 = 64 << 20;
 /// No chain has more.
 const FILES_MAX: usize = 1024;
 
-/// Of machines that run as they should, those of whose disks the files have been merged since they were opened.
-pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
-    let is_long = |vm: &&SeenVm| vm.phase == Phase::Running && vm.files.values().any(|n| *n as usize > LONGER);
+/// Of machines that run as they should, those of whose disks the files have been merged since they were opened: where many
+/// are too many, or where few take much room. `nameless`: how much of what a machine has open has no name any more.
+pub fn shortening(plan: &HostPlan, seen: &[SeenVm], nameless: impl Fn(&InstanceId) -> u64) -> Vec<Effect> {
+    // Its own file and one image are no more than it needs.
+    let is_long = |vm: &&SeenVm| vm.phase == Phase::Running && vm.files.values().any(|n| *n > 2);
     let long: Vec<_> = seen.iter().filter(is_long).collect();
     if long.is_empty() {
         return Vec::new();
@@ -135,9 +140,11 @@ pub fn shortening(plan: &HostPlan, seen: &[SeenVm]) -> Vec<Effect> {
     let of = |vm: &&SeenVm| {
         let want = plan.vms.iter().find(|want| want.id == vm.id).filter(|want| runs_as_it_should(want, vm))?;
         let has = |volume: &VolumeId| vm.disks.iter().any(|disk| disk.attached && disk.volume == *volume);
+        let room = LazyCell::new(|| nameless(&vm.id) >= NAMELESS);
         let (volume, _) = vm.files.iter().find(|(volume, files)| {
             let planned = volumes.get(volume).filter(|planned| planned.layers.iter().all(|layer| layer.kept));
-            has(volume) && planned.is_some_and(|planned| **files as usize >= least(planned) + LONGER)
+            let more = planned.map_or(0, |planned| (**files as usize).saturating_sub(least(planned)));
+            has(volume) && (more >= LONGER || more > 0 && *room)
         })?;
         Some(Effect::Shorten(want.id.clone(), volume.clone()))
     };
@@ -372,9 +379,11 @@ mod tests {
             merge: None,
         };
         let mut plan = HostPlan { volumes: vec![volume], contents: vec![began], ..plan(vec![want]) };
+        let takes = std::cell::Cell::new(NAMELESS - 1);
         let of = |plan: &HostPlan, files, phase| {
             let files = [(root.clone(), files)].into();
-            let found = shortening(plan, &[SeenVm { files, ..seen("i-00000000000000001", 2, phase) }]);
+            let seen = [SeenVm { files, ..seen("i-00000000000000001", 2, phase) }];
+            let found = shortening(plan, &seen, |_| takes.get());
             found.iter().map(name).collect::<Vec<_>>()
         };
         for (files, phase, expected) in
@@ -382,6 +391,10 @@ mod tests {
         {
             assert_eq!(of(&plan, files, phase), expected, "{files} {phase:?}");
         }
+        // One file too many, which takes much room; what takes room and is no such file is no reason.
+        takes.set(NAMELESS);
+        assert_eq!(of(&plan, 6, Phase::Running), ["shorten"]);
+        assert_eq!(of(&plan, 5, Phase::Running), Vec::<&str>::new());
         plan.volumes[0].layers[1].kept = false;
         assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new());
         // What it began as was merged before any snapshot was made of it.

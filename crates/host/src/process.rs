@@ -1,6 +1,7 @@
 //! Processes by names that no other process ever gets.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,18 @@ pub fn kill(pidfd: &OwnedFd) {
 /// Waits for the end of a process. False: it goes on.
 pub fn ends(pidfd: &OwnedFd, within_ms: u16) -> bool {
     matches!(poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], within_ms), Ok(1))
+}
+
+/// How much room a process's files take on disks that have no name any more, of those whose names ended so.
+pub fn nameless_bytes(pid: i32, suffix: &str) -> u64 {
+    let gone = format!("{suffix} (deleted)");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_gone = |path: &std::path::Path| path.to_string_lossy().ends_with(&gone);
+    let paths = open.map(|entry| entry.path());
+    let of = paths.filter(|path| std::fs::read_link(path).is_ok_and(|to| is_gone(&to)));
+    // One file may be open several times.
+    let sizes = of.filter_map(|path| path.metadata().ok()).map(|file| ((file.dev(), file.ino()), file.blocks() * 512));
+    sizes.collect::<std::collections::BTreeMap<_, _>>().into_values().sum()
 }
 
 #[cfg(test)]

@@ -123,8 +123,9 @@ pub struct Merging {
     pub merge: Option<Merge>,
     /// How many of what volumes held at one moment their file has the changes of; zero is one.
     pub span: u32,
-    /// It could not be done, and is not tried again.
-    pub failed: bool,
+    /// It could not be done, and is not tried before.
+    #[serde(default)]
+    pub again: Option<Millis>,
 }
 
 impl Merging {
@@ -263,11 +264,12 @@ pub enum ImportPhase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Merged {
     /// They are, and it is a child of this.
-    Onto {
-        below: Option<ImageId>,
-    },
+    Onto { below: Option<ImageId> },
     Failed {
         why: String,
+        /// For want of room.
+        #[serde(default)]
+        full: bool,
     },
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Volumes};
+use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Unmerged, Volumes};
 use awan_host::import::BELOW;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
@@ -163,7 +163,7 @@ impl Volumes for FetchingVolumes {
         self.volumes.merge(plan);
     }
 
-    fn unmerged(&self, content: &ContentPlan) -> Option<String> {
+    fn unmerged(&self, content: &ContentPlan) -> Option<Unmerged> {
         self.volumes.unmerged(content)
     }
 

@@ -28,8 +28,8 @@ enum Step {
     Taken(Arc<Content>, Phase, Option<u64>),
     /// Its host is to make its file one with those below; has done so; or cannot.
     Merge(Arc<Content>, Merge),
-    Merged(Content),
-    Unmerged(Arc<Content>),
+    Merged(Box<Content>),
+    Unmerged(Arc<Content>, bool),
     Drop(Arc<Content>),
 }
 
@@ -121,10 +121,10 @@ fn merged(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
         match report.filter(|report| report.host == content.host).and_then(|report| report.merged.clone()) {
             Some(Merged::Onto { below }) => {
                 let find = |id: &ImageId| contents.iter().find(|content| content.id == *id).cloned();
-                steps.extend(merging::after(content, below.as_ref(), find).map(Step::Merged));
+                steps.extend(merging::after(content, below.as_ref(), find).map(Box::new).map(Step::Merged));
             }
-            Some(Merged::Failed { .. }) if content.merging.merge.is_some() => {
-                steps.push(Step::Unmerged(content.clone()));
+            Some(Merged::Failed { full, .. }) if content.merging.merge.is_some() => {
+                steps.push(Step::Unmerged(content.clone(), full));
             }
             _ => {}
         }
@@ -136,7 +136,7 @@ fn merged(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
 fn merges(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
     let roots = imports::roots(tx);
     let mut steps = Vec::new();
-    for (host, candidates) in merging::candidates(contents, &roots) {
+    for (host, candidates) in merging::candidates(contents, &roots, tx.now()) {
         let Some(home) = candidates.first().map(|(content, _)| content.home.clone()) else { continue };
         let left_mib = tx.act_for_tenant(&home, |tx| schedule::disk_gib_left(tx, &host)) << 10;
         let first = candidates.into_iter().find(|(_, merge)| merge.room_mib <= left_mib);
@@ -183,11 +183,11 @@ fn take(tx: &mut Tx<System>, step: Step) -> bool {
             true
         }
         Step::Merged(content) => {
-            tx.put(content);
+            tx.put(*content);
             true
         }
-        Step::Unmerged(content) => {
-            let merging = Merging { merge: None, failed: true, ..content.merging };
+        Step::Unmerged(content, full) => {
+            let merging = Merging { merge: None, again: Some(merging::again(tx.now(), full)), ..content.merging };
             tx.put(Content { merging, ..(*content).clone() });
             true
         }

@@ -77,6 +77,10 @@ impl Hypervisor for Deaf {
         self.inner.fork(id, forks)
     }
 
+    fn nameless(&self, _: &InstanceId) -> u64 {
+        0
+    }
+
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
         self.inner.plug(id, tap)
     }

@@ -185,6 +185,10 @@ impl Hypervisor for SimulatedHypervisor {
         Box::pin(async { Ok(()) })
     }
 
+    fn nameless(&self, _: &InstanceId) -> u64 {
+        0
+    }
+
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {
         if let Some(vm) = self.vms().get_mut(id) {
             vm.interfaces.retain(|seen| seen.mac != tap.mac);

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 
 use self::merge::{Merges, Place};
 use super::{files, luks, offline};
-use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Unmerged, Volumes};
 use crate::import::{BELOW, DISK, write};
 use crate::keys::{Key, MasterKeys};
 
@@ -408,7 +408,7 @@ impl Volumes for FileVolumes {
         self.follow_merges(plan);
     }
 
-    fn unmerged(&self, content: &ContentPlan) -> Option<String> {
+    fn unmerged(&self, content: &ContentPlan) -> Option<Unmerged> {
         self.merges.failed(content)
     }
 

@@ -11,7 +11,7 @@ use awan_model::plan::{ContentPlan, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::sync::Notify;
 
-use crate::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Volumes};
+use crate::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Unmerged, Volumes};
 
 #[derive(Default)]
 pub struct SimulatedVolumes(Mutex<BTreeMap<VolumeId, VolumeSeen>>, Mutex<BTreeSet<ImageId>>, Arc<Notify>);
@@ -82,7 +82,7 @@ impl Volumes for SimulatedVolumes {
 
     fn merge(&self, _: &[ContentPlan]) {}
 
-    fn unmerged(&self, _: &ContentPlan) -> Option<String> {
+    fn unmerged(&self, _: &ContentPlan) -> Option<Unmerged> {
         None
     }
 

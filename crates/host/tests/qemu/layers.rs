@@ -273,8 +273,10 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
     check(&mut host, &vm, 10);
     volumes.merge_now(&content(8), None, || true).expect("merges");
     assert!(volumes.shorter(&plan(9)).is_err(), "that is not what it goes on from");
+    assert!(host.driver().nameless(&vm.id) > 0, "the file that was merged takes its room as long as it is open");
     for _ in 0..3 {
         shorten(&host, 10);
+        assert_eq!(host.driver().nameless(&vm.id), 0);
         assert_eq!(files(&host), 4);
         check(&mut host, &vm, 10);
     }

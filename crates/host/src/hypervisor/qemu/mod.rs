@@ -38,7 +38,7 @@ use self::record::{Record, Records};
 use self::supervise::{DeviceOrder, Order, Supervisor};
 use crate::driver::{BlockDevice, Fork, Fut, Hypervisor, SeenVm, Shorter, Stop, Tap};
 use crate::hypervisor::probe::Accelerator;
-use crate::process::{Process, pidfd};
+use crate::process::{Process, nameless_bytes, pidfd};
 
 const ORDERS_MAX: usize = 16;
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
@@ -432,6 +432,11 @@ impl Hypervisor for QemuHypervisor {
             let opened = blocking(|| disks::open_shorter(&shorter))?;
             self.order_device(id, DeviceOrder::Shorten(opened), FORKED_WITHIN).await
         })
+    }
+
+    fn nameless(&self, id: &InstanceId) -> u64 {
+        let process = self.shared.vms().get(id).and_then(|vm| vm.record.process.clone());
+        process.filter(Process::is_alive).map_or(0, |process| nameless_bytes(process.pid, ".qcow2"))
     }
 
     fn plug<'a>(&'a self, id: &'a InstanceId, tap: Tap) -> Fut<'a, Result<()>> {

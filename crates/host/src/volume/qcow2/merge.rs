@@ -24,12 +24,12 @@ use tokio::sync::Notify;
 use super::super::chain::Chain;
 use super::super::files;
 use super::{BELOW, CHAIN_MAX, FileVolumes};
-use crate::driver::Shorter;
+use crate::driver::{Shorter, Unmerged};
 use crate::import::disk::PIECE;
 use crate::import::write::{self, Cluster, Clusters};
 use crate::import::{DISK, fetch};
 
-/// Where there was no room, it is tried again.
+/// Where there was no thread for it, it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// So much is written at most that the disk does not have yet, so that others who sync do not wait for it.
 const UNSYNCED_MAX: u64 = 64 << 20;
@@ -53,7 +53,7 @@ pub struct Merges {
 #[derive(Default)]
 struct State {
     running: Option<Running>,
-    failed: BTreeMap<ImageId, (Merge, String)>,
+    failed: BTreeMap<ImageId, (Merge, Unmerged)>,
     again: Option<Instant>,
     /// What nobody reads any more, as soon as nobody is about to.
     left: Vec<PathBuf>,
@@ -74,7 +74,7 @@ impl Merges {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn failed(&self, content: &ContentPlan) -> Option<String> {
+    pub fn failed(&self, content: &ContentPlan) -> Option<Unmerged> {
         let state = self.state();
         let (of, why) = state.failed.get(&content.id)?;
         (content.merge.as_ref() == Some(of)).then(|| why.clone())
@@ -178,13 +178,14 @@ impl FileVolumes {
         match done {
             Ok(()) => {}
             Err(_) if unwanted => {}
-            Err(e) if is_full(&e) => {
-                tracing::warn!(content = %id, "there is no room to merge files; it is tried again");
-                state.again = Some(Instant::now() + AGAIN_AFTER);
-            }
             Err(e) => {
-                tracing::error!(content = %id, error = format!("{e:#}"), "files cannot be merged");
-                state.failed.insert(id, (merge, format!("{e:#}")));
+                let (why, full) = (format!("{e:#}"), is_full(&e));
+                if full {
+                    tracing::warn!(content = %id, "there is no room to merge files");
+                } else {
+                    tracing::error!(content = %id, error = why, "files cannot be merged");
+                }
+                state.failed.insert(id, (merge, Unmerged { why, full }));
             }
         }
         drop(state);

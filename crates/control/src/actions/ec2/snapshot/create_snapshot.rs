@@ -95,6 +95,7 @@ pub fn of_volumes(
 
 #[cfg(test)]
 mod tests {
+    use awan_model::import::Merged;
     use awan_state::System;
 
     use crate::plan;
@@ -181,6 +182,36 @@ mod tests {
         cloud.settle();
         assert_eq!(cloud.contents(), 328, "all of them stay");
         cloud.audit();
+    }
+
+    #[test]
+    fn what_cannot_be_merged_keeps_no_other_from_it_and_is_tried_again() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        for (full, minutes) in [(true, 10), (false, 24 * 60)] {
+            cloud.unmerged = Some(Merged::Failed { why: "no".into(), full });
+            let all = cloud.contents() + 3;
+            for _ in 0..3 {
+                cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+                cloud.settle();
+            }
+            for snapshot in cloud.snapshots("acme") {
+                cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect("deletes");
+            }
+            cloud.settle();
+            assert_eq!(cloud.contents(), all, "nothing was merged, and nothing waits for it");
+            cloud.unmerged = None;
+            cloud.pass(minutes * 60_000 - 1);
+            cloud.settle();
+            assert_eq!(cloud.contents(), all, "{full}");
+            cloud.pass(1);
+            cloud.settle();
+            assert_eq!(cloud.contents(), 1, "{full}");
+            cloud.audit();
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use super::super::super::chain::tests::{has_qemu, made};
 use super::super::super::course::guest::Disk;
 use super::*;
-use crate::driver::Volumes as _;
+use crate::driver::{Unmerged, Volumes as _};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -127,8 +127,8 @@ async fn what_cannot_be_merged_is_told_and_what_is_not_wanted_any_more_is_left_a
     std::fs::write(&second, &broken).expect("writes");
     let all = third(None);
     until(&volumes, &all, || volumes.unmerged(&all[0]).is_some()).await;
-    let why = volumes.unmerged(&all[0]).expect("is told");
-    assert!(why.ends_with("its data lies in another file"), "{why}");
+    let Unmerged { why, full } = volumes.unmerged(&all[0]).expect("is told");
+    assert!(why.ends_with("its data lies in another file") && !full, "{why}");
     assert_eq!(volumes.unmerged(&content(3, None)), None, "nobody wants it any more");
     std::fs::write(&second, &whole).expect("writes");
     let files = std::fs::read_dir(volumes.contents.join(layer(3).as_str())).expect("lists").count();
