@@ -106,6 +106,23 @@ def test_a_launch_and_the_end_of_its_group(tenant):
         assert (deleted is True and launched == "InvalidGroup.NotFound") or (deleted == "DependencyViolation" and len(launched) == 1)
 
 
+def test_a_volume_goes_to_one_instance(tenant):
+    """A hundred times to two, who ask at the same moment."""
+    both = tenant.run(2)
+    zone = tenant.ec2.describe_instances(InstanceIds=both)["Reservations"][0]["Instances"][0]["Placement"]["AvailabilityZone"]
+    volumes = [tenant.ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"] for _ in range(4)]
+    end = {"Delay": 0.1, "MaxAttempts": 300}
+    for volume in volumes * 25:
+        ask = lambda ec2, n: ec2.attach_volume(VolumeId=volume, InstanceId=both[n], Device="/dev/sdf")["InstanceId"]
+        made = at_once(tenant, ask, 2)
+        assert sum(got in both for got in made) == 1 and "VolumeInUse" in made, made
+        (attachment,) = tenant.ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Attachments"]
+        assert attachment["InstanceId"] in made
+        tenant.ec2.get_waiter("volume_in_use").wait(VolumeIds=[volume], WaiterConfig=end)
+        tenant.ec2.detach_volume(VolumeId=volume, Force=True)
+        tenant.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=end)
+
+
 def test_a_crowd_that_starts_stops_and_terminates(tenant):
     ids = tenant.run(6)
     calls = ("start_instances", "stop_instances", "reboot_instances", "terminate_instances")
