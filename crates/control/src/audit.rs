@@ -37,7 +37,7 @@ use awan_state::{Db, Home, System, Tx};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::schedule::usage;
-use crate::{network, plan};
+use crate::{kept, network, plan};
 
 const METER_PAGE: usize = 10_000;
 
@@ -326,6 +326,8 @@ fn count(open: &mut BTreeSet<Meter>, event: MeterEvent, out: &mut Vec<String>) {
         MeterKind::InstanceEnded { instance_type } => (false, format!("run of {instance_type}")),
         MeterKind::VolumeBegan { gib, volume_type } => (true, format!("{gib} GiB of {volume_type}")),
         MeterKind::VolumeEnded { gib, volume_type } => (false, format!("{gib} GiB of {volume_type}")),
+        MeterKind::SnapshotsBegan { bytes } => (true, format!("{bytes} bytes of snapshots")),
+        MeterKind::SnapshotsEnded { bytes } => (false, format!("{bytes} bytes of snapshots")),
         MeterKind::CapacityBegan { instance_type, count } => (true, format!("room for {count} of {instance_type}")),
         MeterKind::CapacityEnded { instance_type, count } => (false, format!("room for {count} of {instance_type}")),
         MeterKind::AddressAllocated { public_ip } => (true, format!("allocation of {public_ip}")),
@@ -358,6 +360,11 @@ fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
     }
     for v in tx.all::<Volume>() {
         due.insert((v.id.to_string(), 0, format!("{} GiB of {}", v.size_gib, v.kind)));
+    }
+    let homes: BTreeSet<_> = tx.all::<Snapshot>().iter().map(|snapshot| snapshot.home.clone()).collect();
+    for home in homes {
+        let bytes = kept::bytes(tx, &home);
+        due.extend((bytes > 0).then(|| (kept::resource(&home), 0, format!("{bytes} bytes of snapshots"))));
     }
     for hold in tx.all::<CapacityHold>() {
         let what = format!("room for {} of {}", hold.count(), hold.instance_type);

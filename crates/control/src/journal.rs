@@ -11,18 +11,22 @@ use awan_model::id::InstanceId;
 use awan_model::instance::{Instance, Phase, Placement, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
 use awan_model::journal::{MeterEvent, MeterKind, Transition};
+use awan_model::snapshot::SnapshotUsage;
 use awan_model::traffic::TrafficReport;
 use awan_model::volume::Volume;
 use awan_state::{Home, Millis, Record, Ref, System, Tx};
 
+use crate::kept;
 use crate::schedule::usage;
 
 /// The [`awan_state::Hook`] of the control plane.
 pub fn record(tx: &mut Tx<System>) {
     usage::note(tx);
+    kept::note(tx);
     let mut entries = Entries::default();
     instances(tx, &mut entries);
     volumes(tx, &mut entries);
+    snapshots(tx, &mut entries);
     addresses(tx, &mut entries);
     places(tx, &mut entries);
     reservations(tx, &mut entries);
@@ -121,6 +125,19 @@ fn volumes(tx: &mut Tx<System>, entries: &mut Entries) {
                 MeterKind::VolumeBegan { gib, volume_type }
             };
             entries.meter.push((volume.home.clone(), volume.id.to_string(), 0, kind));
+        }
+    }
+}
+
+fn snapshots(tx: &mut Tx<System>, entries: &mut Entries) {
+    for (before, after) in tx.changed::<SnapshotUsage>() {
+        let home = before.as_ref().or(after.as_ref()).map(|usage| usage.home.clone()).expect("a change has a side");
+        let mut push = |kind| entries.meter.push((home.clone(), kept::resource(&home), 0, kind));
+        if let Some(before) = before {
+            push(MeterKind::SnapshotsEnded { bytes: before.bytes });
+        }
+        if let Some(after) = after {
+            push(MeterKind::SnapshotsBegan { bytes: after.bytes });
         }
     }
 }

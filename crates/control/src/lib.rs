@@ -21,6 +21,7 @@ pub mod identity;
 mod imports;
 mod interfaces;
 mod journal;
+mod kept;
 mod keys;
 pub mod live;
 mod logs;

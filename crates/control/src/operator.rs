@@ -24,7 +24,7 @@ use awan_state::{Db, Home, Millis, Operator, Record as _, Ref, Tx};
 use crate::actions::ec2::image::devices::must_be_name;
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
-use crate::network;
+use crate::{kept, network};
 
 /// What somebody needs to call the API.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -78,6 +78,7 @@ pub async fn install(db: &Db, settings: &Settings) -> Result<Arc<Installation>> 
         for account in tx.all::<Account>() {
             default_networks(tx, &account.id, &new, old.as_deref())?;
         }
+        tx.as_system(kept::recount);
         Ok(Arc::new(new))
     })
     .await

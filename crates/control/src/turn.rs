@@ -32,7 +32,7 @@ const PROFILE_KINDS: [&str; 5] =
 const IMPORT_KINDS: [&str; 8] =
     ["import-task/", "content/", "content-report/", "host/", "host-liveness/", "snapshot/", "image/", "volume/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 18] = [
+const UNPLANNED_KINDS: [&str; 19] = [
     "import-task/",
     "capacity-hold/",
     "capacity-reservation/",
@@ -47,6 +47,7 @@ const UNPLANNED_KINDS: [&str; 18] = [
     "host-liveness/",
     "host-usage/",
     "parameter/",
+    "snapshot-usage/",
     "user/",
     "user-group/",
     "user-key/",

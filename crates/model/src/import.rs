@@ -201,10 +201,14 @@ impl Content {
         self.source.below()
     }
 
+    /// What they take, as far as it is known; else what they may take.
+    pub fn kept_bytes(&self) -> u64 {
+        self.bytes.unwrap_or(u64::from(self.size_gib) << 30)
+    }
+
     /// The room that they take on their host, or may take.
     pub fn room_mib(&self) -> u64 {
-        let kept = self.bytes.map_or(u64::from(self.size_gib) << 10, |bytes| bytes.div_ceil(1 << 20));
-        kept + self.merging.merge.as_ref().map_or(0, |merge| merge.room_mib)
+        self.kept_bytes().div_ceil(1 << 20) + self.merging.merge.as_ref().map_or(0, |merge| merge.room_mib)
     }
 }
 

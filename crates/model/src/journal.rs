@@ -45,6 +45,13 @@ pub enum MeterKind {
         gib: u32,
         volume_type: String,
     },
+    /// What the snapshots of an account in a region take together, what several of them hold counted once.
+    SnapshotsBegan {
+        bytes: u64,
+    },
+    SnapshotsEnded {
+        bytes: u64,
+    },
     /// Room that a capacity reservation keeps, with or without instances in it.
     CapacityBegan {
         instance_type: String,

@@ -45,6 +45,20 @@ record!(
     |snapshot| vec![Index { name: Snapshot::INDEX, value: snapshot.id.to_string(), everywhere: true }]
 );
 
+/// What all snapshots of an account in a region take, in bytes. It is not there while that is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotUsage {
+    pub home: Home,
+    pub id: String,
+    pub bytes: u64,
+}
+record!(SnapshotUsage, "snapshot-usage", String, System, "InternalError", "Nothing is kept in '{}'");
+
+impl SnapshotUsage {
+    /// There is one of each home.
+    pub const ID: &'static str = "snapshots";
+}
+
 /// What a volume of the snapshot begins as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bytes {
