@@ -42,7 +42,8 @@ class Awan:
     def __init__(self, hypervisor="simulated", **options):
         self.data = Path(tempfile.mkdtemp(prefix="awan-test-"))
         self.hypervisor = hypervisor
-        self.options = options
+        self.exports = self.data / "exports"
+        self.options = {"export_dir": self.exports, **options}
         self.api, self.metrics = free_port(), free_port()
         self.process = None
         if hypervisor != "simulated" and IMAGES:

@@ -14,7 +14,7 @@ use crate::model::{Model, snake};
 const RECORD_ONLY: &str = "//! Record only: ";
 
 /// What a machine does about things of a kind, by the folder of their actions.
-const ON_MACHINES: [(&str, &str); 20] = [
+const ON_MACHINES: [(&str, &str); 21] = [
     ("address", "one-to-one mapping in nftables"),
     ("dhcp_options", "DHCP"),
     ("egress_only", "routes and nftables"),
@@ -23,6 +23,7 @@ const ON_MACHINES: [(&str, &str); 20] = [
     ("gateway", "routes and nftables"),
     ("group", "nftables"),
     ("image", "disks of new instances"),
+    ("export", "a host writes a file"),
     ("import", "a host fetches, converts and keeps it"),
     ("instance", "hypervisor"),
     ("interface", "taps, DHCP, nftables"),

@@ -76,6 +76,9 @@ options! {
     master_key: PathBuf, "AWAN_MASTER_KEY";
     /// A folder that disks may be imported from as file:///DIR/NAME [default: none]
     import_dir: PathBuf, "AWAN_IMPORT_DIR";
+    /// A folder that images are exported to, as DIR/ACCOUNT/BUCKET/PREFIX...: folders that you make are the buckets [default:
+    /// none]
+    export_dir: PathBuf, "AWAN_EXPORT_DIR";
     /// The largest file that is imported, in GiB [default: 64]
     import_gib: u64, "AWAN_IMPORT_GIB";
     /// The control plane that a host joins: http://ADDR:PORT (awan host)
@@ -124,6 +127,7 @@ pub struct Config {
     pub images_dir: PathBuf,
     pub master_key: PathBuf,
     pub import: awan_host::import::fetch::Rules,
+    pub export_dir: Option<PathBuf>,
     pub join: Option<String>,
     pub join_token_file: PathBuf,
     pub host_name: String,
@@ -194,6 +198,7 @@ impl Options {
             images_dir: std::path::absolute(self.images_dir.unwrap_or_else(|| data_dir.join("images")))?,
             master_key: std::path::absolute(self.master_key.unwrap_or_else(|| default_master_key(&data_dir)))?,
             import: import(self.import_from, self.import_dir, self.import_gib)?,
+            export_dir: self.export_dir.map(std::path::absolute).transpose()?,
             join: self.join,
             join_token_file: self.join_token_file.unwrap_or_else(|| data_dir.join("join-token")),
             host_name: self.host_name.unwrap_or_else(machine_name),

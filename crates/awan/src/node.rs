@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use awan_control::Control;
 use awan_host::agent::{About, Agent, Drivers};
+use awan_host::export::Exports;
 use awan_host::hypervisor::probe::{self, Accelerator};
 use awan_host::hypervisor::qemu::{QemuConfig, QemuHypervisor};
 use awan_host::hypervisor::simulated::SimulatedHypervisor;
@@ -86,6 +87,7 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
             config.import.clone(),
             Some(jail(config, nix::unistd::geteuid().is_root().then_some(NOBODY))?),
         )?,
+        exports: Exports::open(host.clone(), config.export_dir.clone())?,
     };
     let about = About {
         host: host.clone(),
@@ -153,7 +155,8 @@ async fn real(
         launches: cores * 2,
     };
     let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone(), Some(jail))?;
-    Ok((about, Drivers { hypervisor, volumes, network, contents }))
+    let exports = Exports::open(host.clone(), config.export_dir.clone())?;
+    Ok((about, Drivers { hypervisor, volumes, network, contents, exports }))
 }
 
 /// Has no files, and nothing to do with instances.

@@ -54,6 +54,12 @@ pub mod ec2 {
         pub mod endpoints;
         pub mod modify_vpc_endpoint;
     }
+    pub mod export {
+        pub mod cancel_export_task;
+        pub mod describe_export_image_tasks;
+        pub mod export_image;
+        pub mod location;
+    }
     pub mod fleet {
         pub mod candidate;
         pub mod create_fleet;
@@ -504,6 +510,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "AuthorizeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_egress::authorize_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "AuthorizeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::authorize_security_group_ingress::authorize_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "CancelCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::cancel_capacity_reservation::cancel_capacity_reservation(tx, q.read()?)?)))) },
+    Action { name: "CancelExportTask", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::export::cancel_export_task::cancel_export_task(tx, q.read()?)?; Ok(None) }) },
     Action { name: "CancelImportTask", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::cancel_import_task::cancel_import_task(tx, q.read()?)?)))) },
     Action { name: "CopyImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::copy_image::copy_image(tx, q.read()?)?)))) },
     Action { name: "CopySnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::copy_snapshot::copy_snapshot(tx, q.read()?)?)))) },
@@ -568,6 +575,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "DescribeCapacityReservations", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::describe_capacity_reservations::describe_capacity_reservations(tx, q.read()?)?)))) },
     Action { name: "DescribeDhcpOptions", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::dhcp_options::describe_dhcp_options::describe_dhcp_options(tx, q.read()?)?)))) },
     Action { name: "DescribeEgressOnlyInternetGateways", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::egress_only::describe_egress_only_internet_gateways::describe_egress_only_internet_gateways(tx, q.read()?)?)))) },
+    Action { name: "DescribeExportImageTasks", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::export::describe_export_image_tasks::describe_export_image_tasks(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetHistory", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_history::describe_fleet_history(tx, q.read()?)?)))) },
     Action { name: "DescribeFleetInstances", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleet_instances::describe_fleet_instances(tx, q.read()?)?)))) },
     Action { name: "DescribeFleets", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::fleet::describe_fleets::describe_fleets(tx, q.read()?)?)))) },
@@ -639,6 +647,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "EnableSerialConsoleAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::serial_console::enable_serial_console_access::enable_serial_console_access(tx, q.read()?)?)))) },
     Action { name: "EnableSnapshotBlockPublicAccess", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::enable_snapshot_block_public_access::enable_snapshot_block_public_access(tx, q.read()?)?)))) },
     Action { name: "EnableVolumeIO", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::volume::enable_volume_io::enable_volume_io(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "ExportImage", service: Service::Ec2, writes: true, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::export::export_image::export_image(cx, req?).await?) as _)) }) }) },
     Action { name: "GetCapacityReservationUsage", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::get_capacity_reservation_usage::get_capacity_reservation_usage(tx, q.read()?)?)))) },
     Action { name: "GetConsoleOutput", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_output::get_console_output(cx, req?).await?) as _)) }) }) },
     Action { name: "GetConsoleScreenshot", service: Service::Ec2, writes: false, call: Call::Live(|cx, q| { let req = q.read(); Box::pin(async move { Ok(Some(Box::new(ec2::instance::get_console_screenshot::get_console_screenshot(cx, req?).await?) as _)) }) }) },

@@ -174,6 +174,7 @@ codes! {
     MissingParameter "MissingParameter" 400,
     NoSuchEntity "NoSuchEntity" 404,
     NoSuchVersion "NoSuchVersion" 400,
+    NotExportable "NotExportable" 400,
     OperationNotPermitted "OperationNotPermitted" 400,
     OutstandingVpcPeeringConnectionLimitExceeded "OutstandingVpcPeeringConnectionLimitExceeded" 400,
     PrefixListMaxEntriesExceeded "PrefixListMaxEntriesExceeded" 400,

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use awan_model::export::{ExportReport, ExportTask};
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::HostId;
 use awan_model::import::{Content, ContentReport};
 use awan_model::instance::{Instance, Phase, Placement, VmReport};
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{HostPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, ContentSeen, Report, TrafficSeen, VmSeen};
+use awan_model::report::{Answer, Ask, ContentSeen, ExportSeen, Report, TrafficSeen, VmSeen};
 use awan_model::traffic::TrafficReport;
 use awan_state::{Db, Home, Host, Record as _, Ref, System, Tx};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -178,6 +179,7 @@ fn same(old: &HostPlan, new: &HostPlan) -> bool {
     old.vms == new.vms
         && old.volumes == new.volumes
         && old.contents == new.contents
+        && old.exports == new.exports
         && old.network == new.network
         && old.store == new.store
 }
@@ -187,9 +189,12 @@ fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
     let vms: Vec<_> = report.vms.iter().filter(|seen| changed_vm(tx, &report.host, seen).is_some()).cloned().collect();
     let told = |seen: &&ContentSeen| changed_content(tx, &report.host, seen).is_some();
     let contents: Vec<_> = report.contents.iter().filter(told).cloned().collect();
+    let told = |seen: &&ExportSeen| changed_export(tx, &report.host, seen).is_some();
+    let exports: Vec<_> = report.exports.iter().filter(told).cloned().collect();
     let told = |seen: &&TrafficSeen| changed_traffic(tx, &report.host, seen).is_some();
     let traffic: Vec<_> = report.traffic.iter().filter(told).cloned().collect();
-    let quiet = vms.is_empty() && contents.is_empty() && traffic.is_empty() && changed_host(tx, report).is_none();
+    let quiet = vms.is_empty() && contents.is_empty() && exports.is_empty() && traffic.is_empty();
+    let quiet = quiet && changed_host(tx, report).is_none();
     // Taken apart, because a copy of the whole report is large.
     let Report {
         protocol,
@@ -204,6 +209,8 @@ fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
         vms: _,
         volumes: _,
         contents: _,
+        takes_exports,
+        exports: _,
         traffic: _,
     } = report;
     (!quiet).then(|| Report {
@@ -219,6 +226,8 @@ fn news(tx: &mut Tx<Host>, report: &Report) -> Option<Report> {
         vms,
         volumes: Vec::new(),
         contents,
+        takes_exports: *takes_exports,
+        exports,
         traffic,
     })
 }
@@ -235,6 +244,11 @@ pub fn take_in(tx: &mut Tx<Host>, report: &Report) {
     }
     for seen in &report.contents {
         if let Some(report) = changed_content(tx, &report.host, seen) {
+            tx.put(report);
+        }
+    }
+    for seen in &report.exports {
+        if let Some(report) = changed_export(tx, &report.host, seen) {
             tx.put(report);
         }
     }
@@ -263,6 +277,15 @@ fn changed_content(tx: &mut Tx<Host>, host: &HostId, seen: &ContentSeen) -> Opti
     (there && old.is_none_or(|old| *old != new)).then_some(new)
 }
 
+/// What is new about an export that this host, and no other, has something to do about.
+fn changed_export(tx: &mut Tx<Host>, host: &HostId, seen: &ExportSeen) -> Option<ExportReport> {
+    let ExportSeen { home, id, phase } = seen.clone();
+    tx.find_in::<ExportTask>(&home, &id).filter(|task| task.host == *host && task.is_planned())?;
+    let old = tx.find_in::<ExportReport>(&home, &id);
+    let new = ExportReport { home, id, host: host.clone(), phase };
+    old.is_none_or(|old| *old != new).then_some(new)
+}
+
 fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
     let home = Home::installation();
     let old = tx.find_in::<HostRecord>(&home, &report.host);
@@ -275,6 +298,7 @@ fn changed_host(tx: &mut Tx<Host>, report: &Report) -> Option<HostRecord> {
         accelerator: report.accelerator.clone(),
         note: report.note.clone(),
         address: report.address.clone(),
+        takes_exports: report.takes_exports,
         joined: old.as_ref().map_or(tx.now(), |o| o.joined),
     };
     old.is_none_or(|old| *old != record).then_some(record)

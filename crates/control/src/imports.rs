@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use awan_model::export::ExportTask;
 use awan_model::id::ImageId;
 use awan_model::image::Image;
 use awan_model::import::{Content, ContentReport, ImportPhase, ImportTask, Outcome, Product};
@@ -52,7 +53,7 @@ fn under_way(report: Option<&ContentReport>) -> (u8, &'static str) {
     }
 }
 
-/// What tasks that go on bring, and what snapshots, images and volumes begin as.
+/// What tasks that go on bring and export, and what snapshots, images and volumes begin as.
 pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let of = |bytes: &Bytes| match bytes {
         Bytes::Image(id) => Some(id.clone()),
@@ -60,8 +61,11 @@ pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     };
     let tasks = tx.all::<ImportTask>();
     let going_on = tasks.iter().filter(|task| task.is_active());
+    let exported = tx.all::<ExportTask>().into_iter().filter(|task| task.is_active());
+    let exported: Vec<_> = exported.filter_map(|task| task.bytes.clone()).collect();
     let mut wanted: BTreeSet<ImageId> =
         going_on.flat_map(|task| task.disks.iter().map(|d| d.content.clone())).collect();
+    wanted.extend(exported);
     wanted.extend(tx.all::<Snapshot>().iter().filter_map(|snapshot| of(&snapshot.bytes)));
     wanted.extend(tx.all::<Image>().iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
     wanted.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));

@@ -15,6 +15,7 @@ mod disks;
 pub mod dispatch;
 pub mod ebs;
 pub mod error;
+mod exports;
 pub mod hosts;
 pub mod http;
 pub mod identity;

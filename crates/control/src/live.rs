@@ -120,6 +120,16 @@ pub async fn block(cx: &Live, host: &HostId, of: &ImageId, index: u32) -> Result
     }
 }
 
+/// Whether an account has a bucket on a host.
+pub async fn has_bucket(cx: &Live, host: &HostId, name: &str) -> Result<bool> {
+    let ask = Ask::Bucket { home: cx.tenant.home.clone(), name: name.to_owned() };
+    match cx.control.hosts.ask(host, ask).await? {
+        Answer::Done => Ok(true),
+        Answer::NoBucket => Ok(false),
+        other => Err(another(other)),
+    }
+}
+
 /// A host may hear of what it is to have a moment later than whoever asked for it.
 async fn ask_soon(cx: &Live, host: &HostId, ask: Ask) -> Result<Answer> {
     let began = tokio::time::Instant::now();
@@ -178,6 +188,7 @@ fn another(answer: Answer) -> Error {
         | Answer::Block { .. }
         | Answer::Written { .. }
         | Answer::NotYet
+        | Answer::NoBucket
         | Answer::Done => Error::fault("a host answered another question"),
     }
 }

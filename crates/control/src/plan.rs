@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use awan_model::export::ExportTask;
 use awan_model::host::HostRecord;
 use awan_model::id::{HostId, ImageId, VpcId};
 use awan_model::image::{Boot, Image};
@@ -19,7 +20,8 @@ use awan_model::instance::{Detach, Instance, Placement, Wish};
 use awan_model::instance_type::InstanceType;
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{
-    ContentPlan, DiskPlan, EncryptionPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan, VolumePlan,
+    ContentPlan, DiskPlan, EncryptionPlan, ExportPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan,
+    VolumePlan,
 };
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
@@ -66,7 +68,25 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
         let kept = is_kept(tx, &content);
         plan.contents.push(ContentPlan { home, id, source, kept, size_gib, merge: merging.merge });
     }
+    for task in tx.all::<ExportTask>().into_iter().filter(|task| task.is_planned()) {
+        if let Some(plan) = plans.get_mut(&task.host) {
+            plan.exports.push(export(&task));
+        }
+    }
     plans
+}
+
+fn export(task: &ExportTask) -> ExportPlan {
+    ExportPlan {
+        home: task.home.clone(),
+        id: task.id.clone(),
+        of: task.bytes.clone(),
+        size_gib: task.size_gib,
+        format: task.format,
+        bucket: task.bucket.clone(),
+        prefix: task.prefix.clone(),
+        cancelled: !task.is_active(),
+    }
 }
 
 /// Whether its host has said that it has these bytes.
@@ -101,6 +121,7 @@ fn empty(installation: &Installation, host: &HostId, revision: Revision) -> Host
         volumes: Vec::new(),
         consoles: Vec::new(),
         contents: Vec::new(),
+        exports: Vec::new(),
         network: NetworkPlan {
             vpcs: Vec::new(),
             public_pool: Some(installation.public_pool),

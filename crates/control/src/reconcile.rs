@@ -5,6 +5,7 @@
 
 mod disks;
 mod expire;
+mod exports;
 mod gateway;
 mod imports;
 mod interfaces;
@@ -17,6 +18,7 @@ use awan_model::instance::{Instance, Phase, VmReport};
 use awan_state::{Millis, Ref, System, Tx};
 
 pub use expire::VISIBLE_MS;
+pub use exports::exports;
 pub use gateway::gateways;
 pub use imports::imports;
 pub use lapse::{is_due, lapse};

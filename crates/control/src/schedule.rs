@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use awan_model::address::{BY_PUBLIC_IP, ReleasedAddress};
 use awan_model::host::{Capacity, HostLiveness, HostRecord, HostUsage};
-use awan_model::id::{CapacityReservationId, HostId, VolumeId};
+use awan_model::id::{CapacityReservationId, HostId, ImageId, VolumeId};
 use awan_model::import::Content;
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement};
@@ -210,8 +210,20 @@ fn beginnings<'v>(tx: &mut Tx<Tenant>, volumes: impl Iterator<Item = &'v Volume>
 
 /// The host with the most room for disks, and then for machines, of those that serve a home.
 pub fn roomiest(tx: &mut Tx<Tenant>) -> Option<HostId> {
+    roomiest_of(tx, |_| true)
+}
+
+/// The host that these bytes can be exported from: the one where they lie; of what came with Awan, any that has a folder for it.
+pub fn exporter(tx: &mut Tx<Tenant>, bytes: Option<&ImageId>) -> Option<HostId> {
+    let content = bytes.and_then(|id| tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, id.as_str())));
+    let Some(content) = content else { return roomiest_of(tx, |host| host.takes_exports) };
+    let host = tx.as_system(|tx| tx.find_in::<HostRecord>(&Home::installation(), &content.host));
+    host.filter(|host| host.takes_exports).map(|host| host.id.clone())
+}
+
+fn roomiest_of(tx: &mut Tx<Tenant>, fits: impl Fn(&HostRecord) -> bool) -> Option<HostId> {
     let (home, room) = (tx.home().clone(), Room::count(tx));
-    let here = room.hosts.iter().filter(|room| room.is_in(&home, None));
+    let here = room.hosts.iter().filter(|room| room.is_in(&home, None) && fits(&room.host));
     let order = |left: &Capacity| (left.disk_gib, left.memory_mib, left.vcpus);
     here.max_by_key(|room| (order(&room.left), room.host.id.clone())).map(|room| room.host.id.clone())
 }

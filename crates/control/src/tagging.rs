@@ -7,6 +7,7 @@ use awan_model::capacity::CapacityReservation;
 use awan_model::dhcp_options::DhcpOptions;
 use awan_model::egress_only::EgressOnlyGateway;
 use awan_model::endpoint::Endpoint;
+use awan_model::export::ExportTask;
 use awan_model::fleet::Fleet;
 use awan_model::flow_log::FlowLog;
 use awan_model::gateway::InternetGateway;
@@ -48,6 +49,7 @@ pub fn kind_of(id: &str) -> Option<&'static str> {
         ("ami-", "image"),
         ("import-snap-", "import-snapshot-task"),
         ("import-ami-", "import-image-task"),
+        ("export-ami-", "export-image-task"),
         ("sg-", "security-group"),
         ("sgr-", "security-group-rule"),
         ("subnet-", "subnet"),
@@ -110,6 +112,7 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
             tx.get::<ImportTask>(&id.to_owned())?;
             Ok(())
         }
+        Some("export-image-task") => there::<ExportTask>(tx, id),
         Some("launch-template") => there::<LaunchTemplate>(tx, id),
         Some("vpc-peering-connection") => peering::read(tx, &id.parse()?).map(drop),
         Some("egress-only-internet-gateway") => there::<EgressOnlyGateway>(tx, id),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awan_model::account::root_arn;
+use awan_model::export::ExportPhase;
 use awan_model::host::{Capacity, HostRecord};
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::image::Boot;
@@ -12,8 +13,10 @@ use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Placement, VmReport, state};
 use awan_model::interface::Mac;
 use awan_model::log_group::{Gathered, LogEvent, StreamSeen};
-use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL, VmPlan};
-use awan_model::report::{Answer, Ask, BLOCK, BlockSeen, BlocksSeen, ContentSeen, Octets, Report, TrafficSeen, VmSeen};
+use awan_model::plan::{ContentPlan, ExportPlan, HostPlan, PROTOCOL, VmPlan};
+use awan_model::report::{
+    Answer, Ask, BLOCK, BlockSeen, BlocksSeen, ContentSeen, ExportSeen, Octets, Report, TrafficSeen, VmSeen,
+};
 use awan_model::volume::Volume;
 use awan_state::{Clock, Entropy, Home, MemoryStore, Millis, Mode, Ref, Store, System, Tenant};
 use awan_wire::query::Params;
@@ -46,6 +49,8 @@ pub struct Cloud {
     capacity: Capacity,
     image: String,
     accelerator: &'static str,
+    /// Whether hosts say that images can be exported.
+    pub takes_exports: bool,
     /// What the next report says of taps.
     pub traffic: Vec<TrafficSeen>,
     /// What the host says of files that are to become one, if it cannot do it.
@@ -76,6 +81,12 @@ fn content(plan: &ContentPlan, unmerged: Option<&Merged>) -> ContentSeen {
     };
     let merged = plan.merge.clone().map(|merge| unmerged.cloned().unwrap_or(Merged::Onto { below: merge.below }));
     ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
+}
+
+/// Each file is whole at once, and goes at once.
+fn export(plan: &ExportPlan) -> ExportSeen {
+    let phase = if plan.cancelled { ExportPhase::Gone } else { ExportPhase::Kept { bytes: 1_000 } };
+    ExportSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
 }
 
 impl Cloud {
@@ -119,6 +130,7 @@ impl Cloud {
             capacity,
             image: id.to_string(),
             accelerator: "simulated",
+            takes_exports: true,
             traffic: Vec::new(),
             unmerged: None,
         };
@@ -146,7 +158,7 @@ impl Cloud {
     }
 
     fn report_of(&mut self, name: &str, zone: &str, capacity: Capacity, vms: Vec<VmSeen>) {
-        self.report_with(name, zone, capacity, vms, Vec::new());
+        self.report_with(name, zone, capacity, vms, (Vec::new(), Vec::new()));
     }
 
     fn report_with(
@@ -155,7 +167,7 @@ impl Cloud {
         zone: &str,
         capacity: Capacity,
         vms: Vec<VmSeen>,
-        contents: Vec<ContentSeen>,
+        (contents, exports): (Vec<ContentSeen>, Vec<ExportSeen>),
     ) {
         let report = Report {
             protocol: PROTOCOL,
@@ -170,6 +182,8 @@ impl Cloud {
             vms,
             volumes: Vec::new(),
             contents,
+            takes_exports: self.takes_exports,
+            exports,
             traffic: std::mem::take(&mut self.traffic),
         };
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");
@@ -329,7 +343,8 @@ impl Cloud {
                 let Some(host) = hosts.iter().find(|host| host.id == id) else { continue };
                 let contents = plan.contents.iter().map(|of| content(of, self.unmerged.as_ref())).collect();
                 let vms = plan.vms.into_iter().map(seen).collect();
-                self.report_with(id.as_str(), &host.zone, host.capacity, vms, contents);
+                let exports = plan.exports.iter().map(export).collect();
+                self.report_with(id.as_str(), &host.zone, host.capacity, vms, (contents, exports));
             }
             turn::turn(&self.control, None).expect("a turn");
         }
@@ -384,7 +399,19 @@ impl Cloud {
             merged: None,
         });
         let seen = seen.collect();
-        self.report_with("host", "*", self.capacity, Vec::new(), seen);
+        self.report_with("host", "*", self.capacity, Vec::new(), (seen, Vec::new()));
+        self.turn();
+    }
+
+    /// The host says this of each file that it is to write, and what follows, follows.
+    pub fn report_export(&mut self, phase: &ExportPhase) {
+        self.turn();
+        let plans = self.control.db.read(System, |tx| plan::all(tx, 0));
+        let planned = plans.values().flat_map(|plan| &plan.exports);
+        let seen =
+            planned.map(|export| ExportSeen { home: export.home.clone(), id: export.id.clone(), phase: phase.clone() });
+        let seen = seen.collect();
+        self.report_with("host", "*", self.capacity, Vec::new(), (Vec::new(), seen));
         self.turn();
     }
 

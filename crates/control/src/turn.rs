@@ -29,11 +29,22 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds from which it follows what becomes of disks from elsewhere.
-const IMPORT_KINDS: [&str; 8] =
-    ["import-task/", "content/", "content-report/", "host/", "host-liveness/", "snapshot/", "image/", "volume/"];
-/// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 19] = [
+const IMPORT_KINDS: [&str; 9] = [
     "import-task/",
+    "export-task/",
+    "content/",
+    "content-report/",
+    "host/",
+    "host-liveness/",
+    "snapshot/",
+    "image/",
+    "volume/",
+];
+const EXPORT_KINDS: [&str; 2] = ["export-task/", "export-report/"];
+/// Kinds that appear in no plan.
+const UNPLANNED_KINDS: [&str; 20] = [
+    "import-task/",
+    "export-report/",
     "capacity-hold/",
     "capacity-reservation/",
     "fleet/",
@@ -109,6 +120,10 @@ pub fn turn(control: &Control, since: Option<Revision>) -> Result<()> {
             Ok::<_, Error>(())
         };
         log("lapse", control.db.transact_blocking(System, "lapse", lapse));
+    }
+    let of_exports = |key: &Arc<str>| EXPORT_KINDS.iter().any(|kind| key.starts_with(kind));
+    if keys.as_ref().is_none_or(|keys| keys.iter().any(of_exports)) {
+        log("exports", reconcile::exports(&control.db));
     }
     let of_imports = |key: &Arc<str>| IMPORT_KINDS.iter().any(|kind| key.starts_with(kind));
     if keys.as_ref().is_none_or(|keys| keys.iter().any(of_imports)) {

@@ -15,14 +15,15 @@ use awan_control::actions::ACTIONS;
 use awan_control::operator::{self, Builtin, Credentials};
 use awan_control::{Control, Settings, audit, http, plan, turn};
 use awan_model::capacity::Preference;
+use awan_model::export::ExportPhase;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InterfaceId};
 use awan_model::image::Boot;
 use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Wish};
 use awan_model::log_group::{Events, StreamSeen, Streams};
-use awan_model::plan::{ContentPlan, DiskPlan, PROTOCOL};
-use awan_model::report::{Answer, Ask, BLOCK, BlockSeen, BlocksSeen, ContentSeen, Octets, Report, VmSeen};
+use awan_model::plan::{ContentPlan, DiskPlan, ExportPlan, PROTOCOL};
+use awan_model::report::{Answer, Ask, BLOCK, BlockSeen, BlocksSeen, ContentSeen, ExportSeen, Octets, Report, VmSeen};
 use awan_state::{Clock, Entropy, MemoryStore, Millis, Mode, System, Tx};
 use awan_wire::sigv4;
 use axum::body::{Body, to_bytes};
@@ -115,7 +116,7 @@ impl Cloud {
                         Answer::Blocks(BlocksSeen { blocks, next: None })
                     }
                     Ask::Block { .. } => Answer::Block { bytes: Octets(vec![b'7'; BLOCK]) },
-                    Ask::PutBlock { .. } => Answer::Done,
+                    Ask::PutBlock { .. } | Ask::Bucket { .. } => Answer::Done,
                     Ask::Written { .. } => Answer::Written { blocks: 1, sha256: [7; 32] },
                     Ask::Console { .. } | Ask::Inventory | Ask::Traffic => {
                         Answer::Console { output: b"booted\r\n".to_vec() }
@@ -139,6 +140,11 @@ impl Cloud {
             ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
         };
         let contents = plans.values().flat_map(|plan| &plan.contents).map(content).collect();
+        let export = |plan: &ExportPlan| {
+            let phase = if plan.cancelled { ExportPhase::Gone } else { ExportPhase::Kept { bytes: 1 } };
+            ExportSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
+        };
+        let exports = plans.values().flat_map(|plan| &plan.exports).map(export).collect();
         let all = plans.values().flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
         let macs: HashMap<_, _> = all.map(|interface| (interface.id.clone(), interface.mac)).collect();
         let volumes = plans.values().flat_map(|plan| &plan.volumes);
@@ -185,6 +191,8 @@ impl Cloud {
             vms: vms.collect(),
             volumes: Vec::new(),
             contents,
+            takes_exports: true,
+            exports,
             traffic: Vec::new(),
         };
         self.runtime.block_on(self.control.hosts.report(&self.control.db, report)).expect("takes the report in");

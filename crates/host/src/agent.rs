@@ -7,6 +7,7 @@
 
 mod allegiance;
 mod answers;
+mod exports;
 mod health;
 mod steps;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use awan_model::id::{HostId, ImageId};
 use awan_model::import::{ImportPhase, Merged, Taken};
 use awan_model::instance::{DiskSeen, InterfaceSeen};
 use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
-use awan_model::report::{ContentSeen, Report, TrafficSeen, VmSeen, VolumeSeen};
+use awan_model::report::{ContentSeen, ExportSeen, Report, TrafficSeen, VmSeen, VolumeSeen};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ use self::steps::{Needs, Parts, Steps, UnderWay};
 use self::traffic::Traffic;
 use crate::driver::{Hypervisor, Layer, Network, SeenVm, Unmerged, Volumes};
 use crate::effect::{Effect, Keeping, effects, keeping, shortening, unwanted_volumes};
+use crate::export::Exports;
 use crate::import::Contents;
 use crate::link::Link;
 
@@ -71,6 +73,7 @@ pub struct Drivers {
     pub volumes: Arc<dyn Volumes>,
     pub network: Arc<dyn Network>,
     pub contents: Arc<Contents>,
+    pub exports: Arc<Exports>,
 }
 
 pub struct Agent {
@@ -130,7 +133,7 @@ impl Agent {
         let mut answers = JoinSet::new();
         answers.spawn(answers::answer(self.drivers.clone(), self.followed.subscribe(), asks));
         let (changed, further) = (self.drivers.hypervisor.changed(), self.drivers.contents.changed());
-        let merged = self.drivers.volumes.changed();
+        let (merged, exported) = (self.drivers.volumes.changed(), self.drivers.exports.changed());
         let wake = self.wake.clone();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut scrub = tokio::time::interval(SCRUB);
@@ -149,6 +152,7 @@ impl Agent {
                 () = changed.notified() => {}
                 () = further.notified() => {}
                 () = merged.notified() => {}
+                () = exported.notified() => {}
                 () = wake.notified() => {}
                 _ = heartbeat.tick() => {
                     self.sent = None;
@@ -198,7 +202,7 @@ impl Agent {
         let Some(plan) = self.plan.clone() else {
             // Before the first plan nothing is known about whose guests these are; the host itself is reported.
             let volumes = self.drivers.volumes.observe().await?;
-            self.send(Vec::new(), volumes, Vec::new(), Vec::new(), 0);
+            self.send(Vec::new(), volumes, (Vec::new(), Vec::new()), Vec::new(), 0);
             return Ok(());
         };
         let networks = self.networks(&plan).await;
@@ -211,6 +215,10 @@ impl Agent {
         self.keep(&plan, &under_way, &keep).await;
         self.drivers.hypervisor.keep_consoles(&plan.consoles).await?;
         self.follow_contents(&plan);
+        // What was told to an earlier life may have been taken back.
+        if self.heard {
+            exports::follow(&self.drivers, &plan);
+        }
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen, &pending).await?;
         let traffic = self.traffic.follow(&self.drivers.network, &plan, &seen).await;
@@ -335,14 +343,15 @@ impl Agent {
         let vms = vms.collect();
         let mut contents = self.drivers.contents.seen(&plan.contents);
         contents.extend(plan.contents.iter().filter_map(|content| kept(content, &self.drivers)));
-        self.send(vms, volumes, contents, traffic, plan.revision);
+        let exports = self.drivers.exports.seen(&plan.exports);
+        self.send(vms, volumes, (contents, exports), traffic, plan.revision);
     }
 
     fn send(
         &mut self,
         vms: Vec<VmSeen>,
         volumes: Vec<VolumeSeen>,
-        contents: Vec<ContentSeen>,
+        (contents, exports): (Vec<ContentSeen>, Vec<ExportSeen>),
         traffic: Vec<TrafficSeen>,
         plan: u64,
     ) {
@@ -360,6 +369,8 @@ impl Agent {
             vms,
             volumes,
             contents,
+            takes_exports: self.drivers.exports.takes(),
+            exports,
             traffic,
         };
         if self.sent.as_ref().is_none_or(|sent| !says_the_same(sent, &report)) {
@@ -429,8 +440,9 @@ fn same_guests(a: &HostPlan, b: &HostPlan) -> bool {
 fn says_the_same(a: &Report, b: &Report) -> bool {
     // Taken apart, because a copy of a report is large.
     let Report { protocol, host, zone, region, capacity, accelerator, note, address, plan: _, .. } = a;
-    let Report { vms, volumes, contents, traffic, .. } = a;
+    let Report { vms, volumes, contents, takes_exports, exports, traffic, .. } = a;
     (protocol, host, zone, region, capacity) == (&b.protocol, &b.host, &b.zone, &b.region, &b.capacity)
         && (accelerator, note, address) == (&b.accelerator, &b.note, &b.address)
         && (vms, volumes, contents, traffic) == (&b.vms, &b.volumes, &b.contents, &b.traffic)
+        && (takes_exports, exports) == (&b.takes_exports, &b.exports)
 }

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod blocks;
 pub mod driver;
 pub mod effect;
+pub mod export;
 pub mod hypervisor;
 pub mod import;
 pub mod keys;

@@ -48,6 +48,17 @@ pub fn drop_capabilities() -> std::io::Result<()> {
     if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Everybody else comes before this thread, at the processor and at the disk.
+pub fn be_modest() {
+    const IDLE: libc::c_int = 3 << 13;
+    #[expect(unsafe_code, reason = "two system calls without a safe form")]
+    // SAFETY: both take numbers only, and concern this thread. That they are refused does no harm.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, 1, 0, IDLE);
+    }
+}
+
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

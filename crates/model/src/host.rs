@@ -34,6 +34,9 @@ pub struct HostRecord {
     pub note: String,
     /// Where other hosts reach it.
     pub address: String,
+    /// There is a folder that images may be exported to.
+    #[serde(default)]
+    pub takes_exports: bool,
     pub joined: Millis,
 }
 record!(HostRecord, "host", HostId, Host, "InvalidHostID.NotFound", "The host ID '{}' does not exist");

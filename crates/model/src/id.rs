@@ -134,6 +134,7 @@ id!(ImageId, "ami", "InvalidAMIID.Malformed");
 id!(VolumeId, "vol", "InvalidVolumeID.Malformed");
 id!(ImportSnapshotId, "import-snap", "InvalidConversionTaskId.Malformed");
 id!(ImportImageId, "import-ami", "InvalidConversionTaskId.Malformed");
+id!(ExportImageId, "export-ami", "InvalidExportTaskID.Malformed");
 id!(SnapshotId, "snap", "InvalidSnapshotID.Malformed");
 id!(VpcId, "vpc", "InvalidVpcID.Malformed");
 id!(SubnetId, "subnet", "InvalidSubnetID.Malformed");

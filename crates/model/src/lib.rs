@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod dhcp_options;
 pub mod egress_only;
 pub mod endpoint;
+pub mod export;
 pub mod fleet;
 pub mod flow_log;
 pub mod gateway;

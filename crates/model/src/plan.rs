@@ -10,10 +10,11 @@ use awan_state::{Home, Millis, Revision};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use crate::export::DiskFormat;
 use crate::group::Traffic;
 use crate::id::{
-    EndpointId, FlowLogId, GroupId, HostId, ImageId, InstanceId, InterfaceId, LogGroupId, NatGatewayId, NetworkAclId,
-    PeeringId, ReservationId, SubnetId, VolumeId, VpcId,
+    EndpointId, ExportImageId, FlowLogId, GroupId, HostId, ImageId, InstanceId, InterfaceId, LogGroupId, NatGatewayId,
+    NetworkAclId, PeeringId, ReservationId, SubnetId, VolumeId, VpcId,
 };
 use crate::image::Boot;
 use crate::import::{Merge, Source};
@@ -37,6 +38,8 @@ pub struct HostPlan {
     pub volumes: Vec<VolumePlan>,
     #[serde(default)]
     pub contents: Vec<ContentPlan>,
+    #[serde(default)]
+    pub exports: Vec<ExportPlan>,
     /// Instances that are there and whose root volume lies here: what they said last is kept, though they are off.
     #[serde(default)]
     pub consoles: Vec<InstanceId>,
@@ -128,6 +131,22 @@ pub struct LayerPlan {
     /// How large the volume was then; absent in plans of earlier versions.
     #[serde(default)]
     pub volume_gib: Option<u32>,
+}
+
+/// A file that this host is to write of bytes that it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPlan {
+    pub home: Home,
+    pub id: ExportImageId,
+    /// `None`: a disk that holds nothing.
+    pub of: Option<ImageId>,
+    /// How large the disk is at least.
+    pub size_gib: u32,
+    pub format: DiskFormat,
+    pub bucket: String,
+    pub prefix: String,
+    /// Nothing of it is to be left.
+    pub cancelled: bool,
 }
 
 /// Bytes that never change, which are to come to this host or lie on it.

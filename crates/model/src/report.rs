@@ -5,8 +5,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::export::ExportPhase;
 use crate::host::Capacity;
-use crate::id::{HostId, ImageId, InstanceId, InterfaceId, LogGroupId, VolumeId};
+use crate::id::{ExportImageId, HostId, ImageId, InstanceId, InterfaceId, LogGroupId, VolumeId};
 use crate::import::{ImportPhase, Merged};
 use crate::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use crate::interface::Mac;
@@ -31,6 +32,11 @@ pub struct Report {
     pub volumes: Vec<VolumeSeen>,
     #[serde(default)]
     pub contents: Vec<ContentSeen>,
+    /// There is a folder that images may be exported to.
+    #[serde(default)]
+    pub takes_exports: bool,
+    #[serde(default)]
+    pub exports: Vec<ExportSeen>,
     /// Counted every few minutes, and when a machine lets go of an interface: not as new as the rest.
     #[serde(default)]
     pub traffic: Vec<TrafficSeen>,
@@ -76,6 +82,13 @@ pub struct ContentSeen {
     pub merged: Option<Merged>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportSeen {
+    pub home: Home,
+    pub id: ExportImageId,
+    pub phase: ExportPhase,
+}
+
 /// What an interface's tap has counted since it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficSeen {
@@ -117,6 +130,11 @@ pub enum Ask {
         home: Home,
         group: LogGroupId,
         streams: Streams,
+    },
+    /// Whether an account has a bucket that images may be exported to.
+    Bucket {
+        home: Home,
+        name: String,
     },
     /// Which blocks of what lies under this name hold something; with `since`, which may differ from what that holds.
     Blocks {
@@ -206,6 +224,7 @@ pub enum Answer {
         blocks: u64,
         sha256: [u8; 32],
     },
+    NoBucket,
     /// It is in no plan of the host's, or in one that the host has just heard of.
     NotYet,
     /// The host's disk is full, or more was written than is taken.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use awan_host::driver::SeenVm;
 use awan_host::effect::{Effect, effects, unwanted_volumes};
+use awan_model::export::ExportPhase;
 use awan_model::host::Capacity;
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::import::{ImportPhase, Merged};
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
-use awan_model::plan::{ContentPlan, HostPlan, PROTOCOL};
-use awan_model::report::{ContentSeen, Inventory, Report, VmSeen};
+use awan_model::plan::{ContentPlan, ExportPlan, HostPlan, PROTOCOL};
+use awan_model::report::{ContentSeen, ExportSeen, Inventory, Report, VmSeen};
 
 use crate::faults::Plant;
 
@@ -31,6 +32,12 @@ fn content(plan: &ContentPlan) -> ContentSeen {
     };
     let merged = plan.merge.clone().map(|merge| Merged::Onto { below: merge.below });
     ContentSeen { home: plan.home.clone(), id: plan.id.clone(), phase, merged }
+}
+
+/// Each file is whole at once, and goes at once.
+fn export(plan: &ExportPlan) -> ExportSeen {
+    let phase = if plan.cancelled { ExportPhase::Gone } else { ExportPhase::Kept { bytes: 1 } };
+    ExportSeen { home: plan.home.clone(), id: plan.id.clone(), phase }
 }
 
 fn card(plan: &HostPlan, id: &InterfaceId) -> Option<InterfaceSeen> {
@@ -231,6 +238,8 @@ impl SimHost {
             vms: vms.collect(),
             volumes: Vec::new(),
             contents: plan.into_iter().flat_map(|p| &p.contents).map(content).collect(),
+            takes_exports: true,
+            exports: plan.into_iter().flat_map(|p| &p.exports).map(export).collect(),
             traffic: Vec::new(),
         }
     }

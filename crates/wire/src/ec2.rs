@@ -1166,6 +1166,17 @@ impl s::Shape for CancelCapacityReservationResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct CancelExportTaskRequest {
+    pub export_task_id: Option<String>,
+}
+impl s::Shape for CancelExportTaskRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("ExportTaskId", "ExportTaskId", "exportTaskId").required()];
+        v.leaf(&NAMES[0], &mut self.export_task_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CancelImportTaskRequest {
     pub cancel_reason: Option<String>,
     pub dry_run: Option<bool>,
@@ -4361,6 +4372,47 @@ impl s::Shape for DescribeEgressOnlyInternetGatewaysResult {
             s::Field::new("NextToken", "NextToken", "nextToken"),
         ];
         v.list(&NAMES[0], &mut s::Shapes(&mut self.egress_only_internet_gateways));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportImageTasksRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Vec<Filter>,
+    pub export_image_task_ids: Vec<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeExportImageTasksRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("Filters", "Filter", "Filter").list("Filter"),
+            s::Field::new("ExportImageTaskIds", "ExportImageTaskId", "ExportImageTaskId").list("ExportImageTaskId"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.leaf(&NAMES[0], &mut self.dry_run);
+        v.list(&NAMES[1], &mut s::Shapes(&mut self.filters));
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.export_image_task_ids));
+        v.leaf(&NAMES[3], &mut self.max_results);
+        v.leaf(&NAMES[4], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeExportImageTasksResult {
+    pub export_image_tasks: Vec<ExportImageTask>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for DescribeExportImageTasksResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("ExportImageTasks", "ExportImageTaskSet", "exportImageTaskSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.export_image_tasks));
         v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
@@ -7608,6 +7660,144 @@ impl s::Shape for EventInformation {
         v.leaf(&NAMES[0], &mut self.event_description);
         v.leaf(&NAMES[1], &mut self.event_sub_type);
         v.leaf(&NAMES[2], &mut self.instance_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageRequest {
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3LocationRequest>,
+    pub role_name: Option<String>,
+    pub tag_specifications: Vec<TagSpecification>,
+}
+impl s::Shape for ExportImageRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("ClientToken", "ClientToken", "ClientToken"),
+            s::Field::new("Description", "Description", "Description"),
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "DiskImageFormat").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("ImageId", "ImageId", "ImageId").required(),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "S3ExportLocation").required(),
+            s::Field::new("RoleName", "RoleName", "RoleName"),
+            s::Field::new("TagSpecifications", "TagSpecification", "TagSpecification").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.client_token);
+        v.leaf(&NAMES[1], &mut self.description);
+        v.leaf(&NAMES[2], &mut self.disk_image_format);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+        v.leaf(&NAMES[4], &mut self.image_id);
+        v.shape(&NAMES[5], &mut self.s3_export_location);
+        v.leaf(&NAMES[6], &mut self.role_name);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tag_specifications));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageResult {
+    pub description: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub export_image_task_id: Option<String>,
+    pub image_id: Option<String>,
+    pub role_name: Option<String>,
+    pub progress: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3Location>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ExportImageResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 10] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("DiskImageFormat", "DiskImageFormat", "diskImageFormat"),
+            s::Field::new("ExportImageTaskId", "ExportImageTaskId", "exportImageTaskId"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("RoleName", "RoleName", "roleName"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "s3ExportLocation"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.disk_image_format);
+        v.leaf(&NAMES[2], &mut self.export_image_task_id);
+        v.leaf(&NAMES[3], &mut self.image_id);
+        v.leaf(&NAMES[4], &mut self.role_name);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.shape(&NAMES[6], &mut self.s3_export_location);
+        v.leaf(&NAMES[7], &mut self.status);
+        v.leaf(&NAMES[8], &mut self.status_message);
+        v.list(&NAMES[9], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageTask {
+    pub description: Option<String>,
+    pub export_image_task_id: Option<String>,
+    pub image_id: Option<String>,
+    pub progress: Option<String>,
+    pub s3_export_location: Option<ExportTaskS3Location>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<Tag>,
+}
+impl s::Shape for ExportImageTask {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 8] = [
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("ExportImageTaskId", "ExportImageTaskId", "exportImageTaskId"),
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("S3ExportLocation", "S3ExportLocation", "s3ExportLocation"),
+            s::Field::new("Status", "Status", "status"),
+            s::Field::new("StatusMessage", "StatusMessage", "statusMessage"),
+            s::Field::new("Tags", "TagSet", "tagSet").list("item"),
+        ];
+        v.leaf(&NAMES[0], &mut self.description);
+        v.leaf(&NAMES[1], &mut self.export_image_task_id);
+        v.leaf(&NAMES[2], &mut self.image_id);
+        v.leaf(&NAMES[3], &mut self.progress);
+        v.shape(&NAMES[4], &mut self.s3_export_location);
+        v.leaf(&NAMES[5], &mut self.status);
+        v.leaf(&NAMES[6], &mut self.status_message);
+        v.list(&NAMES[7], &mut s::Shapes(&mut self.tags));
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3Location {
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+impl s::Shape for ExportTaskS3Location {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("S3Bucket", "S3Bucket", "s3Bucket"), s::Field::new("S3Prefix", "S3Prefix", "s3Prefix")];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3LocationRequest {
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+impl s::Shape for ExportTaskS3LocationRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("S3Bucket", "S3Bucket", "S3Bucket").required(),
+            s::Field::new("S3Prefix", "S3Prefix", "S3Prefix"),
+        ];
+        v.leaf(&NAMES[0], &mut self.s3_bucket);
+        v.leaf(&NAMES[1], &mut self.s3_prefix);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bytes of disks from elsewhere: there as long as something begins as them, and no longer.
 
+use awan_model::export::ExportTask;
 use awan_model::import::Content;
 use awan_model::volume::Volume;
 use awan_state::{System, Tx};
@@ -14,5 +15,9 @@ pub fn check(tx: &mut Tx<System>, out: &mut Vec<String>) {
     for volume in tx.all::<Volume>() {
         let lost = volume.image.as_ref().filter(|image| !imports::is_there(tx, image));
         out.extend(lost.map(|image| format!("{}: begins as {image}, which is nowhere", volume.id)));
+    }
+    for task in tx.all::<ExportTask>().into_iter().filter(|task| task.is_active()) {
+        let lost = task.bytes.as_ref().filter(|bytes| !imports::is_there(tx, bytes));
+        out.extend(lost.map(|bytes| format!("{}: is of {bytes}, which is nowhere", task.id)));
     }
 }

@@ -1,6 +1,7 @@
 //! What a request of each action looks like, and how it can be broken.
 
 mod ebs;
+mod exports;
 mod identity;
 mod images;
 mod imports;
@@ -121,6 +122,7 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
     // Wants the default VPC empty.
     network::story,
     ebs::story,
+    exports::story,
     identity::story,
     images::story,
     imports::story,
@@ -136,6 +138,7 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
 const AREAS: &[(&[Recipe], &[&str])] = &[
     (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
     (ebs::RECIPES, &[]),
+    (exports::RECIPES, exports::WET),
     (identity::RECIPES, identity::WET),
     (images::RECIPES, images::WET),
     (imports::RECIPES, &[]),

@@ -156,6 +156,7 @@ fn host(vpc: VpcPlan) -> HostPlan {
         volumes: Vec::new(),
         consoles: Vec::new(),
         contents: Vec::new(),
+        exports: Vec::new(),
         network: NetworkPlan { vpcs: vec![vpc], public_pool: "198.18.0.0/16".parse().ok(), ipv6_pool: None },
     }
 }

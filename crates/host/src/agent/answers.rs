@@ -1,5 +1,6 @@
 //! Questions of the control plane, each answered by itself: none waits for a turn of the agent, and no turn for one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -44,14 +45,18 @@ fn refused(e: &anyhow::Error) -> Answer {
     }
 }
 
-/// Files that have become part of another may go before they are open; then that is to be opened.
 fn open(drivers: &Drivers, id: &ImageId) -> Result<Opened> {
+    opened(drivers, id, Opened::open)
+}
+
+/// Files that have become part of another may go before they are open; then that is to be opened.
+pub fn opened<T>(drivers: &Drivers, id: &ImageId, open: impl Fn(Vec<PathBuf>) -> Result<T>) -> Result<T> {
     let mut tries = 0;
     loop {
         // Where volumes have no bytes, what tenants wrote has.
         let files = drivers.volumes.files(id);
         let files = files.map(|files| if files.is_empty() { drivers.contents.files(id) } else { files });
-        match files.and_then(Opened::open) {
+        match files.and_then(&open) {
             Err(_) if tries < OPENED_AGAIN => tries += 1,
             opened => return opened,
         }
@@ -105,6 +110,12 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             let drivers = drivers.clone();
             let bytes = Octets(reading(move || open(&drivers, &of)?.read(index)).await?);
             Ok(Answer::Block { bytes })
+        }
+        Ask::Bucket { home, name } => {
+            let exports = drivers.exports.clone();
+            let there = tokio::task::spawn_blocking(move || exports.has_bucket(&home, &name));
+            let there = there.await.context("the look for a bucket ended early")??;
+            Ok(if there { Answer::Done } else { Answer::NoBucket })
         }
         Ask::PutBlock { of, index, bytes, sha256 } => {
             let put = drivers.contents.put(&of, index, bytes.0, sha256).await?;

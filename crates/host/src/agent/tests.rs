@@ -192,7 +192,8 @@ impl Bench {
         let hypervisor = Arc::new(Deaf { inner, pressed: pressed_in });
         let folder = tempfile::tempdir().expect("a folder");
         let contents = Contents::open(folder.path().join("contents"), Rules::default(), None).expect("opens");
-        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone(), contents };
+        let exports = Exports::open(HostId::new("host").expect("a name"), None).expect("opens");
+        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone(), contents, exports };
         let about = About {
             host: HostId::new("host").expect("a name"),
             zone: "*".into(),

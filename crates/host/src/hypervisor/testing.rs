@@ -18,6 +18,7 @@ pub fn plan(vms: Vec<VmPlan>) -> HostPlan {
         volumes: Vec::new(),
         consoles: Vec::new(),
         contents: Vec::new(),
+        exports: Vec::new(),
         network: NetworkPlan::default(),
     }
 }

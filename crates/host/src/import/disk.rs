@@ -33,6 +33,11 @@ pub trait Disk {
     /// Fills a piece with what lies at a place that is a multiple of [`PIECE`]; behind the disk's end all is zero. False:
     /// it holds nothing but zeros, and the piece was left as it is.
     fn read(&mut self, at: u64, piece: &mut [u8; PIECE]) -> Result<bool>;
+
+    /// From a multiple of [`PIECE`] on, the first piece that may hold something.
+    fn next(&mut self, from: u64) -> Result<Option<u64>> {
+        Ok(Some(from).filter(|from| *from < self.size()))
+    }
 }
 
 /// Opens a disk of at most so many bytes.

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{HOST, LOCATION, USER_AGENT};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -244,7 +245,15 @@ async fn receive(mut body: Incoming, most: u64, place: &Path, told: impl Fn(u8) 
 /// The disk that a file or folder is on has room, after so many bytes more.
 pub fn has_room(place: &Path, bytes: u64) -> Result<()> {
     let folder = place.parent().unwrap_or(place);
-    let disk = nix::sys::statvfs::statvfs(folder).context("looking at the disk")?;
+    is_enough(&statvfs(folder).context("looking at the disk")?, bytes)
+}
+
+/// The same of the one that a file lies on.
+pub fn leaves_room(file: &File, bytes: u64) -> Result<()> {
+    is_enough(&fstatvfs(file).context("looking at the disk")?, bytes)
+}
+
+fn is_enough(disk: &Statvfs, bytes: u64) -> Result<()> {
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     if free.saturating_sub(bytes) < KEPT_FREE {
         return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());

@@ -52,7 +52,7 @@ struct Whole<'d>(&'d mut dyn Disk);
 
 impl Clusters for Whole<'_> {
     fn next(&mut self, from: u64) -> Result<Option<u64>> {
-        Ok(Some(from).filter(|from| *from < self.0.size()))
+        self.0.next(from)
     }
 
     fn read(&mut self, at: u64, cluster: &mut [u8; PIECE]) -> Result<Cluster> {
@@ -142,7 +142,7 @@ pub fn empty_encrypted(size: u64, luks: &[u8], out: &mut (impl Write + Seek)) ->
     Ok(out.write_all(&header(size, (tables, 1), counts, Some(luks_at * CLUSTER)))?)
 }
 
-struct Nothing;
+pub struct Nothing;
 
 impl Disk for Nothing {
     fn size(&self) -> u64 {

@@ -174,6 +174,10 @@ impl Disk for Chain {
     fn read(&mut self, at: u64, piece: &mut [u8; PIECE]) -> Result<bool> {
         Chain::read(self, at, piece)
     }
+
+    fn next(&mut self, from: u64) -> Result<Option<u64>> {
+        Ok(Chain::next(self, from, usize::MAX)?.map(|holder| holder.at))
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ impl Topology {
             volumes: Vec::new(),
             consoles: Vec::new(),
             contents: Vec::new(),
+            exports: Vec::new(),
             network,
         };
         let rng = StdRng::seed_from_u64(seed);

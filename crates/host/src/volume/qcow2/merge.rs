@@ -28,6 +28,7 @@ use crate::driver::{Shorter, Unmerged};
 use crate::import::disk::PIECE;
 use crate::import::write::{self, Cluster, Clusters};
 use crate::import::{DISK, fetch};
+use crate::process::be_modest;
 
 /// Where there was no thread for it, it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -321,17 +322,6 @@ fn is_full(e: &anyhow::Error) -> bool {
     e.chain()
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
         .any(|e| matches!(e.kind(), StorageFull | QuotaExceeded))
-}
-
-/// Everybody else comes first, at the processor and at the disk.
-fn be_modest() {
-    const IDLE: libc::c_int = 3 << 13;
-    #[expect(unsafe_code, reason = "two system calls without a safe form")]
-    // SAFETY: both take numbers only, and concern this thread. That they are refused does no harm.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
-        libc::syscall(libc::SYS_ioprio_set, 1, 0, IDLE);
-    }
 }
 
 /// The nearest files of a chain, which become one, and those that stay below.
