@@ -42,6 +42,7 @@ provider "aws" {
     ec2 = "%(endpoint)s"
     iam = "%(endpoint)s"
     logs = "%(endpoint)s"
+    rbin = "%(endpoint)s"
     ssm = "%(endpoint)s"
     sts = "%(endpoint)s"
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes crates/wire/model/{ec2,sts,iam,ssm,logs,ebs}.txt from botocore's service descriptions: names and types, nothing else.
+"""Writes crates/wire/model/{ec2,sts,iam,ssm,logs,ebs,rbin}.txt from botocore's service descriptions: names and types, nothing else.
 
 usage: extract-model.py OUTDIR   (needs botocore from PyPI)
 
@@ -20,7 +20,7 @@ import sys
 
 import botocore
 
-MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08", "ssm": "ssm/2014-11-06", "logs": "logs/2014-03-28", "ebs": "ebs/2019-11-02"}
+MODELS = {"ec2": "ec2/2016-11-15", "sts": "sts/2011-06-15", "iam": "iam/2010-05-08", "ssm": "ssm/2014-11-06", "logs": "logs/2014-03-28", "ebs": "ebs/2019-11-02", "rbin": "rbin/2021-06-15"}
 
 
 def members(shape, ec2, rest):

@@ -17,9 +17,9 @@ def home(awan, furnished):
 
 
 def test_no_action_is_left_out():
-    """Other services have tests of their own, `test_ebs.py`, `test_identity.py` and `test_logs.py`."""
+    """Other services have tests of their own, `test_ebs.py`, `test_identity.py`, `test_logs.py` and `test_recycle_bin.py`."""
     assert sorted(CALLS) == sorted(READS) == OURS
-    assert {service for service, _ in ACTIONS} == {"ebs", "ec2", "iam", "logs", "ssm", "sts"}
+    assert {service for service, _ in ACTIONS} == {"ebs", "ec2", "iam", "logs", "rbin", "ssm", "sts"}
 
 
 @pytest.mark.parametrize("action", OURS)

@@ -116,9 +116,11 @@ pub mod ec2 {
         pub mod enable_image_deprecation;
         pub mod enable_image_deregistration_protection;
         pub mod get_image_block_public_access_state;
+        pub mod list_images_in_recycle_bin;
         pub mod modify_image_attribute;
         pub mod register_image;
         pub mod reset_image_attribute;
+        pub mod restore_image_from_recycle_bin;
     }
     pub mod import {
         pub mod cancel_import_task;
@@ -276,9 +278,11 @@ pub mod ec2 {
         pub mod disable_snapshot_block_public_access;
         pub mod enable_snapshot_block_public_access;
         pub mod get_snapshot_block_public_access_state;
+        pub mod list_snapshots_in_recycle_bin;
         pub mod lock_snapshot;
         pub mod modify_snapshot_attribute;
         pub mod reset_snapshot_attribute;
+        pub mod restore_snapshot_from_recycle_bin;
         pub mod unlock_snapshot;
     }
     pub mod tag {
@@ -459,6 +463,21 @@ pub mod logs {
     }
     pub mod stream {
         pub mod describe_log_streams;
+    }
+}
+
+pub mod rbin {
+    pub mod rule {
+        pub mod create_rule;
+        pub mod delete_rule;
+        pub mod get_rule;
+        pub mod list_rules;
+        pub mod list_tags_for_resource;
+        pub mod lock_rule;
+        pub mod tag_resource;
+        pub mod unlock_rule;
+        pub mod untag_resource;
+        pub mod update_rule;
     }
 }
 
@@ -668,6 +687,8 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ImportImage", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::import_image::import_image(tx, q.read()?)?)))) },
     Action { name: "ImportKeyPair", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::key::import_key_pair::import_key_pair(tx, q.read()?)?)))) },
     Action { name: "ImportSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::import_snapshot::import_snapshot(tx, q.read()?)?)))) },
+    Action { name: "ListImagesInRecycleBin", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::list_images_in_recycle_bin::list_images_in_recycle_bin(tx, q.read()?)?)))) },
+    Action { name: "ListSnapshotsInRecycleBin", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::list_snapshots_in_recycle_bin::list_snapshots_in_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "LockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::lock_snapshot::lock_snapshot(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ModifyCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::modify_capacity_reservation::modify_capacity_reservation(tx, q.read()?)?)))) },
@@ -709,7 +730,9 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ResetInstanceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::instance::reset_instance_attribute::reset_instance_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ResetNetworkInterfaceAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::interface::reset_network_interface_attribute::reset_network_interface_attribute(tx, q.read()?)?; Ok(None) }) },
     Action { name: "ResetSnapshotAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| { ec2::snapshot::reset_snapshot_attribute::reset_snapshot_attribute(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "RestoreImageFromRecycleBin", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::restore_image_from_recycle_bin::restore_image_from_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
+    Action { name: "RestoreSnapshotFromRecycleBin", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::restore_snapshot_from_recycle_bin::restore_snapshot_from_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "RunInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::run_instances::run_instances(tx, q.read()?)?)))) },
@@ -817,6 +840,16 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "PutRetentionPolicy", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::put_retention_policy::put_retention_policy(tx, q.read()?)?; Ok(None) }) },
     Action { name: "TagResource", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::tag_resource::tag_resource(tx, q.read()?)?; Ok(None) }) },
     Action { name: "UntagResource", service: Service::Logs, writes: true, call: Call::Tx(|tx, q| { logs::group::untag_resource::untag_resource(tx, q.read()?)?; Ok(None) }) },
+    Action { name: "CreateRule", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::create_rule::create_rule(tx, q.read()?)?)))) },
+    Action { name: "DeleteRule", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::delete_rule::delete_rule(tx, q.read()?)?)))) },
+    Action { name: "GetRule", service: Service::Rbin, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::get_rule::get_rule(tx, q.read()?)?)))) },
+    Action { name: "ListRules", service: Service::Rbin, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::list_rules::list_rules(tx, q.read()?)?)))) },
+    Action { name: "ListTagsForResource", service: Service::Rbin, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::list_tags_for_resource::list_tags_for_resource(tx, q.read()?)?)))) },
+    Action { name: "LockRule", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::lock_rule::lock_rule(tx, q.read()?)?)))) },
+    Action { name: "TagResource", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::tag_resource::tag_resource(tx, q.read()?)?)))) },
+    Action { name: "UnlockRule", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::unlock_rule::unlock_rule(tx, q.read()?)?)))) },
+    Action { name: "UntagResource", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::untag_resource::untag_resource(tx, q.read()?)?)))) },
+    Action { name: "UpdateRule", service: Service::Rbin, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(rbin::rule::update_rule::update_rule(tx, q.read()?)?)))) },
     Action { name: "AddTagsToResource", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::add_tags_to_resource::add_tags_to_resource(tx, q.read()?)?)))) },
     Action { name: "DeleteParameter", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameter::delete_parameter(tx, q.read()?)?)))) },
     Action { name: "DeleteParameters", service: Service::Ssm, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ssm::parameter::delete_parameters::delete_parameters(tx, q.read()?)?)))) },

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** [`records`] and [`inventory`] are pure; the simulator and every end-to-end test call the same code.
 
+mod bin;
 mod imports;
 mod ipv6;
 mod placement;
@@ -37,7 +38,7 @@ use awan_state::{Db, Home, System, Tx};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::schedule::usage;
-use crate::{kept, network, plan};
+use crate::{kept, network, plan, recycle_bin};
 
 const METER_PAGE: usize = 10_000;
 
@@ -65,6 +66,7 @@ pub fn records(tx: &mut Tx<System>) -> Vec<String> {
     let mut out = always(tx);
     instances(tx, &mut out);
     imports::check(tx, &mut out);
+    bin::check(tx, &mut out);
     out
 }
 
@@ -361,7 +363,7 @@ fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
     for v in tx.all::<Volume>() {
         due.insert((v.id.to_string(), 0, format!("{} GiB of {}", v.size_gib, v.kind)));
     }
-    let homes: BTreeSet<_> = tx.all::<Snapshot>().iter().map(|snapshot| snapshot.home.clone()).collect();
+    let homes: BTreeSet<_> = recycle_bin::all::<Snapshot>(tx).iter().map(|snapshot| snapshot.home.clone()).collect();
     for home in homes {
         let bytes = kept::bytes(tx, &home);
         due.extend((bytes > 0).then(|| (kept::resource(&home), 0, format!("{bytes} bytes of snapshots"))));
@@ -457,7 +459,7 @@ fn keys(tx: &mut Tx<System>, out: &mut Vec<String>) {
             out.push(format!("{}: what was kept of it has another key", volume.id));
         }
     }
-    for snapshot in tx.all::<Snapshot>() {
+    for snapshot in recycle_bin::all::<Snapshot>(tx) {
         let of = if let Bytes::Image(id) = &snapshot.bytes { key(id) } else { None };
         if !snapshot.encrypted && of.is_some() {
             out.push(format!("{}: says that it is not encrypted, and is", snapshot.id));

@@ -213,6 +213,15 @@ impl Seal {
     }
 }
 
+/// A token in plain base64, for services that have it so.
+pub fn plain_token(token: &str) -> String {
+    token.replace('-', "+").replace('_', "/")
+}
+
+pub fn unplain_token(token: &str) -> String {
+    token.replace('+', "-").replace('/', "_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use awan_wire::names::{self, Name};
 use awan_wire::query::{Dialect, Params, ReadError};
 use awan_wire::rest::{self, Route};
 use awan_wire::shape::Shape;
-use awan_wire::{ebs, json, xml};
+use awan_wire::{ebs, json, rbin, xml};
 
 use crate::actions::ACTIONS;
 use crate::control::Control;
@@ -26,6 +26,7 @@ pub enum Service {
     Ec2,
     Iam,
     Logs,
+    Rbin,
     Ssm,
     Sts,
 }
@@ -150,6 +151,7 @@ impl Service {
             "ec2" => Some(Self::Ec2),
             "iam" => Some(Self::Iam),
             "logs" => Some(Self::Logs),
+            "rbin" => Some(Self::Rbin),
             "ssm" => Some(Self::Ssm),
             "sts" => Some(Self::Sts),
             _ => None,
@@ -162,6 +164,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Iam => "iam",
             Self::Logs => "logs",
+            Self::Rbin => "rbin",
             Self::Ssm => "ssm",
             Self::Sts => "sts",
         }
@@ -175,7 +178,7 @@ impl Service {
     /// What its answers are, for HTTP.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Ebs => "application/json",
+            Self::Ebs | Self::Rbin => "application/json",
             Self::Logs | Self::Ssm => "application/x-amz-json-1.1",
             Self::Ec2 | Self::Iam | Self::Sts => "text/xml;charset=UTF-8",
         }
@@ -191,13 +194,22 @@ impl Service {
         match self {
             Self::Logs => Some("Logs_20140328."),
             Self::Ssm => Some("AmazonSSM."),
-            Self::Ebs | Self::Ec2 | Self::Iam | Self::Sts => None,
+            Self::Ebs | Self::Ec2 | Self::Iam | Self::Rbin | Self::Sts => None,
         }
     }
 
     /// What a service that speaks REST is asked; `None`: it speaks otherwise.
     pub fn routes(self) -> Option<&'static [Route]> {
-        (self == Self::Ebs).then_some(&ebs::ROUTES)
+        match self {
+            Self::Ebs => Some(&ebs::ROUTES),
+            Self::Rbin => Some(&rbin::ROUTES),
+            Self::Ec2 | Self::Iam | Self::Logs | Self::Ssm | Self::Sts => None,
+        }
+    }
+
+    /// Whether anything is asked of it by this method of HTTP.
+    pub fn takes(self, method: &str) -> bool {
+        self.routes().map_or(matches!(method, "GET" | "POST"), |all| all.iter().any(|route| route.method == method))
     }
 
     /// The action that a header of this service names.
@@ -208,7 +220,11 @@ impl Service {
     /// The service that a header names, or a path.
     pub fn targeted(header: &str, path: &str) -> Option<Self> {
         let named = [Self::Logs, Self::Ssm].into_iter().find(|service| service.target(header).is_some());
-        named.or_else(|| path.starts_with("/snapshots").then_some(Self::Ebs))
+        named.or_else(|| match path.split('/').nth(1)? {
+            "snapshots" => Some(Self::Ebs),
+            "rules" | "list-rules" | "tags" => Some(Self::Rbin),
+            _ => None,
+        })
     }
 
     fn dialect(self) -> Dialect {
@@ -219,7 +235,7 @@ impl Service {
         match self {
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Self::Ebs | Self::Logs | Self::Ssm => "",
+            Self::Ebs | Self::Logs | Self::Rbin | Self::Ssm => "",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }
@@ -230,6 +246,7 @@ impl Service {
             Self::Ec2 => &names::EC2,
             Self::Iam => &names::IAM,
             Self::Logs => &names::LOGS,
+            Self::Rbin => &names::RBIN,
             Self::Ssm => &names::SSM,
             Self::Sts => &names::STS,
         }
@@ -242,7 +259,7 @@ impl Service {
 
     pub fn error(self, error: &Error, request_id: &str) -> String {
         match self {
-            Self::Ebs => rest::error_body(&error.message(), refusal::reason(error.code())),
+            Self::Ebs | Self::Rbin => rest::error_body(&error.message(), refusal::reason(error.code())),
             Self::Logs => json::answer_error(refusal::logs_code(error.code()), &error.message()),
             Self::Ssm => json::answer_error(refusal::json_code(error.code()), &error.message()),
             Self::Ec2 => xml::ec2_error(error.code(), &error.message(), request_id),
@@ -256,18 +273,15 @@ impl Service {
     /// Why not, for HTTP.
     pub fn refused(self, error: &Error, request_id: &str) -> Told {
         let told = Told::text(self, self.error(error, request_id));
-        let headers = if self == Self::Ebs {
-            vec![("x-amzn-errortype", refusal::kind(error.code()).to_owned())]
-        } else {
-            Vec::new()
-        };
+        let kind = || ("x-amzn-errortype", refusal::kind(error.code()).to_owned());
+        let headers = self.routes().map(|_| kind()).into_iter().collect();
         Told { status: self.status(error), headers, ..told }
     }
 
     /// Services that speak JSON say by the code alone what went wrong.
     fn status(self, error: &Error) -> u16 {
         match error.status() {
-            ours if self == Self::Ebs => refusal::status(refusal::kind(error.code())).unwrap_or(ours),
+            ours if self.routes().is_some() => refusal::status(refusal::kind(error.code())).unwrap_or(ours),
             ours if ours >= 500 => ours,
             _ if self.is_json() => 400,
             theirs => theirs,
@@ -277,7 +291,7 @@ impl Service {
     fn answer(self, action: &str, answer: &mut Answer, request_id: &str, only: Option<&str>) -> String {
         let shape = answer.as_mut().map(|shape| &mut **shape as &mut dyn Shape);
         match self {
-            Self::Ebs | Self::Logs | Self::Ssm => json::answer(shape),
+            Self::Ebs | Self::Logs | Self::Rbin | Self::Ssm => json::answer(shape),
             Self::Ec2 => xml::ec2_of(action, request_id, shape, only),
             Self::Iam | Self::Sts => xml::query(self.namespace(), action, request_id, shape),
         }
@@ -308,7 +322,11 @@ pub async fn dispatch(
         }
     };
     if let Input::Rest { route, .. } = input {
-        let rest::Answer { headers, body, raw } = rest::answer(answer.as_mut().map(|shape| &mut **shape as _));
+        let rest::Answer { headers, mut body, raw } = rest::answer(answer.as_mut().map(|shape| &mut **shape as _));
+        // HTTP has no body with this status.
+        if route.status == 204 {
+            body.clear();
+        }
         let content_type = if raw { "application/octet-stream" } else { service.content_type() };
         return Ok(Told { status: route.status, content_type, headers, body });
     }

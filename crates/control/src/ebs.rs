@@ -9,7 +9,7 @@ use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Millis, Tenant, Tx};
 use awan_wire::shape::Timestamp;
 
-use crate::describe::Seal;
+use crate::describe::{Seal, plain_token, unplain_token};
 use crate::error::{Code, Error, Result, invalid, refuse};
 use crate::schedule;
 
@@ -141,18 +141,18 @@ impl Tokens {
         let wrong = || refuse(Code::BlockPageTokenInvalid, "The page token is not valid.");
         let from = match token {
             None => starting,
-            Some(token) => self.page.open(&unspelled(token)).ok().and_then(|n| n.parse().ok()).ok_or_else(wrong)?,
+            Some(token) => self.page.open(&unplain_token(token)).ok().and_then(|n| n.parse().ok()).ok_or_else(wrong)?,
         };
         Ok(Page { from, most: usize::try_from(most).unwrap_or_default() })
     }
 
     pub fn next(&self, from: Option<u32>) -> Option<String> {
-        from.map(|from| spelled(&self.page.close(&from.to_string())))
+        from.map(|from| plain_token(&self.page.close(&from.to_string())))
     }
 
     /// For one block of a snapshot.
     pub fn block(&self, seal: &Seal, index: u32) -> String {
-        spelled(&seal.close(&format!("{index} {}", self.expires)))
+        plain_token(&seal.close(&format!("{index} {}", self.expires)))
     }
 }
 
@@ -163,18 +163,9 @@ pub fn of_blocks(tx: &mut Tx<Tenant>, id: &SnapshotId) -> Seal {
 
 /// Whether a token is that of a block.
 pub fn is_good(seal: &Seal, token: &str, index: u32, now: Millis) -> Result<()> {
-    let said = seal.open(&unspelled(token)).ok();
+    let said = seal.open(&unplain_token(token)).ok();
     let said = said.as_deref().and_then(|text| text.split_once(' '));
     let good = said
         .is_some_and(|(of, until)| of.parse() == Ok(index) && until.parse::<Millis>().is_ok_and(|until| now < until));
     if good { Ok(()) } else { Err(refuse(Code::BlockTokenInvalid, "The block token is not valid, or has expired.")) }
-}
-
-/// Tokens of this API are in plain base64.
-fn spelled(token: &str) -> String {
-    token.replace('-', "+").replace('_', "/")
-}
-
-fn unspelled(token: &str) -> String {
-    token.replace('+', "-").replace('/', "_")
 }

@@ -106,7 +106,7 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
     // Who cannot even sign reads the answer of the service that the request names.
     log.service = Service::targeted(target, head.uri.path());
     let method = head.method.as_str();
-    if method != "GET" && method != "POST" && !(method == "PUT" && log.service == Some(Service::Ebs)) {
+    if !matches!(method, "GET" | "POST") && !log.service.is_some_and(|service| service.takes(method)) {
         return Err(method_not_allowed());
     }
     let query = head.uri.query().unwrap_or_default();
@@ -139,7 +139,7 @@ async fn serve(control: &Arc<Control>, request: Request, request_id: &str, log: 
             let (route, path) = rest::route(routes, method, head.uri.path()).ok_or_else(no_route)?;
             Input::Rest { route, said: rest::Said { path, query: rest::query(query)?, headers, body: body.into() } }
         }
-        None if method == "PUT" => return Err(method_not_allowed()),
+        None if !service.takes(method) => return Err(method_not_allowed()),
         None => input(service, target, query, form, &body)?,
     };
     log.action = input.action().unwrap_or_default().chars().take(80).collect();
@@ -244,6 +244,7 @@ mod tests {
             ("iam", "<ErrorResponse xmlns=\"https://iam.", "<Code>InvalidClientTokenId<"),
             ("ebs", "{", "\"Message\":\"The security token included in the request is invalid.\""),
             ("logs", "{", "\"__type\":\"UnrecognizedClientException\""),
+            ("rbin", "{", "\"Message\":\"The security token included in the request is invalid.\""),
             ("ssm", "{", "\"__type\":\"UnrecognizedClientException\""),
             ("sts", "<ErrorResponse xmlns=\"https://sts.", "<Code>InvalidClientTokenId<"),
             ("x", "<Response>", "<Code>AuthFailure<"),
@@ -255,7 +256,7 @@ mod tests {
             let (status, body) = cloud.http(request);
             let expected = match service {
                 "logs" | "ssm" => 400,
-                "ebs" | "iam" | "sts" => 403,
+                "ebs" | "iam" | "rbin" | "sts" => 403,
                 _ => 401,
             };
             assert_eq!(status, expected, "{body}");

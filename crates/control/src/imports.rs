@@ -12,7 +12,7 @@ use awan_model::token::ClientToken;
 use awan_model::volume::Volume;
 use awan_state::{System, Tenant, Tx};
 
-use crate::{network, token};
+use crate::{network, recycle_bin, token};
 
 /// Source: "Import task status", VM Import/Export User Guide; a snapshot's waiter ends at `error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ fn under_way(report: Option<&ContentReport>) -> (u8, &'static str) {
     }
 }
 
-/// What tasks that go on bring and export, and what snapshots, images and volumes begin as.
+/// What tasks that go on bring and export, and what snapshots, images and volumes begin as. An image in the recycle bin comes
+/// back with its snapshots or not at all.
 pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let of = |bytes: &Bytes| match bytes {
         Bytes::Image(id) => Some(id.clone()),
@@ -66,7 +67,7 @@ pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let mut wanted: BTreeSet<ImageId> =
         going_on.flat_map(|task| task.disks.iter().map(|d| d.content.clone())).collect();
     wanted.extend(exported);
-    wanted.extend(tx.all::<Snapshot>().iter().filter_map(|snapshot| of(&snapshot.bytes)));
+    wanted.extend(recycle_bin::all::<Snapshot>(tx).iter().filter_map(|snapshot| of(&snapshot.bytes)));
     wanted.extend(tx.all::<Image>().iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
     wanted.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));
     wanted

@@ -1,6 +1,6 @@
 //! How much hosts keep of an account's disks for its snapshots, added up as that changes: what they cost.
 //!
-//! What several snapshots hold alike is counted once, what only volumes begin as is not, nor is what lies below in another
+//! Those in the recycle bin cost like others. What several snapshots hold alike is counted once, what only volumes begin as is not, nor is what lies below in another
 //! account's snapshot or came with an image of everybody's.
 //!
 //! **Invariant:** [`note`] runs at the end of every transaction.
@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use awan_model::id::ImageId;
 use awan_model::import::Content;
+use awan_model::recycle_bin::Binned;
 use awan_model::snapshot::{Bytes, Phase, Snapshot, SnapshotUsage};
 use awan_state::{Home, Ref, System, Tx};
+
+use crate::recycle_bin;
 
 /// What meter events call it.
 pub fn resource(home: &Home) -> String {
@@ -23,7 +26,7 @@ pub fn note(tx: &mut Tx<System>) {
     let of_snapshot = |s: &Arc<Snapshot>| (s.phase, s.bytes.clone());
     let of_content = |c: &Arc<Content>| (c.kept_bytes(), c.below().cloned());
     let mut homes = BTreeSet::new();
-    for (before, after) in tx.changed::<Snapshot>() {
+    for (before, after) in recycle_bin::changed::<Snapshot>(tx) {
         if before.as_ref().map(of_snapshot) != after.as_ref().map(of_snapshot) {
             homes.extend(before.or(after).map(|snapshot| snapshot.home.clone()));
         }
@@ -40,7 +43,7 @@ pub fn note(tx: &mut Tx<System>) {
 
 /// The sums of all accounts, of a store whose last program did not add them up.
 pub fn recount(tx: &mut Tx<System>) {
-    let homes: BTreeSet<_> = tx.all::<Snapshot>().iter().map(|snapshot| snapshot.home.clone()).collect();
+    let homes: BTreeSet<_> = recycle_bin::all::<Snapshot>(tx).iter().map(|snapshot| snapshot.home.clone()).collect();
     for home in homes {
         write(tx, &home);
     }
@@ -58,11 +61,12 @@ fn write(tx: &mut Tx<System>, home: &Home) {
 
 /// What an account's snapshots of a region take.
 pub fn bytes(tx: &mut Tx<System>, home: &Home) -> u64 {
-    let completed = |snapshot: &Arc<Snapshot>| match &snapshot.bytes {
+    let completed = |snapshot: &Snapshot| match &snapshot.bytes {
         Bytes::Image(id) if snapshot.phase == Phase::Completed => Some(id.clone()),
         _ => None,
     };
-    let roots: Vec<_> = tx.all_in::<Snapshot>(home).iter().filter_map(completed).collect();
+    let mut roots: Vec<_> = tx.all_in::<Snapshot>(home).iter().filter_map(|snapshot| completed(snapshot)).collect();
+    roots.extend(tx.all_in::<Binned<Snapshot>>(home).iter().filter_map(|binned| completed(&binned.what)));
     let (mut counted, mut bytes) = (BTreeSet::<ImageId>::new(), 0_u64);
     for root in roots {
         let mut next = Some(root);
@@ -124,6 +128,27 @@ mod tests {
         assert_eq!(sum(&cloud), 0);
         cloud.settle();
         assert_eq!(sum(&cloud), 1 << 30, "an imported disk is as large as its room");
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_is_in_the_recycle_bin_costs_until_it_is_gone() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").keep("EBS_SNAPSHOT", 1, "");
+        cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let snapshot = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect("deletes");
+        assert_eq!(sum(&cloud), 0, "nothing is kept yet");
+        cloud.settle();
+        assert_eq!(sum(&cloud), 1_000);
+        cloud.audit();
+        cloud.pass(24 * 60 * 60 * 1000);
+        cloud.settle();
+        assert_eq!(sum(&cloud), 0);
         cloud.audit();
     }
 }

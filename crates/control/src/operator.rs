@@ -24,7 +24,7 @@ use awan_state::{Db, Home, Millis, Operator, Record as _, Ref, Tx};
 use crate::actions::ec2::image::devices::must_be_name;
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
-use crate::{kept, network};
+use crate::{kept, network, recycle_bin};
 
 /// What somebody needs to call the API.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -286,6 +286,7 @@ fn close_account(tx: &mut Tx<Operator>, id: &str, force: bool) -> Result<bool> {
     }
     for home in &homes {
         erase(tx, home);
+        tx.act_for_tenant(home, recycle_bin::erase);
     }
     erase_identities(tx, &Home::everywhere(id));
     for key in tx.all::<AccessKey>().iter().filter(|k| k.account == id) {
@@ -575,6 +576,11 @@ mod tests {
         let mut cloud = Cloud::new();
         let id = cloud.tenant("acme").run();
         cloud.tenant("acme").call("AllocateAddress", &[]).expect("allocates");
+        cloud.tenant("acme").keep("EBS_SNAPSHOT", 7, "");
+        let volume = cloud.tenant("acme").volume("us-east-1a");
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let snapshot = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect("is in the recycle bin");
         let account = cloud.instance(&id).0.home.account().to_owned();
         let delete = |cloud: &Cloud| {
             cloud.control.db.transact_blocking(Operator, "test", |tx| close_account(tx, &account, true))
@@ -583,6 +589,8 @@ mod tests {
         cloud.declare_over(&id, Exit::Asked);
         assert!(delete(&cloud).expect("ends"));
         assert_eq!(cloud.counts(), (0, 0), "places, volumes");
+        let kept = |kind: &str| cloud.control.db.snapshot().keys(kind).count();
+        assert_eq!(["binned-snapshot/", "retention-rule/"].map(kept), [0, 0]);
         cloud.audit();
     }
 }

@@ -22,20 +22,22 @@ use awan_model::nat::NatGateway;
 use awan_model::network_acl::NetworkAcl;
 use awan_model::placement_group::PlacementGroup;
 use awan_model::prefix_list::PrefixList;
+use awan_model::recycle_bin::Recyclable;
 use awan_model::route::RouteTable;
 use awan_model::snapshot::Snapshot;
 use awan_model::subnet::Subnet;
 use awan_model::tag::Tags;
 use awan_model::volume::Volume;
 use awan_model::vpc::Vpc;
-use awan_state::{Record, Tenant, Tx};
+use awan_state::{Record, Shareable, Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::actions::ec2::peering::peerings as peering;
 use crate::error::{Code, Error, Result, invalid, refuse};
+use crate::recycle_bin;
 
 /// EC2's limits, from "Tag restrictions".
-const TAGS_MAX: usize = 50;
+pub const TAGS_MAX: usize = 50;
 const KEY_MAX: usize = 128;
 const VALUE_MAX: usize = 256;
 
@@ -87,9 +89,9 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
         Some("instance") => there::<Instance>(tx, id),
         Some("volume") => there::<Volume>(tx, id),
         // Who may use another's can tag it, for itself alone. Source: "Tag your Amazon EC2 resources".
-        Some("snapshot") => tx.shared::<Snapshot>(&id.parse()?).map(drop).map_err(Into::into),
+        Some("snapshot") => shared_or_binned::<Snapshot>(tx, id),
         Some("network-interface") => there::<NetworkInterface>(tx, id),
-        Some("image") => tx.shared::<Image>(&id.parse()?).map(drop).map_err(Into::into),
+        Some("image") => shared_or_binned::<Image>(tx, id),
         Some("security-group") => there::<SecurityGroup>(tx, id),
         Some("security-group-rule") => rule(tx, id),
         Some("subnet") => there::<Subnet>(tx, id),
@@ -122,6 +124,19 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
     }
 }
 
+/// What is in the recycle bin can be tagged by its owner.
+fn shared_or_binned<R>(tx: &mut Tx<Tenant>, id: &str) -> Result<()>
+where
+    R: Shareable + Recyclable,
+    R::Id: std::str::FromStr<Err = awan_model::id::Malformed>,
+{
+    let id = id.parse()?;
+    if recycle_bin::find::<R>(tx, &id).is_err() {
+        tx.shared::<R>(&id)?;
+    }
+    Ok(())
+}
+
 fn rule(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
     if tx.lookup(SecurityGroup::BY_RULE, id).is_some() { Ok(()) } else { Err(no_such_id(id)) }
 }
@@ -152,7 +167,7 @@ pub fn add(tx: &mut Tx<Tenant>, id: &str, tags: &[ec2::Tag]) -> Result<()> {
 }
 
 /// The tags of one request: no key twice.
-fn checked_all(tags: &[ec2::Tag]) -> Result<BTreeMap<String, String>> {
+pub fn checked_all(tags: &[ec2::Tag]) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for tag in tags {
         let (key, value) = checked(tag)?;
@@ -192,6 +207,16 @@ pub fn add_reserved(tx: &mut Tx<Tenant>, id: &str, tags: BTreeMap<String, String
     let (home, mut all) = (tx.home().clone(), of(tx, id));
     all.extend(tags);
     tx.put(Tags { home, id: id.to_owned(), tags: all });
+}
+
+pub fn remove_reserved(tx: &mut Tx<Tenant>, id: &str, key: &str) {
+    let (home, mut tags) = (tx.home().clone(), of(tx, id));
+    tags.remove(key);
+    if tags.is_empty() {
+        tx.remove::<Tags>(&id.to_owned());
+    } else {
+        tx.put(Tags { home, id: id.to_owned(), tags });
+    }
 }
 
 /// The tags that a create action gives to one kind of resource, among the kinds that it makes.

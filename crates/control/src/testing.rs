@@ -67,6 +67,10 @@ pub fn check(text: &str, expected: Expect) {
     expected.assert_eq(text);
 }
 
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// The interfaces of plans by what machines know of them.
 fn macs<'p>(plans: impl Iterator<Item = &'p HostPlan>) -> HashMap<InterfaceId, Mac> {
     let all = plans.flat_map(|plan| &plan.network.vpcs).flat_map(|vpc| &vpc.interfaces);
@@ -583,12 +587,42 @@ impl Account<'_> {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Told, String> {
-        let pairs = |all: &[(&str, &str)]| all.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let route = awan_wire::ebs::ROUTES.iter().find(|route| route.action == action).expect("an action");
         let said = rest::Said { path: pairs(path), query: pairs(query), headers: pairs(headers), body: body.to_vec() };
-        let (tenant, control) = (self.principal(Service::Ebs), self.cloud.control.clone());
+        self.rest(Service::Ebs, action, said)
+    }
+
+    /// A request of the recycle bin's service, and its answer.
+    pub fn rbin(
+        &mut self,
+        action: &str,
+        path: &[(&str, &str)],
+        query: &[(&str, &str)],
+        body: &str,
+    ) -> Result<serde_json::Value, String> {
+        let said = rest::Said { path: pairs(path), query: pairs(query), body: body.into(), ..rest::Said::default() };
+        let told = self.rest(Service::Rbin, action, said)?;
+        Ok(if told.status == 204 { serde_json::Value::Null } else { serde_json::from_slice(&told.body).expect("JSON") })
+    }
+
+    /// A retention rule of these members.
+    pub fn rule(&mut self, members: &str) -> Result<serde_json::Value, String> {
+        self.rbin("CreateRule", &[], &[], &format!("{{{members}}}"))
+    }
+
+    /// The same, for so many days; and what else it has.
+    pub fn keep(&mut self, kind: &str, days: u32, more: &str) -> String {
+        let period = format!(r#"{{"RetentionPeriodValue":{days},"RetentionPeriodUnit":"DAYS"}}"#);
+        let made =
+            self.rule(&format!(r#""ResourceType":"{kind}","RetentionPeriod":{period}{more}"#)).expect("makes a rule");
+        made["Identifier"].as_str().expect("an identifier").to_owned()
+    }
+
+    fn rest(&mut self, service: Service, action: &str, said: rest::Said) -> Result<Told, String> {
+        let mut routes = service.routes().expect("speaks REST").iter();
+        let route = routes.find(|route| route.action == action).expect("an action");
+        let (tenant, control) = (self.principal(service), self.cloud.control.clone());
         let input = Input::Rest { route, said };
-        let told = dispatch(&control, tenant, Service::Ebs, &input, "req");
+        let told = dispatch(&control, tenant, service, &input, "req");
         self.cloud.runtime.block_on(told).map_err(|e| e.to_string())
     }
 

@@ -29,7 +29,7 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds from which it follows what becomes of disks from elsewhere.
-const IMPORT_KINDS: [&str; 9] = [
+const IMPORT_KINDS: [&str; 10] = [
     "import-task/",
     "export-task/",
     "content/",
@@ -37,12 +37,15 @@ const IMPORT_KINDS: [&str; 9] = [
     "host/",
     "host-liveness/",
     "snapshot/",
+    "binned-snapshot/",
     "image/",
     "volume/",
 ];
 const EXPORT_KINDS: [&str; 2] = ["export-task/", "export-report/"];
 /// Kinds that appear in no plan.
-const UNPLANNED_KINDS: [&str; 20] = [
+const UNPLANNED_KINDS: [&str; 22] = [
+    "binned-image/",
+    "retention-rule/",
     "import-task/",
     "export-report/",
     "capacity-hold/",

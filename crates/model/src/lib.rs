@@ -36,6 +36,7 @@ pub mod placement_group;
 pub mod plan;
 pub mod prefix_list;
 pub mod profile;
+pub mod recycle_bin;
 pub mod report;
 pub mod route;
 pub mod snapshot;

@@ -22,5 +22,5 @@ pub use record::{
 };
 pub use sqlite::SqliteStore;
 pub use store::{Check, Committed, Page, Revision, Row, Store, StoreError, Txn, Write};
-pub use tx::{Tx, Wide};
+pub use tx::{Change, Tx, Wide};
 pub use world::Snapshot;

@@ -9372,6 +9372,31 @@ impl s::Shape for ImageMetadata {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageRecycleBinInfo {
+    pub image_id: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+}
+impl s::Shape for ImageRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("ImageId", "ImageId", "imageId"),
+            s::Field::new("Name", "Name", "name"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.name);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.leaf(&NAMES[3], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[4], &mut self.recycle_bin_exit_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageWatermark {
     pub watermark_key: Option<String>,
     pub source_image_region: Option<String>,
@@ -12797,6 +12822,82 @@ impl s::Shape for LicenseConfigurationRequest {
         static NAMES: [s::Field; 1] =
             [s::Field::new("LicenseConfigurationArn", "LicenseConfigurationArn", "LicenseConfigurationArn")];
         v.leaf(&NAMES[0], &mut self.license_configuration_arn);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListImagesInRecycleBinRequest {
+    pub image_ids: Vec<String>,
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ListImagesInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("ImageIds", "ImageId", "ImageId").list("ImageId"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.image_ids));
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListImagesInRecycleBinResult {
+    pub images: Vec<ImageRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListImagesInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Images", "ImageSet", "imageSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.images));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListSnapshotsInRecycleBinRequest {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub snapshot_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for ListSnapshotsInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+            s::Field::new("SnapshotIds", "SnapshotId", "SnapshotId").list("SnapshotId"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.max_results);
+        v.leaf(&NAMES[1], &mut self.next_token);
+        v.list(&NAMES[2], &mut s::Leaves(&mut self.snapshot_ids));
+        v.leaf(&NAMES[3], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListSnapshotsInRecycleBinResult {
+    pub snapshots: Vec<SnapshotRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListSnapshotsInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Snapshots", "SnapshotSet", "snapshotSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.snapshots));
+        v.leaf(&NAMES[1], &mut self.next_token);
     }
 }
 
@@ -16400,6 +16501,31 @@ impl s::Shape for ResponseLaunchTemplateData {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreImageFromRecycleBinRequest {
+    pub image_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreImageFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("ImageId", "ImageId", "ImageId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.image_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreImageFromRecycleBinResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for RestoreImageFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RestoreManagedPrefixListVersionRequest {
     pub dry_run: Option<bool>,
     pub prefix_list_id: Option<String>,
@@ -16429,6 +16555,65 @@ impl s::Shape for RestoreManagedPrefixListVersionResult {
     fn visit(&mut self, v: &mut dyn s::Visitor) {
         static NAMES: [s::Field; 1] = [s::Field::new("PrefixList", "PrefixList", "prefixList")];
         v.shape(&NAMES[0], &mut self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreSnapshotFromRecycleBinRequest {
+    pub snapshot_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreSnapshotFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("SnapshotId", "SnapshotId", "SnapshotId").required(),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreSnapshotFromRecycleBinResult {
+    pub snapshot_id: Option<String>,
+    pub outpost_arn: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub owner_id: Option<String>,
+    pub progress: Option<String>,
+    pub start_time: Option<s::Timestamp>,
+    pub state: Option<String>,
+    pub volume_id: Option<String>,
+    pub volume_size: Option<i32>,
+    pub sse_type: Option<String>,
+}
+impl s::Shape for RestoreSnapshotFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 11] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("Encrypted", "Encrypted", "encrypted"),
+            s::Field::new("OwnerId", "OwnerId", "ownerId"),
+            s::Field::new("Progress", "Progress", "progress"),
+            s::Field::new("StartTime", "StartTime", "startTime"),
+            s::Field::new("State", "Status", "status"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("VolumeSize", "VolumeSize", "volumeSize"),
+            s::Field::new("SseType", "SseType", "sseType"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.outpost_arn);
+        v.leaf(&NAMES[2], &mut self.description);
+        v.leaf(&NAMES[3], &mut self.encrypted);
+        v.leaf(&NAMES[4], &mut self.owner_id);
+        v.leaf(&NAMES[5], &mut self.progress);
+        v.leaf(&NAMES[6], &mut self.start_time);
+        v.leaf(&NAMES[7], &mut self.state);
+        v.leaf(&NAMES[8], &mut self.volume_id);
+        v.leaf(&NAMES[9], &mut self.volume_size);
+        v.leaf(&NAMES[10], &mut self.sse_type);
     }
 }
 
@@ -17480,6 +17665,31 @@ impl s::Shape for SnapshotInfo {
         v.leaf(&NAMES[10], &mut self.outpost_arn);
         v.leaf(&NAMES[11], &mut self.sse_type);
         v.leaf(&NAMES[12], &mut self.availability_zone);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SnapshotRecycleBinInfo {
+    pub snapshot_id: Option<String>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+    pub description: Option<String>,
+    pub volume_id: Option<String>,
+}
+impl s::Shape for SnapshotRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 5] = [
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+            s::Field::new("Description", "Description", "description"),
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+        ];
+        v.leaf(&NAMES[0], &mut self.snapshot_id);
+        v.leaf(&NAMES[1], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[2], &mut self.recycle_bin_exit_time);
+        v.leaf(&NAMES[3], &mut self.description);
+        v.leaf(&NAMES[4], &mut self.volume_id);
     }
 }
 

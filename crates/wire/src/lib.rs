@@ -9,6 +9,7 @@ pub mod json;
 pub mod logs;
 pub mod names;
 pub mod query;
+pub mod rbin;
 pub mod rest;
 pub mod shape;
 pub mod sigv4;

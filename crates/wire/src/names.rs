@@ -1163,6 +1163,19 @@ pub static LOGS: [Name; 118] = [
     ("UpdateScheduledQuery", &["logGroupIdentifiers"]),
 ];
 
+pub static RBIN: [Name; 10] = [
+    ("CreateRule", &[]),
+    ("DeleteRule", &[]),
+    ("GetRule", &["ResourceTags", "ExcludeResourceTags"]),
+    ("ListRules", &["Rules"]),
+    ("ListTagsForResource", &["Tags"]),
+    ("LockRule", &["ResourceTags", "ExcludeResourceTags"]),
+    ("TagResource", &[]),
+    ("UnlockRule", &["ResourceTags", "ExcludeResourceTags"]),
+    ("UntagResource", &[]),
+    ("UpdateRule", &["ResourceTags", "ExcludeResourceTags"]),
+];
+
 pub static SSM: [Name; 154] = [
     ("AddTagsToResource", &[]),
     ("AssociateOpsItemRelatedItem", &[]),

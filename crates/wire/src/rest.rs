@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::json;
 use crate::query::{ReadError, error, shown};
-use crate::shape::{Field, Leaf, List, Shape, Slot, Visitor};
+use crate::shape::{Field, Item, Leaf, List, Shape, Slot, Visitor};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
@@ -127,25 +127,47 @@ impl Visitor for Reader<'_> {
             _ => return self.body.leaf(field, leaf),
         };
         let refused = match said.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.xml)) {
-            None if field.required => {
-                error("MissingParameter", format!("The request must contain the parameter {}", field.name))
-            }
-            Some((_, text)) if !leaf.read(text) => {
-                let message = format!("Invalid value '{}' for {}: expected {}", shown(text), field.name, leaf.kind());
-                error("InvalidParameterValue", message)
-            }
-            _ => return,
+            None => field.required.then(|| missing(field)),
+            Some((_, text)) => unread(field, text, leaf),
         };
-        self.failed.get_or_insert(refused);
+        if let Some(refused) = refused {
+            self.failed.get_or_insert(refused);
+        }
     }
 
     fn shape(&mut self, field: &Field, slot: &mut dyn Slot) {
         self.body.shape(field, slot);
     }
 
+    /// In a query its name stands once for each item.
     fn list(&mut self, field: &Field, list: &mut dyn List) {
-        self.body.list(field, list);
+        if field.query != "querystring" {
+            return self.body.list(field, list);
+        }
+        for (_, text) in self.said.query.iter().filter(|(name, _)| name == field.xml) {
+            if let Item::Leaf(leaf) = list.push()
+                && let Some(refused) = unread(field, text, leaf)
+            {
+                self.failed.get_or_insert(refused);
+            }
+        }
+        if field.required && list.is_empty() {
+            self.failed.get_or_insert(missing(field));
+        }
     }
+}
+
+fn missing(field: &Field) -> ReadError {
+    error("MissingParameter", format!("The request must contain the parameter {}", field.name))
+}
+
+/// Why not, if a text is no value of a member.
+fn unread(field: &Field, text: &str, leaf: &mut dyn Leaf) -> Option<ReadError> {
+    if leaf.read(text) {
+        return None;
+    }
+    let message = format!("Invalid value '{}' for {}: expected {}", shown(text), field.name, leaf.kind());
+    Some(error("InvalidParameterValue", message))
 }
 
 /// Writes an answer.
@@ -202,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ebs;
+    use crate::{ebs, rbin};
 
     fn routed(method: &str, path: &str) -> Option<(&'static str, String)> {
         let (route, said) = route(&ebs::ROUTES, method, path)?;
@@ -266,6 +288,19 @@ mod tests {
         ] {
             assert!(start(body).expect_err(body).to_string().starts_with(code), "{body}");
         }
+    }
+
+    #[test]
+    fn a_list_in_a_query_has_its_name_once_for_each_item() {
+        let said = |query: &str| Said {
+            path: vec![("resourceArn".into(), "arn".into())],
+            query: super::query(query).expect("reads"),
+            ..Said::default()
+        };
+        let untag = |query: &str| read::<rbin::UntagResourceRequest>(&said(query)).map(|request| request.tag_keys);
+        assert_eq!(untag("tagKeys=a%20b&other=c&tagKeys=d"), Ok(vec!["a b".into(), "d".into()]));
+        let refused = untag("tagkeys=a").expect_err("none").to_string();
+        assert_eq!(refused, "MissingParameter: The request must contain the parameter TagKeys");
     }
 
     #[test]

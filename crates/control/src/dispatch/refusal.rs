@@ -27,13 +27,16 @@ pub fn json_code(code: &'static str) -> &'static str {
     }
 }
 
-/// What EBS's direct API calls a refusal. Source: the errors of its actions, "EBS direct APIs Reference".
+/// What services that speak REST call a refusal. Source: the errors of their actions, "EBS direct APIs Reference" and "Recycle
+/// Bin API Reference".
 pub fn kind(code: &'static str) -> &'static str {
     match code {
+        "RULE_NOT_FOUND" => "ResourceNotFoundException",
+        "SERVICE_QUOTA_EXCEEDED" => "ServiceQuotaExceededException",
         code if reason(code) == Some("SNAPSHOT_NOT_FOUND") => "ResourceNotFoundException",
         code if reason(code) == Some("DEPENDENCY_SERVICE_QUOTA_EXCEEDED") => "ServiceQuotaExceededException",
         "AuthFailure" | "UnauthorizedOperation" => "AccessDeniedException",
-        "IdempotentParameterMismatch" => "ConflictException",
+        "IdempotentParameterMismatch" | "INVALID_RULE_STATE" => "ConflictException",
         "InternalError" | "Unavailable" => "InternalServerException",
         "RequestLimitExceeded" => "RequestThrottledException",
         code if reason(code).is_some() => "ValidationException",

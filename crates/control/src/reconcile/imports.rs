@@ -10,11 +10,12 @@ use awan_model::import::{
     Content, ContentReport, ImportPhase, ImportTask, ImportedDisk, ImportedImage, Merge, Merged, Merging, Outcome,
     Product, Source,
 };
+use awan_model::recycle_bin::Binned;
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Db, Record as _, Ref, System, Tenant, Tx};
 
 use crate::error::{Error, Result};
-use crate::{imports, merging, schedule};
+use crate::{imports, merging, recycle_bin, schedule};
 
 /// EC2's largest snapshot of a disk that was imported.
 const SIZE_GIB_MAX: u32 = 16_384;
@@ -94,7 +95,7 @@ fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
         return Vec::new();
     }
     let mut phases: BTreeMap<ImageId, BTreeSet<Phase>> = BTreeMap::new();
-    for snapshot in tx.all::<Snapshot>() {
+    for snapshot in recycle_bin::all::<Snapshot>(tx) {
         if let Bytes::Image(id) = &snapshot.bytes {
             phases.entry(id.clone()).or_default().insert(snapshot.phase);
         }
@@ -149,8 +150,12 @@ fn merges(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
 fn completed(tx: &mut Tx<System>, content: &Content, phase: Phase, takes: Option<u64>) {
     tx.put(Content { bytes: takes, ..content.clone() });
     let bytes = Bytes::Image(content.id.clone());
-    let of_it = |snapshot: &Arc<Snapshot>| snapshot.bytes == bytes && snapshot.phase != phase;
-    let snapshots: Vec<_> = tx.all::<Snapshot>().into_iter().filter(of_it).collect();
+    let of_it = |snapshot: &Snapshot| snapshot.bytes == bytes && snapshot.phase != phase;
+    for binned in tx.all::<Binned<Snapshot>>().into_iter().filter(|binned| of_it(&binned.what)) {
+        let what = Snapshot { phase, ..binned.what.clone() };
+        tx.act_for_tenant(&what.home.clone(), |tx| tx.put(Binned { what, ..(*binned).clone() }));
+    }
+    let snapshots: Vec<_> = tx.all::<Snapshot>().into_iter().filter(|snapshot| of_it(snapshot)).collect();
     for snapshot in snapshots {
         tx.act_for_tenant(&snapshot.home, |tx| tx.put(Snapshot { phase, ..(*snapshot).clone() }));
     }

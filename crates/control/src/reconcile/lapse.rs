@@ -1,5 +1,5 @@
-//! What lapses with time: the room of capacity reservations that ended; snapshots that nobody writes any more; and the records of these, and of fleets that were
-//! deleted, some time later.
+//! What lapses with time: the room of capacity reservations that ended; snapshots that nobody writes any more; what is in the
+//! recycle bin; and the records of these, and of fleets that were deleted, some time later.
 
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use awan_model::snapshot::{Bytes, Phase, Snapshot, Upload};
 use awan_model::token::ClientToken;
 use awan_state::{Millis, Record as _, System, Tx};
 
-use crate::network;
-use crate::token;
+use crate::{network, recycle_bin, token};
 
 const RESERVATIONS_VISIBLE_MS: Millis = super::VISIBLE_MS;
 /// Source: "EC2 Fleet request states", EC2 User Guide.
@@ -23,6 +22,7 @@ pub fn is_due(tx: &mut Tx<System>) -> bool {
     let ended = tx.all::<CapacityHold>().iter().any(|hold| hold.end.is_some_and(|end| end <= now));
     ended
         || !abandoned(tx, now).is_empty()
+        || recycle_bin::is_due(tx, now)
         || tx.all::<CapacityReservation>().iter().any(|r| gone(r, now))
         || tx.all::<Fleet>().iter().any(|f| over(f, now))
 }
@@ -54,6 +54,7 @@ pub fn lapse(tx: &mut Tx<System>) {
         let failed = Snapshot { phase: Phase::Error, bytes: Bytes::Nothing, ..(*snapshot).clone() };
         tx.act_for_tenant(&snapshot.home, |tx| tx.put(failed));
     }
+    recycle_bin::empty(tx);
     for hold in tx.all::<CapacityHold>().iter().filter(|hold| hold.end.is_some_and(|end| end <= now)) {
         tx.remove(&hold.at());
     }

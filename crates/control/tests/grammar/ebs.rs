@@ -1,12 +1,6 @@
-//! Requests to EBS's direct API. What stands before a parameter says where it lies: `path:`, `query:`, `header:`; `block`
-//! is the body, as many bytes of that; all else is JSON.
+//! Requests to EBS's direct API.
 
-use awan_wire::ebs::ROUTES;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest as _, Sha256};
-
-use super::{Call, Recipe, Rest, Teller, hex, object};
+use super::{Recipe, Teller};
 
 const SNAPSHOT: (&str, &str) = ("path:snapshotId", "<snap>");
 const INDEX: (&str, &str) = ("path:blockIndex", "0|1|2047|-1|9999999999|x");
@@ -46,47 +40,6 @@ pub const RECIPES: &[Recipe] = &[
         ],
     ),
 ];
-
-/// A request of an action, with its parameters wherever they say that they lie.
-pub fn call(action: &str, parameters: &[(String, String)]) -> Call {
-    let route = ROUTES.iter().find(|route| route.action == action).expect("a route");
-    let (mut path, mut query, mut headers) = (route.path.to_owned(), String::new(), Vec::new());
-    let (mut json, mut block) = (Vec::new(), None);
-    for (key, value) in parameters {
-        match key.split_once(':') {
-            Some(("path", name)) => path = path.replace(&format!("{{{name}}}"), &hex(value)),
-            Some(("query", name)) => query.push_str(&format!("&{name}={}", hex(value))),
-            // What HTTP has no form for never comes.
-            Some(("header", name)) if value.bytes().all(|b| b.is_ascii_graphic()) => {
-                headers.push((name.to_owned(), value.clone()));
-            }
-            Some(("header", _)) => {}
-            _ if key == "block" => block = value.parse().ok().filter(|length: &usize| *length <= 524_288),
-            _ => json.push((key.clone(), value.clone())),
-        }
-    }
-    let body = match block {
-        Some(length) => {
-            let body = "7".repeat(length);
-            for (name, value) in [
-                ("x-amz-checksum", BASE64_STANDARD.encode(Sha256::digest(&body))),
-                ("x-amz-data-length", length.to_string()),
-            ] {
-                if headers.iter().all(|(given, _)| given != name) {
-                    headers.push((name.to_owned(), value));
-                }
-            }
-            body
-        }
-        None if json.is_empty() => String::new(),
-        None => object(&json),
-    };
-    headers.sort();
-    headers.dedup_by(|a, b| a.0 == b.0);
-    let path = path.replace(['{', '}'], "");
-    let rest = Rest { method: route.method, path, query: query.trim_start_matches('&').to_owned(), headers };
-    Call { rest: Some(rest), ..Call::form("ebs", body) }
-}
 
 pub fn story(teller: &mut dyn Teller) {
     let member = |told: &str, name: &str| {

@@ -1,5 +1,6 @@
 //! What a request of each action looks like, and how it can be broken.
 
+mod bin;
 mod ebs;
 mod exports;
 mod identity;
@@ -10,6 +11,7 @@ mod interfaces;
 mod logs;
 mod network;
 mod peers;
+mod rest;
 mod templates;
 mod volumes;
 
@@ -71,9 +73,9 @@ impl Call {
         let form = |service| Self::form(service, format!("Action={action}&{parameters}"));
         match service(action) {
             Some(Service::Logs | Service::Ssm) => Self::json(action, parameters.to_owned()),
-            Some(Service::Ebs) => {
+            Some(service @ (Service::Ebs | Service::Rbin)) => {
                 let pairs = parameters.split('&').filter_map(|pair| pair.split_once('='));
-                ebs::call(action, &pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>())
+                rest::call(service, action, &pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>())
             }
             Some(Service::Iam) => form("iam"),
             Some(Service::Sts) => form("sts"),
@@ -121,6 +123,7 @@ pub trait Teller {
 pub const STORIES: &[fn(&mut dyn Teller)] = &[
     // Wants the default VPC empty.
     network::story,
+    bin::story,
     ebs::story,
     exports::story,
     identity::story,
@@ -137,6 +140,7 @@ pub const STORIES: &[fn(&mut dyn Teller)] = &[
 /// Recipes and actions without a `DryRun`, by areas.
 const AREAS: &[(&[Recipe], &[&str])] = &[
     (RECIPES, &["ModifySubnetAttribute", "ModifyVpcAttribute"]),
+    (bin::RECIPES, &[]),
     (ebs::RECIPES, &[]),
     (exports::RECIPES, exports::WET),
     (identity::RECIPES, identity::WET),
@@ -401,9 +405,10 @@ impl Grammar {
                 (0..self.dice.random_range(0..7)).for_each(|_| self.break_some(&mut parameters));
             }
         }
-        let service = match service(&action).unwrap_or(Service::Ec2) {
+        let of = service(&action).unwrap_or(Service::Ec2);
+        let service = match of {
             _ if self.dice.random_bool(0.01) => self.pick(&["sts", "iam", "s3", "", "ec2"]).to_owned(),
-            Service::Ebs => "ebs".into(),
+            Service::Ebs | Service::Rbin => "rest".into(),
             Service::Ec2 => "ec2".into(),
             Service::Sts => "sts".into(),
             Service::Iam => "iam".into(),
@@ -412,8 +417,8 @@ impl Grammar {
         if service == "json" {
             return (action.clone(), Call::json(&action, object(&parameters)));
         }
-        if service == "ebs" {
-            return (action.clone(), ebs::call(&action, &parameters));
+        if service == "rest" {
+            return (action.clone(), rest::call(of, &action, &parameters));
         }
         let service = ["ec2", "sts", "iam", "s3"].into_iter().find(|s| *s == service).unwrap_or_default();
         let mut body = format!("Action={}&Version=2016-11-15", hex(&action));
@@ -511,6 +516,15 @@ impl Grammar {
     }
 
     pub fn learn(&mut self, answer: &str) {
+        for (member, kind) in [("Identifier", "rule-"), ("RuleArn", "rulearn-")] {
+            let after = answer.split(&format!("\"{member}\":\"")).skip(1).map(str::to_owned).collect::<Vec<_>>();
+            for value in after.iter().filter_map(|rest| rest.split('"').next()) {
+                let all = self.seen.entry(kind.into()).or_default();
+                all.push(value.to_owned());
+                let old = all.len().saturating_sub(SEEN_MAX);
+                all.drain(..old);
+            }
+        }
         for word in answer.split(['<', '>']) {
             let id = word.rsplit_once('-').filter(|(_, digits)| digits.len() == 17 && !word.contains([' ', ':', '/']));
             let Some((kind, _)) = id else { continue };

@@ -1,4 +1,4 @@
-//! DeregisterImage. Instances that were launched from it live on.
+//! DeregisterImage. Instances that were launched from it live on. Where a rule says so, it can be restored.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::{network, sharing};
+use crate::{recycle_bin, sharing};
 
 pub fn deregister_image(tx: &mut Tx<Tenant>, req: ec2::DeregisterImageRequest) -> Result<ec2::DeregisterImageResult> {
     let ec2::DeregisterImageRequest { image_id, delete_associated_snapshots, dry_run: _ } = req;
@@ -24,7 +24,7 @@ pub fn deregister_image(tx: &mut Tx<Tenant>, req: ec2::DeregisterImageRequest) -
         let message = format!("The image '{id}' is protected from deregistration.");
         return Err(refuse(Code::OperationNotPermitted, message));
     }
-    network::remove::<Image>(tx, &id);
+    recycle_bin::remove_image(tx, &image);
     let mut results = Vec::new();
     if delete_associated_snapshots == Some(true) {
         let snapshots: BTreeSet<_> = image.snapshots().cloned().collect();
@@ -40,8 +40,8 @@ fn delete(tx: &mut Tx<Tenant>, gone: &ImageId, id: &SnapshotId) -> ec2::DeleteSn
         None => "missing-permissions",
         Some(_) if used => "skipped",
         Some(snapshot) if snapshot.is_locked(now) => "client-error",
-        Some(_) => {
-            network::remove::<Snapshot>(tx, id);
+        Some(snapshot) => {
+            recycle_bin::remove_snapshot(tx, &snapshot);
             "success"
         }
     };

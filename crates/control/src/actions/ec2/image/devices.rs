@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use awan_model::id::ImageId;
 use awan_model::image::{Device, DeviceOptions, Image};
+use awan_model::recycle_bin::Binned;
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
@@ -65,15 +66,22 @@ pub fn must_be_name(name: &str) -> Result<()> {
 pub fn named(tx: &mut Tx<Tenant>, name: Option<String>) -> Result<String> {
     let name = name.ok_or_else(|| missing("Name"))?;
     must_be_name(&name)?;
-    let images = tx.list::<Image>();
-    if let Some(other) = images.iter().find(|image| image.name == name) {
-        let message = format!("AMI name {name} is already in use by AMI {}", other.id);
-        return Err(refuse(Code::InvalidAmiNameDuplicate, message));
-    }
-    if images.len() >= IMAGES_MAX {
+    not_named_yet(tx, &name)?;
+    if tx.list::<Image>().len() + tx.list::<Binned<Image>>().len() >= IMAGES_MAX {
         return Err(refuse(Code::ResourceLimitExceeded, "The maximum number of images has been reached."));
     }
     Ok(name)
+}
+
+/// One name, one image of an account in a region; what is in the recycle bin has none.
+pub fn not_named_yet(tx: &mut Tx<Tenant>, name: &str) -> Result<()> {
+    match tx.list::<Image>().iter().find(|image| image.name == name) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("AMI name {name} is already in use by AMI {}", other.id);
+            Err(refuse(Code::InvalidAmiNameDuplicate, message))
+        }
+    }
 }
 
 pub fn new_id(tx: &mut Tx<Tenant>) -> ImageId {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use awan_model::id::SnapshotId;
+use awan_model::recycle_bin::Binned;
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
@@ -49,7 +50,8 @@ pub fn described(description: Option<String>) -> Result<String> {
 }
 
 pub fn room_for(tx: &mut Tx<Tenant>, more: usize) -> Result<()> {
-    if tx.list::<Snapshot>().len() + more > SNAPSHOTS_MAX {
+    let there = tx.list::<Snapshot>().len() + tx.list::<Binned<Snapshot>>().len();
+    if there + more > SNAPSHOTS_MAX {
         return Err(refuse(Code::SnapshotLimitExceeded, "The maximum number of snapshots has been reached."));
     }
     Ok(())

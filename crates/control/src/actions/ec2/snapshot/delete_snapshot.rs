@@ -1,4 +1,5 @@
-//! DeleteSnapshot. Volumes that were made of it live on; an image that is registered of it does not let it go.
+//! DeleteSnapshot. Volumes that were made of it live on; an image that is registered of it does not let it go. Where a rule says
+//! so, it can be restored.
 
 use awan_model::image::Image;
 use awan_model::snapshot::Snapshot;
@@ -6,7 +7,7 @@ use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::{network, sharing, token};
+use crate::{recycle_bin, sharing};
 
 pub fn delete_snapshot(tx: &mut Tx<Tenant>, req: ec2::DeleteSnapshotRequest) -> Result<()> {
     let ec2::DeleteSnapshotRequest { snapshot_id, dry_run: _ } = req;
@@ -21,9 +22,7 @@ pub fn delete_snapshot(tx: &mut Tx<Tenant>, req: ec2::DeleteSnapshotRequest) -> 
         let message = format!("The snapshot {id} is currently in use by {}", image.id);
         return Err(refuse(Code::InvalidSnapshotInUse, message));
     }
-    let token = snapshot.upload.as_ref().and_then(|upload| upload.client_token.as_deref());
-    token::forget(tx, "StartSnapshot", token);
-    network::remove::<Snapshot>(tx, id);
+    recycle_bin::remove_snapshot(tx, &snapshot);
     Ok(())
 }
 

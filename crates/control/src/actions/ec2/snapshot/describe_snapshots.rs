@@ -103,7 +103,7 @@ fn may_restore(snapshot: &Snapshot, who: &str, own: &str) -> bool {
     }
 }
 
-fn source(snapshot: &Snapshot) -> String {
+pub fn source(snapshot: &Snapshot) -> String {
     snapshot.volume.as_ref().map_or_else(|| NO_VOLUME.to_owned(), ToString::to_string)
 }
 
