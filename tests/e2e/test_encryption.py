@@ -15,6 +15,7 @@ from test_volumes import attach, detach, disk
 
 # Written by guests as the output of a command, so that it is in no request.
 CANARY = "seq 1 400 | sed 's/.*/canary-&-of-a-guest/'"
+WRITTEN = "".join(f"canary-{n}-of-a-guest\n" for n in range(1, 401)).encode()
 NEEDLES = [b"canary-17-of-a-guest", b"canary-399-of-a-guest"]
 
 
@@ -26,6 +27,14 @@ def files(folder):
 
 def holding(folder, needles):
     return [(str(path), needle) for path in files(folder) for needle in needles if needle in path.read_bytes()]
+
+
+def first_block(ebs, snapshot):
+    """Of those that are listed."""
+    block = ebs.list_snapshot_blocks(SnapshotId=snapshot)["Blocks"][0]
+    assert block["BlockIndex"] == 0
+    got = ebs.get_snapshot_block(SnapshotId=snapshot, BlockIndex=0, BlockToken=block["BlockToken"])
+    return got["BlockData"].read()
 
 
 def volume_keys(data, master):
@@ -68,6 +77,7 @@ def test_what_is_encrypted_is_in_no_file_and_its_key_nowhere(awan, tenant):
     snapshot = tenant.ec2.create_snapshot(VolumeId=data)
     assert snapshot["Encrypted"]
     completed(tenant, snapshot["SnapshotId"])
+    assert first_block(awan.client(tenant.keys, "ebs"), snapshot["SnapshotId"]).startswith(WRITTEN)
 
     tenant.ec2.stop_instances(InstanceIds=[one])
     tenant.wait("instance_stopped", one)

@@ -444,7 +444,7 @@ fn references(tx: &mut Tx<System>, out: &mut Vec<String>) {
 fn keys(tx: &mut Tx<System>, out: &mut Vec<String>) {
     let contents: HashMap<ImageId, Arc<Content>> =
         tx.all::<Content>().into_iter().map(|content| (content.id.clone(), content)).collect();
-    let key = |id: &ImageId| contents.get(id).and_then(|content| content.taken()?.key.clone());
+    let key = |id: &ImageId| contents.get(id).and_then(|content| content.key().cloned());
     for content in contents.values() {
         if key(&content.id).is_none() && content.below().and_then(key).is_some() {
             out.push(format!("{}: what it is a child of is encrypted, and it is not", content.id));

@@ -63,9 +63,7 @@ fn take_one(tx: &mut Tx<Tenant>, volume: &Volume, set: &mut Option<ImageId>) -> 
     };
     let below = volume.image.clone();
     let depth = below.as_ref().map_or(0, |id| tx.as_system(|tx| imports::depth(tx, id)));
-    // What is encrypted is not merged.
-    let full = depth >= LAYERS_MAX && volume.key.is_some();
-    if volume.generation >= GENERATION_MAX || full {
+    if volume.generation >= GENERATION_MAX {
         let message = format!("The volume '{}' has as many snapshots as can follow one another.", volume.id);
         return Err(refuse(Code::SnapshotLimitExceeded, message));
     }

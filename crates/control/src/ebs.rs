@@ -33,10 +33,6 @@ pub fn id(text: Option<&str>) -> Result<SnapshotId> {
 
 pub fn readable(tx: &mut Tx<Tenant>, id: &SnapshotId) -> Result<Readable> {
     let snapshot = tx.shared::<Snapshot>(id)?;
-    if snapshot.encrypted {
-        let message = format!("The snapshot '{id}' is encrypted: its blocks are not read. Make a volume of it.");
-        return Err(refuse(Code::UnsupportedOperation, message));
-    }
     let at = match crate::bytes::of(&snapshot)? {
         None => None,
         Some(image) => Some((lies_on(tx, &image)?, image)),

@@ -9,7 +9,8 @@
 //! needed is made shorter by steps: what has the changes of [`WIDTH`] or more of a size becomes one of the next size, so
 //! that there are at most `WIDTH - 1` of each, and each change lies in one file more for each size, not in each file.
 //!
-//! Never merged are images and disks from elsewhere, which many begin as.
+//! Never merged are images and disks from elsewhere, which many begin as. What is encrypted is merged with what is below it,
+//! encrypted or not, into a file that its own key opens; it never becomes part of a file that is not encrypted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -61,10 +62,9 @@ pub fn candidates(
     found.into_iter().map(|(host, of)| (host, sorted(of))).collect()
 }
 
-/// Whether these bytes were what volumes held, lie whole on their host, and may be part of another file. Who merges has no
-/// keys.
+/// Whether these bytes were what volumes held, lie whole on their host, and may be part of another file.
 fn is_mergeable(content: &Content) -> bool {
-    content.taken().is_some_and(|taken| taken.key.is_none()) && content.bytes.is_some()
+    content.taken().is_some() && content.bytes.is_some()
 }
 
 /// What is recorded of these bytes when their host has said that their file is a child of this. `None`: it is, or it cannot
@@ -106,7 +106,8 @@ impl<'c> Chains<'c> {
     fn below<'s>(&'s self, content: &'s Content) -> impl Iterator<Item = &'c Arc<Content>> + 's {
         let next = |of: &Content| {
             let lower = self.by_id.get(of.taken()?.below.as_ref()?).copied();
-            lower.filter(|lower| is_mergeable(lower) && lower.host == content.host)
+            let may_be_in_it = |lower: &Content| content.key().is_some() || lower.key().is_none();
+            lower.filter(|lower| is_mergeable(lower) && lower.host == content.host && may_be_in_it(lower))
         };
         std::iter::successors(next(content), move |lower| next(lower))
     }

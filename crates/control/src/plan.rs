@@ -156,7 +156,7 @@ fn encryption(tx: &mut Tx<System>, volume: &Volume, image: Option<&ImageId>) -> 
     let key = volume.key.clone()?;
     let (mut below, mut next) = (BTreeMap::new(), image.cloned());
     while let Some(content) = next.take().and_then(|id| tx.find_by::<Content>(Content::INDEX, id.as_str())) {
-        below.extend(content.taken().and_then(|taken| Some((content.id.clone(), taken.key.clone()?))));
+        below.extend(content.key().map(|key| (content.id.clone(), key.clone())));
         next = content.below().cloned();
     }
     Some(EncryptionPlan { key, below })

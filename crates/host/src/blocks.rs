@@ -4,14 +4,13 @@
 //! **Invariant:** a block that differs is never left out. Of those that hold something, one that holds nothing but zeros may
 //! be shown; of changes none that is the same.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use awan_model::report::{BLOCK, BlockSeen, BlocksSeen};
 
 use crate::import::disk::PIECE;
-use crate::volume::chain::Chain;
+use crate::volume::chain::{Chain, Keyed};
 
 const SIZE: u64 = BLOCK as u64;
 /// Then what was found is told, and who wants more asks for it.
@@ -24,7 +23,7 @@ fn index(at: u64) -> Result<u32> {
 /// What lies under a name, open: whatever becomes of the names of its files, it can be read.
 pub struct Opened {
     /// The nearest first.
-    files: Vec<PathBuf>,
+    files: Vec<Keyed>,
     /// `None`: it holds nothing.
     chain: Option<Chain>,
     /// So many of its nearest files are looked at.
@@ -32,7 +31,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    pub fn open(files: Vec<PathBuf>) -> Result<Self> {
+    pub fn open(files: Vec<Keyed>) -> Result<Self> {
         let chain = if files.is_empty() { None } else { Some(Chain::open(&files)?) };
         Ok(Self { depth: files.len(), files, chain })
     }
@@ -142,7 +141,7 @@ impl Opened {
     /// What lies below both is the same in both, unless one of those above ends before it does.
     fn look_above(&mut self, since: &mut Self) {
         let pairs = since.files.iter().rev().zip(self.files.iter().rev());
-        let common = pairs.take_while(|(a, b)| a == b).count();
+        let common = pairs.take_while(|(a, b)| a.0 == b.0).count();
         let (own, before) = (self.sizes(), since.sizes());
         let (above, above_before) = (own.len() - common, before.len() - common);
         let Some(end) = own.get(above) else { return };

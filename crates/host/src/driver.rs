@@ -13,12 +13,13 @@ use awan_model::id::{ImageId, InstanceId, InterfaceId, VolumeId, VpcId};
 use awan_model::import::Taken;
 use awan_model::instance::{DiskSeen, Exit, Health, InterfaceSeen, Phase};
 use awan_model::interface::Mac;
-use awan_model::plan::{ContentPlan, HostPlan, VmPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, HostPlan, SealedKeys, VmPlan, VolumePlan};
 use awan_model::report::{TrafficSeen, VolumeSeen};
 use awan_model::volume::Limits;
 
 use crate::keys::Key;
 use crate::network::flow::FlowLogs;
+use crate::volume::chain::Keyed;
 
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -106,7 +107,7 @@ pub struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmerged {
     pub why: String,
-    /// There was no room for another.
+    /// There was no room for another, or no master key: it may be otherwise soon.
     pub full: bool,
 }
 
@@ -187,8 +188,9 @@ pub trait Volumes: Send + Sync {
     fn bring<'a>(&'a self, _: &'a ImageId) -> Fut<'a, anyhow::Result<()>> {
         Box::pin(async { Ok(()) })
     }
-    /// The files that a child of this would be read from, the nearest first; none: there are no bytes here.
-    fn files(&self, id: &ImageId) -> anyhow::Result<Vec<PathBuf>>;
+    /// The files that a child of this would be read from, the nearest first; none: there are no bytes here. `sealed`: of
+    /// what is encrypted.
+    fn files(&self, id: &ImageId, sealed: &SealedKeys) -> anyhow::Result<Vec<Keyed>>;
 }
 
 /// What is there that should not be, and the other way round.

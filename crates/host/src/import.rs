@@ -375,7 +375,7 @@ pub fn rewrite(
 ) -> Result<()> {
     let mut disk = disk::open(BufReader::new(source), format, size)?;
     let mut out = BufWriter::new(File::create(to)?);
-    write::write(&mut *disk, size, &mut out, goes_on)?;
+    write::write(&mut *disk, size, None, &mut out, goes_on)?;
     out.flush()?;
     Ok(out.get_ref().sync_all()?)
 }

@@ -8,12 +8,12 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use awan_model::key::SealedKey;
 use hmac::{Hmac, KeyInit as _, Mac};
 use sha2::Sha256;
 
-use crate::volume::luks::random;
+use crate::volume::luks::{Luks, random};
 
 /// As many lines are read of a file of master keys.
 const KEYS_MAX: usize = 64;
@@ -78,11 +78,26 @@ impl MasterKeys {
         let Some((_, key)) = self.keys.iter().find(|(name, _)| name == master) else {
             let known: Vec<_> = self.keys.iter().map(|(name, _)| name.as_str()).collect();
             let (known, file) = (known.join(", "), self.file.display());
-            bail!("the key of {of} needs the master key {master}, which this host does not have: {file} has {known:?}")
+            let why = format!(
+                "the key of {of} needs the master key {master}, which this host does not have: {file} has {known:?}"
+            );
+            return Err(Missing(why).into());
         };
         Ok(Key(mac(key, &[b"volume ", of.as_bytes(), b"\0", seed])))
     }
 }
+
+/// There is no such master key. It may be there again.
+#[derive(Debug)]
+pub struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
 
 fn parsed(line: &str) -> Option<[u8; 32]> {
     let mut key = [0; 32];
@@ -123,6 +138,11 @@ impl Key {
     /// As QEMU takes it: a text.
     pub fn passphrase(&self) -> String {
         hex(&self.0)
+    }
+
+    /// A header for a new file that it opens.
+    pub fn luks(&self) -> Result<Luks> {
+        Luks::new(self.passphrase().as_bytes())
     }
 
     /// A file of its own in memory, for a program that inherits it and opens it by its number.

@@ -196,6 +196,11 @@ impl Content {
         self.source.taken()
     }
 
+    /// What opens their file; `None`: it is not encrypted.
+    pub fn key(&self) -> Option<&SealedKey> {
+        self.source.key()
+    }
+
     /// What they are a child of.
     pub fn below(&self) -> Option<&ImageId> {
         self.source.below()
@@ -225,6 +230,10 @@ impl Source {
             Self::Written(written) => Some(written),
             Self::Fetched { .. } | Self::Taken(_) => None,
         }
+    }
+
+    pub fn key(&self) -> Option<&SealedKey> {
+        self.taken()?.key.as_ref()
     }
 
     pub fn below(&self) -> Option<&ImageId> {

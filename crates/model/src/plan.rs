@@ -111,7 +111,7 @@ pub struct EncryptionPlan {
     pub key: SealedKey,
     /// Of what it began as and what is below that, as far as it is encrypted.
     #[serde(default)]
-    pub below: BTreeMap<ImageId, SealedKey>,
+    pub below: SealedKeys,
 }
 
 impl VolumePlan {
@@ -161,6 +161,14 @@ pub struct ContentPlan {
     pub size_gib: u32,
     #[serde(default)]
     pub merge: Option<Merge>,
+}
+
+/// What opens the files of bytes that never change, as far as they are encrypted.
+pub type SealedKeys = BTreeMap<ImageId, SealedKey>;
+
+/// Those of a host.
+pub fn sealed_keys(contents: &[ContentPlan]) -> SealedKeys {
+    contents.iter().filter_map(|content| Some((content.id.clone(), content.source.key()?.clone()))).collect()
 }
 
 /// What the metadata service says about an instance, beyond what its interfaces say.

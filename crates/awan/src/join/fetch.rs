@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use awan_host::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Unmerged, Volumes};
 use awan_host::import::BELOW;
+use awan_host::volume::chain::Keyed;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
-use awan_model::plan::{ContentPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, SealedKeys, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::time::Instant;
 
@@ -179,8 +180,8 @@ impl Volumes for FetchingVolumes {
         Box::pin(self.have(id))
     }
 
-    fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
-        self.volumes.files(id)
+    fn files(&self, id: &ImageId, sealed: &SealedKeys) -> Result<Vec<Keyed>> {
+        self.volumes.files(id, sealed)
     }
 }
 

@@ -243,7 +243,7 @@ fn in_any_order_merging_ends_and_chains_are_short() {
 }
 
 #[test]
-fn what_is_encrypted_is_merged_with_nothing() {
+fn what_is_encrypted_becomes_part_of_what_is_encrypted_only() {
     let sealed = |mut content: Arc<Content>| {
         let one = Arc::make_mut(&mut content);
         let Source::Taken(taken) = &mut one.source else { panic!("was taken") };
@@ -253,13 +253,21 @@ fn what_is_encrypted_is_merged_with_nothing() {
     };
     let plain = [content(1, None, GIB), content(2, Some(1), GIB), content(3, Some(2), GIB)];
     let roots = BTreeSet::from([id(3)]);
-    assert_eq!(candidates(&plain, &roots, 0).into_values().flatten().count(), 2, "what is dead goes");
-    for encrypted in [&[1, 2, 3][..], &[2, 3], &[3]] {
+    // Which are encrypted, and what is merged down to what. The last three are never so.
+    let both = [(id(3), None), (id(2), None)];
+    for (encrypted, expected) in [
+        (&[][..], &both[..]),
+        (&[1, 2, 3], &both),
+        (&[2, 3], &both),
+        (&[3], &both),
+        (&[1, 2], &both[1..]),
+        (&[2], &both[1..]),
+        (&[1], &[(id(3), Some(id(1)))]),
+    ] {
         let of_it = |n: usize| encrypted.contains(&(n + 1));
         let all = plain.iter().enumerate().map(|(n, c)| if of_it(n) { sealed(c.clone()) } else { c.clone() });
-        let found: Vec<_> = candidates(&all.collect::<Vec<_>>(), &roots, 0).into_values().flatten().collect();
-        // Plain content below becomes one as it does elsewhere.
-        let expected: &[ImageId] = if encrypted.len() == 1 { &[id(2)] } else { &[] };
-        assert_eq!(found.iter().map(|(content, _)| content.id.clone()).collect::<Vec<_>>(), expected);
+        let found = candidates(&all.collect::<Vec<_>>(), &roots, 0).into_values().flatten();
+        let found: Vec<_> = found.map(|(content, merge)| (content.id.clone(), merge.below)).collect();
+        assert_eq!(found, expected, "{encrypted:?}");
     }
 }

@@ -1,17 +1,17 @@
 //! Questions of the control plane, each answered by itself: none waits for a turn of the agent, and no turn for one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use awan_model::id::ImageId;
 use awan_model::instance::Phase;
-use awan_model::plan::{ContentPlan, HostPlan};
+use awan_model::plan::{ContentPlan, HostPlan, SealedKeys, sealed_keys};
 use awan_model::report::{Answer, Ask, Inventory, Octets};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::Drivers;
 use crate::blocks::Opened;
+use crate::volume::chain::Keyed;
 
 /// Disks that are read at once.
 static READING: Semaphore = Semaphore::const_new(8);
@@ -45,22 +45,33 @@ fn refused(e: &anyhow::Error) -> Answer {
     }
 }
 
-fn open(drivers: &Drivers, id: &ImageId) -> Result<Opened> {
-    opened(drivers, id, Opened::open)
+fn open(drivers: &Drivers, id: &ImageId, sealed: &SealedKeys) -> Result<Opened> {
+    opened(drivers, id, sealed, Opened::open)
 }
 
 /// Files that have become part of another may go before they are open; then that is to be opened.
-pub fn opened<T>(drivers: &Drivers, id: &ImageId, open: impl Fn(Vec<PathBuf>) -> Result<T>) -> Result<T> {
+pub fn opened<T>(
+    drivers: &Drivers,
+    id: &ImageId,
+    sealed: &SealedKeys,
+    open: impl Fn(Vec<Keyed>) -> Result<T>,
+) -> Result<T> {
     let mut tries = 0;
     loop {
+        let files = drivers.volumes.files(id, sealed);
         // Where volumes have no bytes, what tenants wrote has.
-        let files = drivers.volumes.files(id);
-        let files = files.map(|files| if files.is_empty() { drivers.contents.files(id) } else { files });
+        let written = || drivers.contents.files(id).into_iter().map(|path| (path, None)).collect();
+        let files = files.map(|files| if files.is_empty() { written() } else { files });
         match files.and_then(&open) {
             Err(_) if tries < OPENED_AGAIN => tries += 1,
             opened => return opened,
         }
     }
+}
+
+/// Of what lies here, as the plan says it.
+fn sealed(plan: Option<&HostPlan>) -> SealedKeys {
+    plan.map(|plan| sealed_keys(&plan.contents)).unwrap_or_default()
 }
 
 async fn reading<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -95,11 +106,11 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             for id in std::iter::once(&of).chain(&since) {
                 drivers.volumes.bring(id).await?;
             }
-            let drivers = drivers.clone();
+            let (drivers, sealed) = (drivers.clone(), sealed(plan));
             let look = move || {
-                let mut opened = open(&drivers, &of)?;
+                let mut opened = open(&drivers, &of, &sealed)?;
                 match since {
-                    Some(since) => opened.changed(&mut open(&drivers, &since)?, from, most),
+                    Some(since) => opened.changed(&mut open(&drivers, &since, &sealed)?, from, most),
                     None => opened.held(from, most),
                 }
             };
@@ -107,8 +118,8 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
         }
         Ask::Block { of, index } => {
             drivers.volumes.bring(&of).await?;
-            let drivers = drivers.clone();
-            let bytes = Octets(reading(move || open(&drivers, &of)?.read(index)).await?);
+            let (drivers, sealed) = (drivers.clone(), sealed(plan));
+            let bytes = Octets(reading(move || open(&drivers, &of, &sealed)?.read(index)).await?);
             Ok(Answer::Block { bytes })
         }
         Ask::Bucket { home, name } => {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use awan_model::id::ImageId;
-use awan_model::plan::HostPlan;
+use awan_model::plan::{HostPlan, SealedKeys};
 
 use super::{Drivers, answers};
 use crate::export::Job;
@@ -28,7 +28,8 @@ async fn opened(drivers: &Drivers, id: ImageId) -> Result<Box<dyn Disk + Send>> 
     drivers.volumes.bring(&id).await?;
     let drivers = drivers.clone();
     let open = move || {
-        answers::opened(&drivers, &id, |files| {
+        // What is encrypted is not exported.
+        answers::opened(&drivers, &id, &SealedKeys::new(), |files| {
             // Where volumes have no bytes, none are there.
             let disk: Box<dyn Disk + Send> =
                 if files.is_empty() { Box::new(Nothing) } else { Box::new(Chain::open(&files)?) };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rand::rngs::StdRng;
@@ -11,6 +11,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::*;
 use crate::import::disk::Disk;
 use crate::import::write;
+use crate::keys::Key;
+use crate::volume::chain::tests::{keys, plain};
 
 const GIB: u64 = 1 << 30;
 
@@ -33,13 +35,13 @@ fn file(folder: &Path, name: &str, gib: u64, pieces: &[(u64, u8)]) -> PathBuf {
     let path = folder.join(name);
     let mut out = BufWriter::new(std::fs::File::create(&path).expect("makes"));
     let pieces: BTreeMap<u64, u8> = pieces.iter().copied().collect();
-    write::write(&mut Pieces(&pieces), gib * GIB, &mut out, |_| Ok(())).expect("writes");
+    write::write(&mut Pieces(&pieces), gib * GIB, None, &mut out, |_| Ok(())).expect("writes");
     out.flush().expect("flushes");
     path
 }
 
 fn open(files: &[PathBuf]) -> Opened {
-    Opened::open(files.to_vec()).expect("opens")
+    Opened::open(plain(files)).expect("opens")
 }
 
 fn held(files: &[PathBuf], from: u32, most: usize) -> Result<BlocksSeen> {
@@ -132,8 +134,11 @@ fn what_differs_is_told_and_nothing_else() {
             own.into_iter().chain(common.iter().cloned()).collect::<Vec<_>>()
         };
         let (a, b) = (side("a", &mut dice), side("b", &mut dice));
-        let end =
-            if b.is_empty() { 0 } else { u32::try_from(Chain::open(&b).expect("opens").size() / SIZE).expect("fits") };
+        let end = if b.is_empty() {
+            0
+        } else {
+            u32::try_from(Chain::open(&plain(&b)).expect("opens").size() / SIZE).expect("fits")
+        };
         let seen = changed(&b, &a, 0, usize::MAX).expect("compares");
         let told: BTreeSet<u32> = indexes(&seen).into_iter().collect();
         for index in (2_030..2_060).filter(|index| *index < end) {
@@ -142,4 +147,29 @@ fn what_differs_is_told_and_nothing_else() {
             assert_eq!(differs, told.contains(&index), "{index} of round {round}; replay with SEED={seed}");
         }
     }
+}
+
+#[test]
+fn what_is_encrypted_is_told_of_and_read_by_its_keys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = keys(folder.path());
+    let file = |name: &str, key: Option<Key>, pieces: &[(u64, u8)]| {
+        let path = folder.path().join(name);
+        let luks = key.as_ref().map(|key| key.luks().expect("makes"));
+        let mut out = BufWriter::new(std::fs::File::create(&path).expect("makes"));
+        let pieces: BTreeMap<u64, u8> = pieces.iter().copied().collect();
+        write::write(&mut Pieces(&pieces), GIB, luks.as_ref(), &mut out, |_| Ok(())).expect("writes");
+        out.flush().expect("flushes");
+        (path, key)
+    };
+    let first = vec![file("first", Some(key(1)), &[(0, 1), (9, 2)]), file("plain", None, &[(80, 4)])];
+    let second = [&[file("second", Some(key(2)), &[(9, 3)])], &*first].concat();
+    let open = |files: &[Keyed]| Opened::open(files.to_vec()).expect("opens");
+    assert_eq!(indexes(&open(&second).held(0, 100).expect("lists")), [0, 1, 10]);
+    let seen = open(&second).changed(&mut open(&first), 0, 100).expect("compares");
+    assert_eq!(seen.blocks, [BlockSeen { index: 1, before: true }]);
+    let there = |index: u32, piece: usize| open(&second).read(index).expect("reads")[piece * PIECE];
+    assert_eq!((there(0, 0), there(1, 1), there(10, 0), there(10, 1)), (1, 3, 4, 0));
+    let without = Opened::open(plain(&[second[0].0.clone()]));
+    assert!(format!("{:#}", without.err().expect("has no key")).ends_with("second: it is encrypted"));
 }

@@ -128,7 +128,7 @@ fn work(format: Format, size: Option<u64>, words: &mut impl io::Write) -> Result
     };
     let mut disk = disk::open(source, format, size)?;
     let mut out = BufWriter::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
-    write::write(&mut *disk, size, &mut out, |done| Ok(writeln!(words, "done {done}")?))?;
+    write::write(&mut *disk, size, None, &mut out, |done| Ok(writeln!(words, "done {done}")?))?;
     out.flush()?;
     Ok(writeln!(words, "whole")?)
 }

@@ -1,7 +1,8 @@
 //! Writes a disk as the qcow2 files that volumes are children of: in one go, from its beginning to its end.
 //!
-//! Clusters follow one another: the header and the first table, then each cluster of data and, behind the last that it
-//! names, the table that names it; then what counts them. Nothing is written twice but the header and the first table.
+//! Clusters follow one another: the header and the first table, where it is encrypted the header of LUKS, then each cluster
+//! of data and, behind the last that it names, the table that names it; then what counts them. Nothing is written twice but
+//! the header and the first table.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -9,7 +10,7 @@ use anyhow::Result;
 
 use super::disk::qcow2::MAGIC;
 use super::disk::{Disk, PIECE};
-use crate::volume::luks::LENGTH;
+use crate::volume::luks::{LENGTH, Luks, SECTOR};
 
 const CLUSTER_BITS: u32 = 16;
 pub const CLUSTER: u64 = 1 << CLUSTER_BITS;
@@ -18,9 +19,9 @@ pub const ENTRIES: usize = PIECE / 8;
 const COUNTED: u64 = CLUSTER / 2;
 const HEADER: u32 = 104;
 /// How it is encrypted; 0: not.
-const LUKS: u32 = 2;
+pub const LUKS: u32 = 2;
 /// The part of the header that says where that of LUKS is.
-const LUKS_HEADER: u32 = 0x0537_be77;
+pub const LUKS_HEADER: u32 = 0x0537_be77;
 /// Nobody else refers to what is referred to so.
 pub const OWN: u64 = 1 << 63;
 /// A cluster that holds nothing, whatever is below.
@@ -61,26 +62,29 @@ impl Clusters for Whole<'_> {
     }
 }
 
-/// `goes_on` is asked again and again, with the bytes of the disk that are done; its refusal ends the writing.
+/// `luks`: what it is encrypted with; `None`: it is not. `goes_on` is asked again and again, with the bytes of the disk that
+/// are done; its refusal ends the writing.
 pub fn write(
     disk: &mut dyn Disk,
     size: u64,
+    luks: Option<&Luks>,
     out: &mut (impl Write + Seek),
     goes_on: impl FnMut(u64) -> Result<()>,
 ) -> Result<()> {
-    write_clusters(&mut Whole(disk), size, out, goes_on)
+    write_clusters(&mut Whole(disk), size, luks, out, goes_on)
 }
 
 /// The same of some clusters of a disk.
 pub fn write_clusters(
     clusters: &mut impl Clusters,
     size: u64,
+    luks: Option<&Luks>,
     out: &mut (impl Write + Seek),
     mut goes_on: impl FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let tables = size.div_ceil(CLUSTER * ENTRIES as u64);
-    let first = (tables * 8).div_ceil(CLUSTER);
-    let mut end = 1 + first;
+    let luks_at = 1 + (tables * 8).div_ceil(CLUSTER);
+    let mut end = luks_at + luks.map_or(0, |_| LENGTH.div_ceil(CLUSTER));
     out.seek(SeekFrom::Start(end * CLUSTER))?;
     let mut l1 = Vec::with_capacity(usize::try_from(tables)?);
     let (mut piece, mut done) = (Box::new([0; PIECE]), 0_u64);
@@ -102,6 +106,9 @@ pub fn write_clusters(
                 Cluster::Nothing => {}
                 Cluster::Zeros => (*entry, any) = (ZERO, true),
                 Cluster::Data => {
+                    if let Some(luks) = luks {
+                        luks.xts.encrypt(end * CLUSTER / SECTOR as u64, &mut *piece);
+                    }
                     out.write_all(&*piece)?;
                     (*entry, any) = ((end * CLUSTER) | OWN, true);
                     end += 1;
@@ -118,28 +125,20 @@ pub fn write_clusters(
         }
     }
     let (at, clusters) = count(out, end)?;
+    if let Some(luks) = luks {
+        // Behind what there is of it lie slots that are not used.
+        out.seek(SeekFrom::Start(luks_at * CLUSTER))?;
+        out.write_all(&luks.header)?;
+    }
     out.seek(SeekFrom::Start(0))?;
-    out.write_all(&header(size, (tables, 1), (at, clusters), None))?;
+    out.write_all(&header(size, (tables, 1), (at, clusters), luks.map(|_| luks_at * CLUSTER)))?;
     out.seek(SeekFrom::Start(CLUSTER))?;
     Ok(out.write_all(&big_endian(&l1))?)
 }
 
 /// A disk of this size that holds nothing, or a child of another that is like it.
-pub fn empty(size: u64, out: &mut (impl Write + Seek)) -> Result<()> {
-    write(&mut Nothing, size, out, |_| Ok(()))
-}
-
-/// The same, encrypted: what opens it has this header, of which more than is given is nothing.
-pub fn empty_encrypted(size: u64, luks: &[u8], out: &mut (impl Write + Seek)) -> Result<()> {
-    let tables = size.div_ceil(CLUSTER * ENTRIES as u64);
-    let luks_at = 1 + (tables * 8).div_ceil(CLUSTER);
-    let end = luks_at + LENGTH.div_ceil(CLUSTER);
-    out.seek(SeekFrom::Start(end * CLUSTER))?;
-    let counts = count(out, end)?;
-    out.seek(SeekFrom::Start(luks_at * CLUSTER))?;
-    out.write_all(luks)?;
-    out.seek(SeekFrom::Start(0))?;
-    Ok(out.write_all(&header(size, (tables, 1), counts, Some(luks_at * CLUSTER)))?)
+pub fn empty(size: u64, luks: Option<&Luks>, out: &mut (impl Write + Seek)) -> Result<()> {
+    write(&mut Nothing, size, luks, out, |_| Ok(()))
 }
 
 pub struct Nothing;

@@ -11,9 +11,13 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::import::disk::qcow2::{Qcow2, Says};
 use crate::import::disk::{Disk, PIECE};
+use crate::keys::Key;
 
 /// As EC2's largest volume.
 const SIZE_MAX: u64 = 64 << 40;
+
+/// One of the files of a disk, and what opens it; `None`: it is not encrypted.
+pub type Keyed = (PathBuf, Option<Key>);
 
 pub struct Chain {
     layers: Vec<Layer>,
@@ -39,10 +43,11 @@ pub struct Holder {
 
 impl Chain {
     /// The nearest first.
-    pub fn open(files: &[PathBuf]) -> Result<Self> {
+    pub fn open(files: &[Keyed]) -> Result<Self> {
         ensure!(!files.is_empty(), "a disk lies in a file");
-        let open = |path: &PathBuf| {
-            let opened = File::open(path).map_err(Into::into).and_then(|file| Qcow2::layer(file, SIZE_MAX));
+        let open = |(path, key): &Keyed| {
+            let opened = File::open(path).map_err(Into::into);
+            let opened = opened.and_then(|file| Qcow2::layer(file, SIZE_MAX, key.as_ref()));
             opened.with_context(|| format!("opening {}", path.display()))
         };
         let files = files.iter().map(open).collect::<Result<Vec<_>>>()?;

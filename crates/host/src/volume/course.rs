@@ -1,6 +1,6 @@
 //! Volumes and snapshots hold the bytes that a plain model says they hold, whatever is asked for in whatever order, and
 //! wherever their host ends: killed before any step that changes a file, or without power, so that steps which were not
-//! synced are undone.
+//! synced are undone. Some of them are encrypted.
 //!
 //! What decides is asked as the agent asks it: plans, [`keeping`], [`unwanted_volumes`], the driver, the folder of contents.
 //! Only machines are not QEMU; they write qcow2 themselves, and `qemu-img` is asked at times whether it reads the same.
@@ -22,19 +22,24 @@ use awan_model::Home;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::{Format, ImportPhase, Source, Taken};
 use awan_model::instance::{DiskSeen, Phase, Wish};
-use awan_model::plan::{ContentPlan, DiskPlan, HostPlan, LayerPlan, VolumePlan};
+use awan_model::key::SealedKey;
+use awan_model::plan::{ContentPlan, DiskPlan, EncryptionPlan, HostPlan, LayerPlan, SealedKeys, VolumePlan};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use self::guest::Disk;
 use self::memory::{CLUSTER, Memory};
+use super::chain::Keyed;
+use super::chain::tests::device;
 use super::files::crash;
+use super::offline;
 use super::qcow2::{CONTENTS, FileVolumes};
 use crate::driver::{SeenVm, Volumes as _};
 use crate::effect::{Effect, Keeping, keeping, unwanted_volumes};
 use crate::hypervisor::testing;
 use crate::import::fetch::Rules;
 use crate::import::{Contents, DISK, write};
+use crate::keys::MasterKeys;
 
 const GIB: u64 = 1 << 30;
 const WORLD: u64 = 1_000;
@@ -49,6 +54,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Volume {
     size_gib: u32,
+    /// `None`: it is not encrypted, nor is anything below it.
+    key: Option<SealedKey>,
     /// What it began as, and what was kept of it since.
     image: Option<ImageId>,
     layers: Vec<ImageId>,
@@ -80,6 +87,7 @@ struct Counts {
     written: u64,
     snapshots: u64,
     merges: u64,
+    encrypted: u64,
     compared: u64,
     asked_qemu: u64,
     ends: BTreeMap<&'static str, u64>,
@@ -88,11 +96,14 @@ struct Counts {
 struct World<'c> {
     dice: StdRng,
     folder: tempfile::TempDir,
+    keys: MasterKeys,
     driver: Arc<FileVolumes>,
     contents_driver: Arc<Contents>,
     volumes: BTreeMap<VolumeId, Volume>,
     /// Contents, and the image that is there from the beginning.
     contents: BTreeMap<ImageId, Content>,
+    /// What was compared in this life of the host, and the files that it lay in.
+    looked_at: BTreeMap<ImageId, Vec<Keyed>>,
     ids: u64,
     qemu: bool,
     counts: &'c mut Counts,
@@ -105,9 +116,9 @@ fn folder() -> tempfile::TempDir {
     made.expect("a folder")
 }
 
-fn open(folder: &Path) -> Result<(Arc<FileVolumes>, Arc<Contents>)> {
+fn open(folder: &Path, keys: &MasterKeys) -> Result<(Arc<FileVolumes>, Arc<Contents>)> {
     let rules = Rules { permitted: Vec::new(), folder: Some(folder.join("files")), bytes_max: GIB };
-    let volumes = FileVolumes::new(folder.join("volumes"), folder.join("images"))?;
+    let volumes = FileVolumes::with_keys(folder.join("volumes"), folder.join("images"), keys.clone())?;
     Ok((volumes, Contents::open(folder.join(CONTENTS), rules, None)?))
 }
 
@@ -118,7 +129,8 @@ impl<'c> World<'c> {
             std::fs::create_dir(folder.path().join(name)).expect("makes");
         }
         crash::begin(folder.path().join("past"));
-        let (driver, contents_driver) = open(folder.path()).expect("opens");
+        let keys = MasterKeys::read_or_make(&folder.path().join("master.key")).expect("a key");
+        let (driver, contents_driver) = open(folder.path(), &keys).expect("opens");
         let image = ImageId::made(format!("ami-{:017x}", 0xfff));
         let mut bytes = Memory::of(GIB);
         let mut text = vec![0; 300_000];
@@ -128,11 +140,23 @@ impl<'c> World<'c> {
         std::fs::create_dir_all(&at).expect("makes");
         let mut disk = crate::import::disk::open(std::io::Cursor::new(text), Format::Raw, GIB).expect("opens");
         let mut out = std::fs::File::create(at.join(DISK)).expect("makes");
-        write::write(&mut *disk, GIB, &mut out, |_| Ok(())).expect("writes");
+        write::write(&mut *disk, GIB, None, &mut out, |_| Ok(())).expect("writes");
         let source = Source::Fetched { url: String::new(), format: Format::Raw };
         let began = Content { source, bytes: Some(bytes), told: true, wanted: true };
         let (volumes, contents) = (BTreeMap::new(), BTreeMap::from([(image, began)]));
-        Self { dice, folder, driver, contents_driver, volumes, contents, ids: 0, qemu, counts }
+        Self {
+            dice,
+            folder,
+            keys,
+            driver,
+            contents_driver,
+            volumes,
+            contents,
+            looked_at: BTreeMap::new(),
+            ids: 0,
+            qemu,
+            counts,
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -146,7 +170,7 @@ impl<'c> World<'c> {
     }
 
     fn volume_plan(&self, id: &VolumeId) -> VolumePlan {
-        let Volume { size_gib, image, layers, .. } = &self.volumes[id];
+        let Volume { size_gib, key, image, layers, .. } = &self.volumes[id];
         let (mut image, mut plans) = (layers.last().or(image.as_ref()).cloned(), Vec::new());
         while let Some(below) = image.clone() {
             let Content { source, told, .. } = &self.contents[&below];
@@ -156,8 +180,17 @@ impl<'c> World<'c> {
             image.clone_from(&taken.below);
         }
         plans.reverse();
-        let layers = plans;
-        VolumePlan { image, layers, ..VolumePlan::empty(home(), id.clone(), *size_gib) }
+        let encryption = key.clone().map(|key| EncryptionPlan { key, below: self.sealed() });
+        VolumePlan { image, layers: plans, encryption, ..VolumePlan::empty(home(), id.clone(), *size_gib) }
+    }
+
+    fn sealed(&self) -> SealedKeys {
+        let key = |(id, content): (&ImageId, &Content)| Some((id.clone(), content.source.key()?.clone()));
+        self.contents.iter().filter_map(key).collect()
+    }
+
+    fn keyed(&self, path: PathBuf, key: Option<&SealedKey>) -> Keyed {
+        (path, key.map(|key| self.keys.key(key).expect("has a master key")))
     }
 
     fn content_plan(&self, id: &ImageId) -> ContentPlan {
@@ -198,22 +231,23 @@ impl<'c> World<'c> {
     }
 
     /// What these bytes are in, the nearest first.
-    fn chain(&self, of: Option<&ImageId>) -> Vec<PathBuf> {
+    fn chain(&self, of: Option<&ImageId>) -> Vec<Keyed> {
         let (mut chain, mut next) = (Vec::new(), of.cloned());
         while let Some(id) = next {
             if self.is_image(&id) {
-                chain.push(self.folder.path().join("images").join(id.as_str()).join(DISK));
+                chain.push((self.folder.path().join("images").join(id.as_str()).join(DISK), None));
                 break;
             }
-            let (kept, below) = self.place(&id);
+            let ((kept, below), source) = (self.place(&id), self.contents.get(&id).map(|content| &content.source));
+            let key = source.and_then(Source::key);
             if kept.exists() {
-                chain.push(kept);
+                chain.push(self.keyed(kept, key));
                 next = below;
                 continue;
             }
             // What is not kept yet lies where its volume left it.
-            let taken = self.contents[&id].source.taken().expect("is kept");
-            chain.push(self.file(&taken.volume, taken.generation - 1));
+            let taken = source.and_then(Source::taken).expect("is kept");
+            chain.push(self.keyed(self.file(&taken.volume, taken.generation - 1), key));
             next = taken.below.clone();
         }
         chain
@@ -241,7 +275,7 @@ impl<'c> World<'c> {
     }
 
     /// All files of a volume that a machine has had, the nearest first, as it had them last.
-    fn files(&self, id: &VolumeId) -> Option<Vec<PathBuf>> {
+    fn files(&self, id: &VolumeId) -> Option<Vec<Keyed>> {
         let volume = &self.volumes[id];
         let begun = volume.begun?;
         let (before, since) = volume.layers.split_at_checked(begun as usize)?;
@@ -251,7 +285,8 @@ impl<'c> World<'c> {
             return Some(self.chain(Some(newer)));
         }
         let below = before.last().or(volume.image.as_ref());
-        Some(std::iter::once(self.file(id, begun)).chain(self.chain(below)).collect())
+        let own = self.keyed(self.file(id, begun), volume.key.as_ref());
+        Some(std::iter::once(own).chain(self.chain(below)).collect())
     }
 }
 
@@ -280,9 +315,16 @@ impl World<'_> {
         let volume = &self.volumes[&id];
         let newest = u32::try_from(volume.layers.len()).expect("fits");
         let (below, size) = (volume.layers.last().or(volume.image.as_ref()), u64::from(volume.size_gib) * GIB);
-        assert_eq!((&device.path, device.size_gib), (&self.file(&id, newest), volume.size_gib));
-        assert_eq!(device.backing, self.chain(below), "{id}");
-        let disk = Disk::open(std::iter::once(&*device.path).chain(device.backing.iter().map(|path| &**path)), true);
+        let own = self.keyed(self.file(&id, newest), volume.key.as_ref());
+        let files: Vec<_> = std::iter::once(own).chain(self.chain(below)).collect();
+        let (paths, keys): (Vec<_>, Vec<_>) = files.iter().cloned().unzip();
+        assert_eq!(
+            (&device.path, device.size_gib, &*device.backing),
+            (&paths[0], volume.size_gib, &paths[1..]),
+            "{id}"
+        );
+        assert_eq!(device.keys, if volume.key.is_some() { keys } else { Vec::new() }, "{id}");
+        let disk = Disk::open(&files, true);
         let n = self.dice.random_range(0..MACHINES);
         let volume = self.volumes.get_mut(&id).expect("is there");
         volume.bytes = volume.bytes.sized(size);
@@ -406,8 +448,10 @@ impl World<'_> {
         }
         let Some(onto) = self.chosen(onto) else { return Ok(()) };
         let gone = self.dice.random_bool(0.05);
-        let done = self.driver.merge_now(&id, onto.as_ref(), || !gone);
+        let done = self.driver.merge_now(&id, onto.as_ref(), &self.sealed(), || !gone);
+        let is_encrypted = self.contents[&id].source.key().is_some();
         self.counts.merges += u64::from(done.is_ok());
+        self.counts.encrypted += u64::from(done.is_ok() && is_encrypted);
         if gone { Ok(()) } else { done }
     }
 
@@ -431,7 +475,8 @@ impl World<'_> {
                 continue;
             }
             assert_eq!(volume.open + 1, taken.generation);
-            volume.disk.as_mut().expect("is open").fork(&fork.old, &fork.new);
+            let key = fork.key.as_ref();
+            volume.disk.as_mut().expect("is open").fork((&fork.old, key), (&fork.new, key));
             (volume.open, volume.begun) = (taken.generation, Some(taken.generation));
             self.contents.get_mut(content).expect("is there").bytes = Some(volume.bytes.clone());
             let size = volume.disk.as_ref().map(Disk::size);
@@ -452,7 +497,8 @@ impl World<'_> {
             if disk.exists() {
                 let volume = &self.volumes[&taken.volume];
                 assert!(volume.disk.is_none() || volume.open >= taken.generation, "{id} was kept from under a machine");
-                let size = Disk::open([&*disk], false).size();
+                let key = taken.key.as_ref().map(|key| self.keys.key(key).expect("has a master key"));
+                let size = Disk::open(&[(disk, key)], false).size();
                 let bytes = volume.bytes.sized(size);
                 assert_eq!(bytes.written().count(), volume.bytes.written().count(), "{id} is too small");
                 content.bytes = Some(bytes);
@@ -465,9 +511,9 @@ impl World<'_> {
         let before = self.listed();
         let open = self.volumes.iter().filter(|(_, v)| v.disk.is_some()).map(|(id, v)| (id.clone(), v.open)).collect();
         if let Some((volume, generation)) = self.chosen(open) {
-            let below = self.volumes[&volume].layers.last().cloned();
+            let (below, key) = (self.volumes[&volume].layers.last().cloned(), self.volumes[&volume].key.clone());
             let (set, generation) = (ImageId::made("ami-00000000000000abc".into()), generation + 1);
-            let taken = Taken { volume: volume.clone(), below, generation, set: set.clone(), volume_gib: 1, key: None };
+            let taken = Taken { volume: volume.clone(), below, generation, set: set.clone(), volume_gib: 1, key };
             if self.file(&volume, generation - 1).exists() && taken.below.as_ref().is_none_or(|id| self.is_kept(id)) {
                 let told = self.driver.keep(&set, &taken).await.expect_err("a machine writes to it");
                 assert!(format!("{told:#}").contains("has the volume"), "{told:#}");
@@ -508,11 +554,13 @@ impl World<'_> {
             self.counts.cuts += 1;
             self.counts.undone += undone as u64;
         }
+        self.looked_at.clear();
         // It can end while it begins.
         if self.dice.random_bool(0.2) {
             crash::after_steps(self.dice.random_range(0..4));
         }
-        let opened = (0..2).find_map(|_| open(self.folder.path()).inspect_err(|_| assert!(crash::revived())).ok());
+        let open = || open(self.folder.path(), &self.keys);
+        let opened = (0..2).find_map(|_| open().inspect_err(|_| assert!(crash::revived())).ok());
         (self.driver, self.contents_driver) = opened.expect("opens");
         crash::revived();
         let unfinished = |path: &PathBuf| path.extension().is_some_and(|e| e == "new");
@@ -527,7 +575,7 @@ impl World<'_> {
         let differs = match (&volume.disk, self.files(id)) {
             (Some(disk), _) => disk.differs(&volume.bytes),
             (None, Some(files)) => {
-                let disk = Disk::open(files.iter().map(|path| &**path), false);
+                let disk = Disk::open(&files, false);
                 disk.differs(&volume.bytes.sized(disk.size()))
             }
             (None, None) => None,
@@ -540,16 +588,23 @@ impl World<'_> {
         for id in self.volumes.keys().cloned().collect::<Vec<_>>() {
             self.compare_volume(&id);
         }
+        let mut looked_at = std::mem::take(&mut self.looked_at);
         for (id, content) in &self.contents {
             assert!(!content.told || self.is_image(id) || self.is_kept(id), "{id} was kept, and is lost");
             if let Some(bytes) = content.bytes.as_ref().filter(|_| self.is_kept(id)) {
                 let files = self.chain(Some(id));
-                let disk = Disk::open(files.iter().map(|path| &**path), false);
+                // In this life its files do not change, and this takes long.
+                if content.source.key().is_some() && looked_at.get(id) == Some(&files) {
+                    continue;
+                }
+                let disk = Disk::open(&files, false);
+                looked_at.insert(id.clone(), files);
                 // It may be larger than what was kept of a volume that had not grown yet.
                 assert_eq!(disk.differs(&bytes.sized(disk.size().max(bytes.size))), None, "{id}");
                 self.counts.compared += 1;
             }
         }
+        self.looked_at = looked_at;
     }
 
     /// What QEMU reads of a volume or a content, and what it says of its files.
@@ -562,7 +617,7 @@ impl World<'_> {
         let contents = contents.filter_map(|(id, c)| Some((self.chain(Some(id)), c.bytes.as_ref()?)));
         let all: Vec<_> = volumes.chain(contents).map(|(files, bytes)| (files, bytes.clone())).collect();
         let Some((files, bytes)) = self.chosen(all) else { return };
-        let bytes = bytes.sized(Disk::open(files.iter().map(|path| &**path), false).size());
+        let bytes = bytes.sized(Disk::open(&files, false).size());
         let raw = self.folder.path().join("raw");
         let file = std::fs::File::create(&raw).expect("makes");
         file.set_len(bytes.size).expect("grows");
@@ -570,16 +625,17 @@ impl World<'_> {
             let cluster = bytes.cluster(n).expect("was written");
             std::os::unix::fs::FileExt::write_all_at(&file, cluster, n * CLUSTER).expect("writes");
         }
-        let chain = files.iter().rev().fold(serde_json::Value::Null, |below, path| {
-            serde_json::json!({"driver": "qcow2", "backing": below, "file": {"driver": "file", "filename": path}})
-        });
-        let run = |args: &[&str]| {
-            let output = Command::new("qemu-img").args(args).output().expect("starts");
+        let run = |args: &[&str], files: &[Keyed]| {
+            let mut command = tokio::process::Command::new("qemu-img");
+            command.args(args.iter().take(1));
+            let (disk, _secrets) = offline::opened(&mut command, &device(files)).expect("holds the keys");
+            command.args(args.iter().skip(1)).arg(format!("json:{disk}"));
+            let output = command.as_std_mut().output().expect("starts");
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
         };
-        run(&["compare", "-U", "-f", "raw", raw.to_str().expect("text"), &format!("json:{chain}")]);
-        run(&["check", "-U", "-q", "-f", "qcow2", files[0].to_str().expect("text")]);
+        run(&["compare", "-U", "-f", "raw", raw.to_str().expect("text")], &files);
+        run(&["check", "-U", "-q"], &files[..1]);
         self.counts.asked_qemu += 1;
     }
 }
@@ -689,9 +745,10 @@ fn volumes_and_snapshots_hold_what_they_should_wherever_their_host_ends() {
             *counts.ends.entry(name).or_default() += times;
         }
     }
-    let Counts { steps, kills, cuts, undone, written, snapshots, merges, compared, asked_qemu, ends } = counts;
+    let Counts { steps, kills, cuts, undone, written, snapshots, merges, encrypted, compared, asked_qemu, ends } =
+        counts;
     eprintln!(
-        "{steps} steps: {snapshots} snapshots, {merges} merged, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
+        "{steps} steps: {snapshots} snapshots, {merges} merged, of which {encrypted} encrypted, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
          changes, {compared} disks compared, {asked_qemu} with QEMU; ended before: {ends:?}",
         written >> 20
     );

@@ -21,13 +21,14 @@ use anyhow::{Context as _, Result, bail};
 use awan_model::Home;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
-use awan_model::plan::{ContentPlan, EncryptionPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, EncryptionPlan, SealedKeys, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::process::Command;
 use tokio::sync::Notify;
 
 use self::merge::{Merges, Place};
-use super::{files, luks, offline};
+use super::chain::Keyed;
+use super::{files, offline};
 use crate::driver::{BlockDevice, Fork, Fut, Held, Layer, Shorter, Unmerged, Volumes};
 use crate::import::{BELOW, DISK, write};
 use crate::keys::{Key, MasterKeys};
@@ -188,6 +189,12 @@ impl FileVolumes {
         std::iter::once(Ok(Some(own.clone()))).chain(chain.iter().map(|(id, _)| of(id))).collect()
     }
 
+    /// These files, and what opens them.
+    fn keyed(&self, chain: Vec<(ImageId, PathBuf)>, sealed: &SealedKeys) -> Result<Vec<Keyed>> {
+        let one = |(id, path)| Ok((path, sealed.get(&id).map(|key| self.keys.key(key)).transpose()?));
+        chain.into_iter().map(one).collect()
+    }
+
     fn key(&self, taken: &Taken) -> Result<Option<Key>> {
         taken.key.as_ref().map(|key| self.keys.key(key)).transpose()
     }
@@ -320,11 +327,8 @@ fn virtual_size(path: &Path) -> Result<u64> {
 /// nor, once something may be written to it, its name.
 fn create(path: &Path, bytes: u64, key: Option<&Key>) -> Result<()> {
     let new = path.with_extension(UNFINISHED);
-    let luks = key.map(|key| luks::header(key.passphrase().as_bytes())).transpose()?;
-    files::write(&new, |out| match &luks {
-        Some(luks) => write::empty_encrypted(bytes, luks, out),
-        None => write::empty(bytes, out),
-    })?;
+    let luks = key.map(Key::luks).transpose()?;
+    files::write(&new, |out| write::empty(bytes, luks.as_ref(), out))?;
     files::rename(&new, path)?;
     files::sync_folder(path.parent().context("a file lies in a folder")?)
 }
@@ -377,8 +381,8 @@ impl Volumes for FileVolumes {
         Box::pin(self.next(taken))
     }
 
-    fn files(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
-        Ok(self.chain(Some(id))?.into_iter().map(|(_, path)| path).collect())
+    fn files(&self, id: &ImageId, sealed: &SealedKeys) -> Result<Vec<Keyed>> {
+        self.keyed(self.chain(Some(id))?, sealed)
     }
 
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {

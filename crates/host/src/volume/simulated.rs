@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
-use awan_model::plan::{ContentPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, SealedKeys, VolumePlan};
 use awan_model::report::VolumeSeen;
 use tokio::sync::Notify;
 
+use super::chain::Keyed;
 use crate::driver::{BlockDevice, Fork, Fut, Layer, Shorter, Unmerged, Volumes};
 
 #[derive(Default)]
@@ -94,7 +95,7 @@ impl Volumes for SimulatedVolumes {
         self.2.clone()
     }
 
-    fn files(&self, _: &ImageId) -> Result<Vec<PathBuf>> {
+    fn files(&self, _: &ImageId, _: &SealedKeys) -> Result<Vec<Keyed>> {
         Ok(Vec::new())
     }
 }

@@ -13,7 +13,7 @@ use awan_model::id::{ImageId, VolumeId};
 use awan_model::import::Taken;
 use awan_model::instance::Phase;
 use awan_model::key::SealedKey;
-use awan_model::plan::{EncryptionPlan, LayerPlan, VmPlan, VolumePlan};
+use awan_model::plan::{EncryptionPlan, LayerPlan, SealedKeys, VmPlan, VolumePlan};
 
 use super::Host;
 use super::layers::open_below;
@@ -194,6 +194,55 @@ fn an_encrypted_disk_comes_goes_on_grows_and_goes() {
     let again = all.make(&gone_on);
     assert_eq!(["0", "64k", "1536M"].map(|at| byte_at(&again, at)), [Some(0x42), Some(0x52), Some(0)]);
     all.nothing_is_found(&[0x41, 0x42, 0x51, 0x52], &[&root_key, &data_key, &child_key], &[&a, &b]);
+}
+
+#[test]
+fn a_running_machine_goes_on_with_fewer_files_than_had_keys_of_their_own() {
+    let Some(mut all) = Encrypted::new() else { return };
+    let a = all.host.vm(1, 1);
+    all.host.start(&a);
+    let (data, child): (VolumeId, VolumeId) =
+        ("vol-0000000000000000d".parse().expect("an id"), "vol-0000000000000000e".parse().expect("an id"));
+    let (key, own) = (all.sealed(&data), all.sealed(&child));
+    let first = all.make(&planned(&key, None));
+    all.host.wait(all.host.driver().attach(&a.id, first)).expect("attaches");
+    for at in ["0", "64k"] {
+        write(&mut all.host, &a, data.as_str(), (0x41, at));
+    }
+    all.host.wait(all.host.driver().detach(&a.id, &data, true)).expect("without asking");
+    all.host.wait(all.volumes.keep(&content(11), &taken(&key))).expect("keeps");
+    // One of that, of which three snapshots are made.
+    let begun = planned(&own, Some((11, &key)));
+    let device = all.make(&begun);
+    all.host.wait(all.host.driver().attach(&a.id, device)).expect("attaches");
+    let (mut layers, mut sealed) = (Vec::new(), SealedKeys::from([(content(11), key.clone())]));
+    for n in 1..=3 {
+        write(&mut all.host, &a, child.as_str(), (0x42, &format!("{}k", n * 64)));
+        let below = if n == 1 { 11 } else { 10 + n };
+        let (id, below) = (content(11 + n), Some(content(below)));
+        let taken = Taken { below, generation: n, set: id.clone(), ..taken(&own) };
+        let fork = all.host.wait(all.volumes.fork(&taken)).expect("the next file");
+        all.host.wait(all.host.driver().fork(&a.id, vec![fork])).expect("goes on");
+        all.host.wait(all.volumes.keep(&id, &taken)).expect("keeps");
+        layers.push(LayerPlan { id: id.clone(), generation: n, kept: true, volume_gib: Some(1) });
+        sealed.insert(id, own.clone());
+    }
+    let count = |all: &Encrypted| all.host.seen(&a.id).expect("is there").files[&child];
+    assert_eq!(count(&all), 5);
+    let gone_on = VolumePlan { layers, ..begun };
+    for (onto, files) in [(Some(content(12)), 4), (None, 2)] {
+        all.volumes.merge_now(&content(14), onto.as_ref(), &sealed, || true).expect("merges");
+        let shorter = all.volumes.shorter(&gone_on).expect("is below");
+        all.host.wait(all.host.driver().shorten(&a.id, shorter)).expect("goes on above it");
+        assert_eq!(count(&all), files);
+    }
+    write(&mut all.host, &a, child.as_str(), (0x51, "256k"));
+    all.host.wait(all.host.driver().detach(&a.id, &child, true)).expect("without asking");
+    let again = all.make(&gone_on);
+    assert_eq!((again.backing.len(), again.keys[0] == again.keys[1]), (1, true));
+    let there = ["0", "64k", "128k", "192k", "256k", "320k"].map(|at| byte_at(&again, at));
+    assert_eq!(there.map(Option::unwrap_or_default), [0x41, 0x42, 0x42, 0x42, 0x51, 0]);
+    all.nothing_is_found(&[0x41, 0x42, 0x51], &[&key, &own], &[&a]);
 }
 
 #[test]

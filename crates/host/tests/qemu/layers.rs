@@ -9,7 +9,7 @@ use awan_host::volume::qcow2::FileVolumes;
 use awan_model::Home;
 use awan_model::id::VolumeId;
 use awan_model::instance::Phase;
-use awan_model::plan::{LayerPlan, VmPlan, VolumePlan};
+use awan_model::plan::{LayerPlan, SealedKeys, VmPlan, VolumePlan};
 
 use super::Host;
 use super::monitor::Monitor;
@@ -222,7 +222,7 @@ fn a_child_of_it(host: &Host, vm: &VmPlan, volumes: &FileVolumes) {
     patient(host, async || host.driver().attach(&vm.id, device.clone()).await);
     let count = || host.seen(&vm.id).expect("is there").files[&id];
     assert_eq!(count(), 6);
-    volumes.merge_now(&content(12), Some(&content(8)), || true).expect("merges");
+    volumes.merge_now(&content(12), Some(&content(8)), &SealedKeys::new(), || true).expect("merges");
     let with = volumes.shorter(&child).expect("is there");
     host.wait(host.driver().shorten(&vm.id, with)).expect("goes on");
     assert_eq!(count(), 3);
@@ -271,7 +271,7 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
     // Nothing was merged: the same files once more, those of an attempt that was cut short too.
     shorten(&host, 10);
     check(&mut host, &vm, 10);
-    volumes.merge_now(&content(8), None, || true).expect("merges");
+    volumes.merge_now(&content(8), None, &SealedKeys::new(), || true).expect("merges");
     assert!(volumes.shorter(&plan(9)).is_err(), "that is not what it goes on from");
     assert!(host.driver().nameless(&vm.id) > 0, "the file that was merged takes its room as long as it is open");
     for _ in 0..3 {
@@ -286,7 +286,7 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
         snapshot(&mut host, n);
     }
     assert_eq!(files(&host), 7);
-    volumes.merge_now(&content(13), Some(&content(8)), || true).expect("merges");
+    volumes.merge_now(&content(13), Some(&content(8)), &SealedKeys::new(), || true).expect("merges");
     host.die_and_open();
     host.until(&vm, Phase::Running);
     shorten(&host, 13);
@@ -298,7 +298,7 @@ fn a_running_machine_goes_on_with_fewer_files_and_reads_and_writes_the_same() {
     // Begun anew, it reads what the host has.
     host.wait(host.driver().stop(&vm.id, awan_host::driver::Stop::Force)).expect("ends");
     host.until(&vm, Phase::Exited);
-    let mut chain = volumes.read(&content(14)).expect("opens");
+    let mut chain = volumes.read(&content(14), &SealedKeys::new()).expect("opens");
     let mut piece = Box::new([0; 65_536]);
     for n in 1..=14 {
         assert!(chain.read(u64::from(n) * 65_536, &mut piece).expect("reads"));

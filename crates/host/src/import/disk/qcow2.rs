@@ -1,7 +1,8 @@
 //! QEMU's format, versions 2 and 3. Source: QEMU, docs/interop/qcow2.rst.
 //!
 //! Refused: backing files, encryption, external data files, extended tables, and what was not closed properly. Of a layer
-//! of a chain only, a backing file that it names is not looked at: whoever opens it says what is below.
+//! of a chain only, a backing file that it names is not looked at: whoever opens it says what is below, and gives the key
+//! if it is encrypted.
 
 use std::io::Read as _;
 
@@ -9,6 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ruzstd::decoding::StreamingDecoder;
 
 use super::{DAMAGED, Disk, File, Header, PIECE, Source, fits, gather, inflate};
+use crate::import::write::{LUKS, LUKS_HEADER};
+use crate::keys::Key;
+use crate::volume::luks::{self, SECTOR, Xts};
 
 pub const MAGIC: &[u8; 4] = b"QFI\xfb";
 const HEADER: usize = 112;
@@ -33,6 +37,8 @@ pub struct Qcow2<F> {
     version: u32,
     cluster_bits: u32,
     zstd: bool,
+    /// What its clusters are encrypted with; `None`: they are not.
+    xts: Option<Xts>,
     size: u64,
     l1: Vec<u64>,
     /// The table that was read last.
@@ -43,15 +49,15 @@ pub struct Qcow2<F> {
 
 impl<F: File> Qcow2<F> {
     pub fn open(source: Source<F>, most: u64) -> Result<Self> {
-        Self::any(source, most, false)
+        Self::any(source, most, false, None)
     }
 
-    /// One of the files of a chain.
-    pub fn layer(file: F, most: u64) -> Result<Self> {
-        Self::any(Source::new(file)?, most, true)
+    /// One of the files of a chain, and what opens it; `None`: it is not encrypted.
+    pub fn layer(file: F, most: u64, key: Option<&Key>) -> Result<Self> {
+        Self::any(Source::new(file)?, most, true, key)
     }
 
-    fn any(mut source: Source<F>, most: u64, is_layer: bool) -> Result<Self> {
+    fn any(mut source: Source<F>, most: u64, is_layer: bool, key: Option<&Key>) -> Result<Self> {
         let mut bytes = [0; HEADER];
         source.some(0, &mut bytes)?;
         let header = Header(&bytes);
@@ -60,7 +66,7 @@ impl<F: File> Qcow2<F> {
         ensure!(version == 2 || version == 3, "qcow2 of version {version}");
         ensure!(is_layer || header.be64(8) == 0, "it needs a backing file");
         ensure!((9..=21).contains(&cluster_bits), "clusters of no such size");
-        ensure!(header.be32(32) == 0, "it is encrypted");
+        ensure!(header.be32(32) == 0 || key.is_some(), "it is encrypted");
         fits(size, most)?;
         if version == 3 {
             let features = header.be64(72);
@@ -71,19 +77,20 @@ impl<F: File> Qcow2<F> {
             // A short header has no such field.
             let zstd = features & OTHER_COMPRESSION != 0;
             ensure!(!zstd || (header.be32(100) > 104 && header.0[104] == 1), "its compression is not known");
-            return Self::of(source, &header, zstd);
+            return Self::of(source, &header, zstd, key);
         }
-        Self::of(source, &header, false)
+        Self::of(source, &header, false, key)
     }
 
     /// One whose header is fine.
-    fn of(mut source: Source<F>, header: &Header, zstd: bool) -> Result<Self> {
+    fn of(mut source: Source<F>, header: &Header, zstd: bool, key: Option<&Key>) -> Result<Self> {
         let (version, cluster_bits, size) = (header.be32(4), header.be32(20), header.be64(24));
         let cluster = 1_u64 << cluster_bits;
         let needed = size.div_ceil(cluster).div_ceil(cluster / 8);
         ensure!(u64::from(header.be32(36)) >= needed, "its first table is too short");
         let l1 = table(&mut source, header.be64(40), usize::try_from(needed)?)?;
-        Ok(Self { source, version, cluster_bits, zstd, size, l1, l2: None, inflated: None })
+        let xts = key.map(|key| unlocked(&mut source, header, key)).transpose()?;
+        Ok(Self { source, version, cluster_bits, zstd, xts, size, l1, l2: None, inflated: None })
     }
 
     pub fn cluster(&self) -> u64 {
@@ -141,6 +148,7 @@ impl<F: File> Qcow2<F> {
     fn part(&mut self, index: u64, inside: u64, out: &mut [u8]) -> Result<bool> {
         let entry = self.entry(index)?;
         if entry & COMPRESSED != 0 {
+            ensure!(self.xts.is_none(), "what is encrypted is not compressed");
             self.inflate(entry)?;
             let cluster = self.inflated.as_ref().map_or(&[][..], |(_, cluster)| cluster);
             let from = usize::try_from(inside)?;
@@ -156,10 +164,14 @@ impl<F: File> Qcow2<F> {
         }
         ensure!(offset.is_multiple_of(self.cluster()), "a cluster lies where none can be");
         ensure!(offset < self.source.length, "it ends before what it names");
-        if offset + inside >= self.source.length {
-            return Ok(false);
-        }
-        self.source.some(offset + inside, out)?;
+        let there = offset + inside;
+        let Some(xts) = &self.xts else {
+            return if there < self.source.length { self.source.some(there, out).map(|()| true) } else { Ok(false) };
+        };
+        let sectors = [there, out.len() as u64].iter().all(|n| n.is_multiple_of(SECTOR as u64));
+        ensure!(sectors && there < self.source.length, "it ends before what it names");
+        self.source.some(there, out)?;
+        xts.decrypt(there / SECTOR as u64, out);
         Ok(true)
     }
 
@@ -185,6 +197,30 @@ impl<F: File> Qcow2<F> {
         self.inflated = Some((entry, cluster));
         Ok(())
     }
+}
+
+/// What a file is encrypted with. A part of its header says where that of LUKS lies.
+fn unlocked<F: File>(source: &mut Source<F>, header: &Header, key: &Key) -> Result<Xts> {
+    match header.be32(32) {
+        0 => bail!("it is not encrypted, and should be"),
+        LUKS => {}
+        _ => bail!("how it is encrypted is not known"),
+    }
+    let first = source.length.min(1 << header.be32(20));
+    let first = source.bytes(0, usize::try_from(first)?)?;
+    let parts = Header(&first);
+    let mut at = if header.be32(4) == 2 { 72 } else { header.be32(100) as usize };
+    let (from, length) = loop {
+        match (parts.be32(at), parts.be32(at + 4) as usize) {
+            (LUKS_HEADER, 16) => break (parts.be64(at + 8), parts.be64(at + 16)),
+            (0, _) => bail!("it does not say what opens it"),
+            (_, length) => at += 8 + length.next_multiple_of(8),
+        }
+    };
+    luks::open(key.passphrase().as_bytes(), |at, bytes| {
+        ensure!(at.saturating_add(bytes as u64) <= length, "it ends before what it names");
+        source.bytes(from.saturating_add(at), bytes)
+    })
 }
 
 fn table<F: File>(source: &mut Source<F>, at: u64, entries: usize) -> Result<Vec<u64>> {

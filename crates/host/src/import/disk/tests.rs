@@ -49,7 +49,7 @@ fn read(file: &[u8], format: Format) -> Result<Vec<u8>> {
 fn written(disk: &[u8]) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     let mut raw = open(Cursor::new(disk), Format::Raw, MOST).expect("opens");
-    write(&mut *raw, disk.len() as u64, &mut out, |_| Ok(())).expect("writes");
+    write(&mut *raw, disk.len() as u64, None, &mut out, |_| Ok(())).expect("writes");
     out.into_inner()
 }
 
@@ -119,7 +119,7 @@ fn a_large_hole_is_written_in_a_moment_and_counted_right() {
         }
     }
     let mut out = tempfile::tempfile().expect("a file");
-    write(&mut Hollow(1 << 40), 1 << 40, &mut out, |_| Ok(())).expect("writes");
+    write(&mut Hollow(1 << 40), 1 << 40, None, &mut out, |_| Ok(())).expect("writes");
     out.seek(SeekFrom::Start(0)).expect("goes back");
     let mut disk = open(out, Format::Qcow2, MOST).expect("opens");
     let mut piece = Box::new([0; PIECE]);

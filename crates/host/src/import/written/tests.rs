@@ -34,7 +34,7 @@ fn sum(blocks: &BTreeMap<u32, u8>) -> (u64, [u8; 32]) {
 
 /// What a disk holds, of blocks that hold the same byte throughout.
 fn read(disk: &Path) -> BTreeMap<u32, u8> {
-    let mut opened = Opened::open(vec![disk.to_owned()]).expect("opens");
+    let mut opened = Opened::open(vec![(disk.to_owned(), None)]).expect("opens");
     let all = opened.held(0, usize::MAX).expect("lists");
     assert_eq!(all.next, None);
     let mut one = |index: u32| {

@@ -14,8 +14,13 @@ impl World<'_> {
         let began = image.as_ref().and_then(|id| self.contents[id].bytes.clone()).unwrap_or_default();
         let id = VolumeId::made(format!("vol-{:017x}", self.id()));
         let bytes = began.sized(u64::from(size_gib) * GIB);
+        let below = image.as_ref().and_then(|id| self.contents[id].source.key());
+        // What is encrypted stays so.
+        let encrypted = below.is_some() || self.dice.random_bool(0.3);
+        let master = self.keys.names().remove(0);
+        let key = encrypted.then(|| SealedKey { master, of: id.to_string(), seed: self.dice.random() });
         let (layers, machine, disk, open, begun) = (Vec::new(), None, None, 0, None);
-        self.volumes.insert(id, Volume { size_gib, image, layers, bytes, machine, disk, open, begun });
+        self.volumes.insert(id, Volume { size_gib, key, image, layers, bytes, machine, disk, open, begun });
     }
 
     /// Snapshots of one volume, or of all of one machine at one moment.
@@ -42,7 +47,7 @@ impl World<'_> {
                 generation: u32::try_from(volume.layers.len()).expect("fits"),
                 set: set.get_or_insert_with(|| content.clone()).clone(),
                 volume_gib: volume.size_gib,
-                key: None,
+                key: volume.key.clone(),
             };
             let one = Content { source: Source::Taken(taken), bytes: None, told: false, wanted: true };
             self.contents.insert(content, one);

@@ -7,6 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::memory::{CLUSTER, Cluster, Memory, parts};
+use crate::keys::Key;
+use crate::volume::chain::Keyed;
+use crate::volume::luks::{self, SECTOR, Xts};
 
 const ENTRIES: u64 = CLUSTER / 8;
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -21,6 +24,7 @@ pub struct Image {
     /// What it says of clusters; of others nothing.
     known: BTreeMap<u64, u64>,
     counts_at: u64,
+    xts: Option<Xts>,
 }
 
 enum Found {
@@ -30,15 +34,25 @@ enum Found {
 }
 
 impl Image {
-    pub fn open(path: &Path, write: bool) -> Self {
+    pub fn open((path, key): (&Path, Option<&Key>), write: bool) -> Self {
         let file = File::options().read(true).write(write).open(path);
         let file = file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let mut header = [0; 104];
+        let mut header = [0; 128];
         file.read_exact_at(&mut header, 0).expect("has a header");
         let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes"));
         assert_eq!((&header[..4], number(8), header[23]), (&b"QFI\xfb"[..], 0, 16), "{}", path.display());
         let (size, l1_at, known) = (number(24), number(40), BTreeMap::new());
-        let mut image = Self { file, size, l1_at, l1: Vec::new(), known, counts_at: 0 };
+        let xts = key.map(|key| {
+            assert_eq!((header[35], number(104)), (2, 0x0537_be77_0000_0010), "{}", path.display());
+            let read = |at: u64, length: usize| {
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, number(112) + at)?;
+                Ok(bytes)
+            };
+            luks::open(key.passphrase().as_bytes(), read).expect("is its key")
+        });
+        assert_eq!(header[35] == 0, key.is_none(), "{}", path.display());
+        let mut image = Self { file, size, l1_at, l1: Vec::new(), known, counts_at: 0, xts };
         image.l1 = image.numbers(l1_at, number(32) & 0xffff_ffff);
         image.counts_at = image.numbers(number(48), 1)[0];
         for (index, table) in (0_u64..).zip(image.l1.clone()).filter(|(_, table)| table & OFFSET != 0) {
@@ -110,7 +124,11 @@ impl Image {
             0 => self.take(),
             at => at,
         };
-        self.file.write_all_at(bytes, at).expect("writes");
+        let mut bytes = Box::new(*bytes);
+        if let Some(xts) = &self.xts {
+            xts.encrypt(at / SECTOR as u64, &mut *bytes);
+        }
+        self.file.write_all_at(&*bytes, at).expect("writes");
         self.refer(n, at | OWN);
     }
 
@@ -136,9 +154,9 @@ pub struct Disk(Vec<Image>);
 
 impl Disk {
     /// The nearest first; the first is written to, if any is.
-    pub fn open<'p>(files: impl IntoIterator<Item = &'p Path>, write: bool) -> Self {
-        let images: Vec<_> =
-            files.into_iter().enumerate().map(|(n, path)| Image::open(path, write && n == 0)).collect();
+    pub fn open(files: &[Keyed], write: bool) -> Self {
+        let open = |(n, (path, key)): (usize, &Keyed)| Image::open((path, key.as_ref()), write && n == 0);
+        let images: Vec<_> = files.iter().enumerate().map(open).collect();
         if write {
             images[0].lock();
         }
@@ -168,6 +186,9 @@ impl Disk {
                     // What is behind the end of a file is zero.
                     let there = image.file.metadata().expect("is open").len().saturating_sub(at).min(CLUSTER);
                     image.file.read_exact_at(&mut cluster[..usize::try_from(there).expect("fits")], at).expect("reads");
+                    if let Some(xts) = &image.xts {
+                        xts.decrypt(at / SECTOR as u64, &mut *cluster);
+                    }
                     return Some(cluster);
                 }
             }
@@ -200,7 +221,7 @@ impl Disk {
     }
 
     /// The machine goes on in a new file, and only reads the old one.
-    pub fn fork(&mut self, old: &Path, new: &Path) {
+    pub fn fork(&mut self, old: (&Path, Option<&Key>), new: (&Path, Option<&Key>)) {
         let head = Image::open(new, true);
         head.lock();
         self.0[0] = Image::open(old, false);

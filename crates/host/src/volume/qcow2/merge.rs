@@ -4,7 +4,8 @@
 //! Beside the file stands what it is a child of and, once it was merged, which file it is, in one small file: so there is
 //! one place of commitment, a rename. Whoever has an old file open goes on with it.
 //!
-//! **Invariants.** What content holds is the same before and after, and at any moment. A file with a name never changes, and
+//! **Invariants.** What content holds is the same before and after, and at any moment. What is encrypted is written encrypted,
+//! by the key of the content whose file it is in then. A file with a name never changes, and
 //! keeps it while somebody is about to open it. Nothing is written while there is no room for it.
 
 use std::collections::BTreeMap;
@@ -18,16 +19,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use awan_model::id::ImageId;
 use awan_model::import::Merge;
-use awan_model::plan::{ContentPlan, VolumePlan};
+use awan_model::plan::{ContentPlan, SealedKeys, VolumePlan, sealed_keys};
 use tokio::sync::Notify;
 
-use super::super::chain::Chain;
+use super::super::chain::{Chain, Keyed};
 use super::super::files;
 use super::{BELOW, CHAIN_MAX, FileVolumes};
 use crate::driver::{Shorter, Unmerged};
 use crate::import::disk::PIECE;
 use crate::import::write::{self, Cluster, Clusters};
 use crate::import::{DISK, fetch};
+use crate::keys::{Key, Missing};
 use crate::process::be_modest;
 
 /// Where there was no thread for it, it is tried again.
@@ -108,10 +110,9 @@ impl FileVolumes {
     }
 
     /// The files of a content, the nearest first, open.
-    pub fn read(&self, id: &ImageId) -> Result<Chain> {
+    pub fn read(&self, id: &ImageId, sealed: &SealedKeys) -> Result<Chain> {
         let _held = self.held.clone();
-        let files: Vec<_> = self.chain(Some(id))?.into_iter().map(|(_, path)| path).collect();
-        Chain::open(&files)
+        Chain::open(&self.keyed(self.chain(Some(id))?, sealed)?)
     }
 
     /// What is below the file that a machine has open, if that is a child of the newest of the plan's layers.
@@ -153,18 +154,19 @@ impl FileVolumes {
         let mut todo =
             todo.filter(|(content, merge)| !state.failed.contains_key(&content.id) && !is_done(content, merge));
         let Some((content, merge)) = todo.next() else { return };
-        let (id, merge, unwanted) = (content.id.clone(), merge.clone(), Arc::new(AtomicBool::new(false)));
+        let (id, merge) = (content.id.clone(), merge.clone());
         drop(todo);
-        self.begin(id, merge, unwanted, &mut state);
+        self.begin(id, merge, sealed_keys(plan), &mut state);
     }
 
-    fn begin(&self, id: ImageId, merge: Merge, unwanted: Arc<AtomicBool>, state: &mut State) {
+    fn begin(&self, id: ImageId, merge: Merge, sealed: SealedKeys, state: &mut State) {
         let Some(me) = self.merges.me.upgrade() else { return };
+        let unwanted = Arc::new(AtomicBool::new(false));
         state.running = Some(Running { id: id.clone(), merge: merge.clone(), unwanted: unwanted.clone() });
         // A thread of its own, so that it can be less urgent than all others.
         let work = move || {
             be_modest();
-            let done = me.merge_now(&id, merge.below.as_ref(), || !unwanted.load(Ordering::Relaxed));
+            let done = me.merge_now(&id, merge.below.as_ref(), &sealed, || !unwanted.load(Ordering::Relaxed));
             me.ended(id, merge, unwanted.load(Ordering::Relaxed), done);
         };
         if let Err(e) = std::thread::Builder::new().name("merge".into()).spawn(work) {
@@ -180,9 +182,9 @@ impl FileVolumes {
             Ok(()) => {}
             Err(_) if unwanted => {}
             Err(e) => {
-                let (why, full) = (format!("{e:#}"), is_full(&e));
+                let (why, full) = (format!("{e:#}"), is_full(&e) || e.is::<Missing>());
                 if full {
-                    tracing::warn!(content = %id, "there is no room to merge files");
+                    tracing::warn!(content = %id, error = why, "there is no room, or no key, to merge files");
                 } else {
                     tracing::error!(content = %id, error = why, "files cannot be merged");
                 }
@@ -194,23 +196,32 @@ impl FileVolumes {
     }
 
     /// Makes the file of a content one that is a child of something further below. What has been done is not done again.
-    pub fn merge_now(&self, id: &ImageId, onto: Option<&ImageId>, goes_on: impl Fn() -> bool) -> Result<()> {
+    pub fn merge_now(
+        &self,
+        id: &ImageId,
+        onto: Option<&ImageId>,
+        sealed: &SealedKeys,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<()> {
         let folder = self.contents.join(id.as_str());
         let place = self.place(id)?;
         if place.below.as_ref() == onto {
             return files::sync_folder(&folder);
         }
-        let rest: Vec<_> = self.chain(onto)?.into_iter().map(|(_, path)| path).collect();
-        let merged = self.between(&place, onto)?;
+        let rest = self.keyed(self.chain(onto)?, sealed)?;
+        let merged = self.keyed(self.between(id, &place, onto)?, sealed)?;
+        let luks = merged.first().and_then(|(_, key)| key.as_ref()).map(Key::luks).transpose()?;
+        let is_plain = merged.iter().all(|(_, key)| key.is_none());
+        ensure!(luks.is_some() || is_plain, "what is encrypted is not written as it is");
         let mut part = Part::open(&merged, &rest)?;
-        let takes = merged.iter().map(|path| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
+        let takes = merged.iter().map(|(path, _)| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
         fetch::has_room(&place.disk, takes.min(part.chain.size()))?;
         let version = place.version.checked_add(1).context("it was merged too often")?;
         let (unfinished, new) = (folder.join(MERGED), folder.join(name(version)));
         let size = part.chain.size();
         let written = files::write(&unfinished, |out| {
             let (file, mut synced) = (out.get_ref().try_clone()?, 0);
-            write::write_clusters(&mut part, size, out, |_| {
+            write::write_clusters(&mut part, size, luks.as_ref(), out, |_| {
                 ensure!(goes_on(), "it is not wanted any more");
                 let length = file.metadata()?.len();
                 if length > synced + UNSYNCED_MAX {
@@ -248,13 +259,13 @@ impl FileVolumes {
     }
 
     /// The files from one to what it is to be a child of.
-    fn between(&self, from: &Place, onto: Option<&ImageId>) -> Result<Vec<PathBuf>> {
-        let (mut files, mut next) = (vec![from.disk.clone()], from.below.clone());
+    fn between(&self, id: &ImageId, from: &Place, onto: Option<&ImageId>) -> Result<Vec<(ImageId, PathBuf)>> {
+        let (mut files, mut next) = (vec![(id.clone(), from.disk.clone())], from.below.clone());
         while next.as_ref() != onto {
             let Some(id) = next else { bail!("what it is to be a child of is not below it") };
             let place = self.place(&id)?;
             ensure!(place.disk.exists(), "{id} is not to be merged, or is lost");
-            files.push(place.disk);
+            files.push((id, place.disk));
             ensure!(files.len() <= CHAIN_MAX, "it has too much below it");
             next = place.below;
         }
@@ -336,7 +347,7 @@ struct Part {
 }
 
 impl Part {
-    fn open(merged: &[PathBuf], rest: &[PathBuf]) -> Result<Self> {
+    fn open(merged: &[Keyed], rest: &[Keyed]) -> Result<Self> {
         let chain = Chain::open(&[merged, rest].concat())?;
         let end = chain.end(merged.len());
         let rest = if rest.is_empty() { None } else { Some(Chain::open(rest)?) };

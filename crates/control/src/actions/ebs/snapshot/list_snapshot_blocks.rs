@@ -38,9 +38,17 @@ pub async fn list_snapshot_blocks(
 
 #[cfg(test)]
 mod tests {
+    use awan_model::plan::sealed_keys;
+    use awan_state::System;
     use serde_json::Value;
 
+    use crate::plan;
     use crate::testing::Cloud;
+
+    fn indexes(page: &Value) -> Vec<u64> {
+        let blocks = page["Blocks"].as_array().expect("a list").iter();
+        blocks.map(|block| block["BlockIndex"].as_u64().expect("a number")).collect()
+    }
 
     #[test]
     fn pages_neither_repeat_nor_miss_and_their_tokens_are_for_one_list() {
@@ -50,10 +58,6 @@ mod tests {
         let mut list = |id: &str, query: &[(&str, &str)]| {
             let told = cloud.tenant("acme").ebs("ListSnapshotBlocks", &[("snapshotId", id)], query, &[], b"")?;
             Ok::<_, String>(serde_json::from_slice::<Value>(&told.body).expect("JSON"))
-        };
-        let indexes = |page: &Value| {
-            let blocks = page["Blocks"].as_array().expect("a list").iter();
-            blocks.map(|block| block["BlockIndex"].as_u64().expect("a number")).collect::<Vec<_>>()
         };
         let all = list(&snapshot, &[]).expect("lists");
         assert_eq!((indexes(&all).len(), &all["NextToken"]), (250, &Value::Null));
@@ -99,5 +103,28 @@ mod tests {
         cloud.tenant("other").ebs("ListSnapshotBlocks", &[("snapshotId", &id)], &[], &[], b"").expect("is shared");
         told.abort();
         cloud.audit();
+    }
+
+    #[test]
+    fn what_is_encrypted_is_read_by_its_owner() {
+        let mut cloud = Cloud::new();
+        cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
+        cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let id = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.settle();
+        // Its host finds the keys of all that it is read from in its plan.
+        let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+        let of = sealed_keys(&plans.values().flat_map(|plan| plan.contents.clone()).collect::<Vec<_>>());
+        assert_eq!(of.into_values().map(|key| key.of).collect::<Vec<_>>(), [volume]);
+        let told = cloud.with_blocks(vec![0, 7]);
+        let mut list = |who: &str| cloud.tenant(who).ebs("ListSnapshotBlocks", &[("snapshotId", &id)], &[], &[], b"");
+        let page: Value = serde_json::from_slice(&list("acme").expect("lists").body).expect("JSON");
+        assert_eq!(indexes(&page), [0, 7]);
+        assert!(list("other").expect_err("is private").starts_with("InvalidSnapshot.NotFound"));
+        told.abort();
     }
 }

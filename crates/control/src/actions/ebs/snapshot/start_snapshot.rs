@@ -82,6 +82,8 @@ pub fn start_snapshot(tx: &mut Tx<Tenant>, req: ebs::StartSnapshotRequest) -> Re
 fn place(tx: &mut Tx<Tenant>, parent: Option<&SnapshotId>, size_gib: u32) -> Result<(HostId, Option<ImageId>)> {
     let no_room = || refuse(Code::InsufficientVolumeCapacity, "There is not enough room for a snapshot of this size.");
     let found = parent.map(|id| readable(tx, id)).transpose()?;
+    // What is a child of it would be encrypted too.
+    refuse_if(found.as_ref().is_some_and(|found| found.snapshot.encrypted), "Encrypted")?;
     if let Some(found) = &found
         && size_gib < found.snapshot.size_gib
     {
@@ -134,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_or_would_be_encrypted_is_neither_read_nor_written_in_blocks() {
+    fn what_is_or_would_be_encrypted_is_not_written_in_blocks() {
         let mut cloud = Cloud::new();
         let ask = [("AvailabilityZone", "us-east-1a"), ("Size", "1"), ("Encrypted", "true")];
         let volume = Cloud::ids(&cloud.tenant("acme").call("CreateVolume", &ask).expect("makes"), "volumeId").remove(0);
         let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
         let parent = format!(r#"{{"VolumeSize":1,"ParentSnapshotId":"{}"}}"#, Cloud::ids(&made, "snapshotId")[0]);
         for body in [parent.as_str(), r#"{"VolumeSize":1,"Encrypted":true}"#] {
-            let refusal = start(&mut cloud, "acme", body).expect_err("is not read");
+            let refusal = start(&mut cloud, "acme", body).expect_err("is not written");
             assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
         }
         cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");

@@ -155,7 +155,19 @@ mod tests {
 
     #[test]
     fn a_volume_has_any_number_of_snapshots_and_is_read_through_few_files() {
+        any_number(&mut Cloud::new());
+    }
+
+    #[test]
+    fn so_has_one_that_is_encrypted() {
         let mut cloud = Cloud::new();
+        cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
+        any_number(&mut cloud);
+        let shown = cloud.tenant("acme").call("DescribeSnapshots", &[("Owner.1", "self")]).expect("answers");
+        assert!(Cloud::ids(&shown, "encrypted").iter().all(|encrypted| encrypted == "true"), "{shown}");
+    }
+
+    fn any_number(cloud: &mut Cloud) {
         cloud.tenant("acme").run();
         cloud.settle();
         let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
@@ -163,9 +175,9 @@ mod tests {
         let snapshot = |cloud: &mut Cloud| cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]);
         // Faster than their host can merge, there are no more than are read in a reasonable time.
         for _ in 0..128 {
-            snapshot(&mut cloud).expect("makes");
+            snapshot(cloud).expect("makes");
         }
-        let refusal = snapshot(&mut cloud).expect_err("too fast");
+        let refusal = snapshot(cloud).expect_err("too fast");
         assert!(refusal.starts_with("SnapshotCreationPerVolumeRateExceeded: "), "{refusal}");
         let depth = |cloud: &Cloud| {
             let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
@@ -175,10 +187,10 @@ mod tests {
             for _ in 0..16 {
                 cloud.settle();
             }
-            assert!(depth(&cloud) <= Some(21), "{:?}", depth(&cloud));
+            assert!(depth(cloud) <= Some(21), "{:?}", depth(cloud));
             cloud.audit();
             for _ in 0..50 {
-                snapshot(&mut cloud).expect("makes");
+                snapshot(cloud).expect("makes");
             }
         }
         cloud.settle();

@@ -288,7 +288,7 @@ impl Seek for End {
 fn becomes(file: &[u8], format: Format) -> Option<u64> {
     let mut disk = open(Bounded(file, 0), format, SIZE_MAX).ok()?;
     let (size, mut out) = (disk.size(), End::default());
-    write(&mut *disk, size, &mut out, |_| Ok(())).ok()?;
+    write(&mut *disk, size, None, &mut out, |_| Ok(())).ok()?;
     // A table for each 8,192 clusters, the header, the first table, and two to count them.
     let clusters = size.div_ceil(PIECE as u64);
     let most = (clusters + clusters.div_ceil(8192) + 4) * PIECE as u64;
