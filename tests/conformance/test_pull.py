@@ -1,12 +1,13 @@
 """Images that the operator brings for everybody, from servers that prove who they are."""
 
 import hashlib
+import json
 import os
 import subprocess
 
 import pytest
 from awan import BINARY, Awan, until
-from clients import Tenant
+from clients import QUICK, Tenant, refused
 from files import Files, certificate
 
 PATH = "/images/cloud/bookworm/latest/"
@@ -127,3 +128,44 @@ def test_tenants_import_from_servers_that_prove_who_they_are(awan, tenant, publi
     until("the task has ended", 30, lambda: about()["Status"] != "active", 0.1)
     assert (about()["Status"], about()["DiskImageSize"]) == ("completed", 5000)
     tenant.ec2.delete_snapshot(SnapshotId=about()["SnapshotId"])
+
+
+def test_an_image_that_is_taken_away_is_seen_by_nobody_and_goes_when_nothing_begins_as_it(awan, tenant, tmp_path):
+    (tmp_path / "brought.raw").write_bytes(b"\x33" * 4096)
+    made = json.loads(admin(awan, "import", tmp_path / "brought.raw", "--name", "brought").stdout)["ImageId"]
+    folder = awan.data / "images" / made
+    (instance,) = tenant.run(ImageId=made)
+    copy = tenant.ec2.copy_image(SourceImageId=made, SourceRegion="us-east-1", Name="mine")["ImageId"]
+    assert admin(awan, "remove", made).returncode == 0
+    later = Tenant(awan, "later")
+    for account in (tenant, later):
+        assert made not in [image["ImageId"] for image in account.ec2.describe_images()["Images"]]
+        with refused("InvalidAMIID.NotFound"):
+            account.ec2.run_instances(ImageId=made, MinCount=1, MaxCount=1)
+    again = admin(awan, "remove", made)
+    assert again.returncode == 1 and "does not exist" in again.stderr, again
+    tiny = admin(awan, "remove", tenant.image)
+    assert tiny.returncode == 1 and "comes with Awan" in tiny.stderr, tiny
+    # What runs of it goes on, over a restart too, and so does what is a copy of it.
+    awan.kill()
+    awan.start()
+    tenant.wait("instance_running", instance)
+    (second,) = tenant.run(ImageId=copy)
+    awan.audit()
+    assert folder.exists()
+    tenant.ec2.terminate_instances(InstanceIds=[instance, second])
+    tenant.ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance, second], WaiterConfig=QUICK)
+    assert folder.exists(), "a copy begins as it"
+    tenant.ec2.deregister_image(ImageId=copy, DeleteAssociatedSnapshots=True)
+    until("its files have gone", 60, lambda: not folder.exists(), 0.5)
+    awan.audit()
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(("gone-", "new-"))]
+    # It can come again.
+    back = json.loads(admin(awan, "import", tmp_path / "brought.raw", "--name", "brought").stdout)["ImageId"]
+    assert back == made and made in [image["ImageId"] for image in later.ec2.describe_images()["Images"]]
+    # Before its files went, too.
+    (instance,) = tenant.run(ImageId=made)
+    assert admin(awan, "remove", made).returncode == 0
+    assert admin(awan, "import", tmp_path / "brought.raw", "--name", "brought").returncode == 0
+    assert made in [image["ImageId"] for image in later.ec2.describe_images()["Images"]]
+    tenant.ec2.terminate_instances(InstanceIds=[instance])

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::images::known::{self, Known};
-use crate::images::{self, bring};
+use crate::images::{self, bring, removal};
 use crate::{client, config};
 
 #[derive(Debug, Args)]
@@ -118,6 +118,8 @@ enum Image {
         /// debian-12 or debian-13
         name: String,
     },
+    /// Takes an image away that was brought or built here: nobody sees it any more. Its files go when nothing begins as it
+    Remove { id: String },
     /// Brings the disk of an operating system here
     Import {
         /// A file, or a URL of http: or https:
@@ -159,6 +161,10 @@ enum Order {
     /// Where an image of this name is to lie.
     ImageFolder {
         name: String,
+    },
+    /// Shows it to nobody any more.
+    ImageRemove {
+        id: ImageId,
     },
     /// Shows everybody an image that lies there.
     ImageShow {
@@ -223,6 +229,13 @@ async fn done(Server { control, images }: &Server, order: Order) -> Result<Value
         Order::ImageFolder { name } => {
             operator::must_be_image_name(&name)?;
             Ok(json!({ "Folder": images }))
+        }
+        Order::ImageRemove { id } => {
+            operator::remove_image(&control.db, &id, &cause).await?;
+            if let Err(e) = removal::remove_unused(control, images).await {
+                tracing::error!(error = format!("{e:#}"), "images that are removed are looked at again");
+            }
+            Ok(json!({ "ImageId": id }))
         }
         Order::ImageShow { id } => {
             let image = images::read(&images.join(id.as_str())).map_err(|e| invalid(format!("{e:#}")))?;
@@ -313,6 +326,10 @@ async fn image(data_dir: &Path, command: Image) -> Result<Value> {
         Ok::<_, anyhow::Error>(PathBuf::from(told["Folder"].as_str().context("the server names no folder")?))
     };
     let wanted = match command {
+        Image::Remove { id } => {
+            let id = id.parse().map_err(|_| anyhow::anyhow!("'{}' is no id of an image", id.escape_debug()))?;
+            return order(data_dir, &Order::ImageRemove { id }).await;
+        }
         Image::Build { name } => {
             let release = name.strip_prefix("debian-").filter(|release| ["12", "13"].contains(release));
             let release = release.context("what can be built is debian-12 and debian-13")?;

@@ -3,6 +3,7 @@
 
 pub mod bring;
 pub mod known;
+pub mod removal;
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -14,8 +15,11 @@ use awan_host::import::jail;
 use awan_model::id::ImageId;
 use awan_model::image::Boot;
 use awan_model::import::Format;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Makes the tiny image. Runs as it stands: `images/tiny/build.sh OUTDIR CACHEDIR`.
 const BUILD_TINY: &str = include_str!("../../../images/tiny/build.sh");
@@ -135,9 +139,7 @@ async fn build(folder: &Path, cache: &Path) -> Result<()> {
 
 /// Builds an image of Debian, and says what it is called. Takes minutes.
 pub async fn build_debian(release: &str, images: &Path) -> Result<(ImageId, bool)> {
-    std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
-    let scripts = scripts()?;
-    let place = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
+    let (scripts, place) = (scripts()?, removal::work_in(images)?);
     let folder = place.path().join("image");
     let mut command = Command::new("sh");
     command.arg(scripts.path().join("debian/build.sh")).arg(release).arg(&folder);
@@ -145,14 +147,61 @@ pub async fn build_debian(release: &str, images: &Path) -> Result<(ImageId, bool
     bring::keep(&folder, images)
 }
 
+/// A program and all whom it starts, who end with this.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
 /// What goes wrong is told with the last that was said.
 async fn run(mut command: Command, within: Duration) -> Result<()> {
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(within, output).await.context("it took too long")??;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let child = command.spawn()?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let mut terminated = signal(SignalKind::terminate())?;
+    let output = tokio::select! {
+        output = tokio::time::timeout(within, child.wait_with_output()) => output.context("it took too long")??,
+        _ = tokio::signal::ctrl_c() => bail!("it was interrupted"),
+        _ = terminated.recv() => bail!("it was ended"),
+    };
     if output.status.success() {
+        // None of them is left whom others could be taken for.
+        group.0 = None;
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<_> = said.lines().rev().take(5).collect();
     bail!("{}", last.into_iter().rev().collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_too_long_ends_with_all_whom_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = folder.path().join("pid");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", told.display()));
+        let ended = run(command, Duration::from_millis(500)).await.expect_err("is too slow");
+        assert_eq!(ended.to_string(), "it took too long");
+        let pid = std::fs::read_to_string(&told).expect("it had begun");
+        let is_alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // One that nobody has buried yet is no more.
+            stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+        };
+        let gone = async {
+            while is_alive() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("is gone");
+    }
 }

@@ -123,6 +123,7 @@ pub async fn run(ready: Ready) -> Result<()> {
 
 async fn serve(roles: Roles, config: &Config, keys: MasterKeys, api: TcpListener, metrics: TcpListener) -> Result<()> {
     let control = open(config, keys.names()).await?;
+    images::removal::settle(&control, &config.images_dir)?;
     let accelerator = match roles {
         Roles::Both => start_hosts(config, keys, &control).await?,
         Roles::Control | Roles::Host => {
@@ -147,6 +148,7 @@ async fn serve(roles: Roles, config: &Config, keys: MasterKeys, api: TcpListener
         let _ = std::fs::remove_file(&dials);
     }
     tokio::spawn(admin::serve(orders, control.clone(), config.images_dir.clone()));
+    tokio::spawn(images::removal::rounds(control.clone(), config.images_dir.clone()));
     tokio::spawn(serve_metrics(metrics, control.clone()));
     let address = api.local_addr()?;
     let api = axum::serve(api, awan_control::http::router(control)).into_future();

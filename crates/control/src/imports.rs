@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use awan_model::account::BUILTIN_ACCOUNT;
 use awan_model::export::ExportTask;
 use awan_model::id::ImageId;
 use awan_model::image::Image;
@@ -10,7 +11,7 @@ use awan_model::import::{Content, ContentReport, ImportPhase, ImportTask, Outcom
 use awan_model::snapshot::{Bytes, Snapshot};
 use awan_model::token::ClientToken;
 use awan_model::volume::Volume;
-use awan_state::{System, Tenant, Tx};
+use awan_state::{Home, System, Tenant, Tx};
 
 use crate::{network, recycle_bin, token};
 
@@ -88,6 +89,22 @@ pub fn wanted(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
         }
     }
     wanted
+}
+
+/// What begins as something that is no host's own, itself or what is below it; images and snapshots that came with it do not
+/// count.
+pub fn used(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
+    let is_own = |home: &Home| home.account() != BUILTIN_ACCOUNT;
+    let tasks = tx.all::<ExportTask>().into_iter().filter(|task| task.is_active());
+    let mut used: BTreeSet<ImageId> = tasks.filter_map(|task| task.bytes.clone()).collect();
+    let of = |bytes: &Bytes| if let Bytes::Image(id) = bytes { Some(id.clone()) } else { None };
+    let snapshots = recycle_bin::all::<Snapshot>(tx).into_iter().filter(|snapshot| is_own(&snapshot.home));
+    used.extend(snapshots.filter_map(|snapshot| of(&snapshot.bytes)));
+    let images = recycle_bin::all::<Image>(tx).into_iter().filter(|image| is_own(&image.home));
+    used.extend(images.filter_map(|image| of(image.details.bytes.as_ref()?)));
+    used.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));
+    used.extend(tx.all::<Content>().iter().filter_map(|content| content.below().cloned()));
+    used
 }
 
 /// What is below everything that these bytes are children of, whatever was kept of volumes since: an image, or a disk from

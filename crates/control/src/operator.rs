@@ -19,12 +19,12 @@ use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::subnet::Subnet;
 use awan_model::volume::VolumePlacement;
 use awan_model::vpc::Vpc;
-use awan_state::{Db, Home, Millis, Operator, Record as _, Ref, Tx};
+use awan_state::{Db, Home, Millis, Missing, Operator, Record as _, Ref, System, Tx};
 
 use crate::actions::ec2::image::devices::must_be_name;
 use crate::control::Settings;
 use crate::error::{Code, Error, Result, invalid, refuse};
-use crate::{kept, network, recycle_bin};
+use crate::{imports, kept, network, recycle_bin};
 
 /// What somebody needs to call the API.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -238,7 +238,81 @@ pub async fn show_image(db: &Db, image: &Builtin) -> Result<ImageId> {
         let message = format!("AMI name {} is already in use by AMI {}", image.name, other.id);
         return Err(refuse(Code::InvalidAmiNameDuplicate, message));
     }
-    register_builtin(db, image).await
+    let id = register_builtin(db, image).await?;
+    db.transact(Operator, "show image", |tx| {
+        set_removed(tx, &id, false);
+        Ok::<_, Error>(())
+    })
+    .await?;
+    Ok(id)
+}
+
+fn builtin_home() -> Home {
+    Home::new(BUILTIN_ACCOUNT, "_")
+}
+
+/// Nobody sees it any more, or everybody again. False: it is so, or there is none.
+fn set_removed(tx: &mut Tx<Operator>, id: &ImageId, removed: bool) -> bool {
+    let home = builtin_home();
+    let Some(image) = tx.find_in::<Image>(&home, id).filter(|image| image.details.removed != removed) else {
+        return false;
+    };
+    let snapshot = tx.find_in::<Snapshot>(&home, &image.snapshot);
+    tx.act_for_tenant(&home, |tx| {
+        let details = Details { removed, ..image.details.clone() };
+        tx.put(Image { details, ..(*image).clone() });
+        if let Some(snapshot) = snapshot {
+            tx.put(Snapshot { public: !removed, ..(*snapshot).clone() });
+        }
+    });
+    true
+}
+
+/// Takes away an image that the operator brought here: nobody sees it any more, what begins as it goes on.
+pub async fn remove_image(db: &Db, id: &ImageId, cause: &str) -> Result<()> {
+    db.transact(Operator, cause, |tx| {
+        let image = tx.find_in::<Image>(&builtin_home(), id);
+        if image.is_some_and(|image| image.boot != Boot::Firmware || image.name.starts_with("awan-tiny-")) {
+            let message = format!("The image '{id}' comes with Awan, which would bring it again.");
+            return Err(refuse(Code::OperationNotPermitted, message));
+        }
+        if set_removed(tx, id, true) { Ok(()) } else { Err(Missing::of::<Image>(id).into()) }
+    })
+    .await
+}
+
+/// Images that were taken away and that nothing begins as any more.
+pub fn unused_images(db: &Db) -> Vec<ImageId> {
+    db.read(System, |tx| {
+        let removed: Vec<_> = tx.all::<Image>().into_iter().filter(|image| image.details.removed).collect();
+        if removed.is_empty() {
+            return Vec::new();
+        }
+        let used = imports::used(tx);
+        removed.iter().map(|image| image.id.clone()).filter(|id| !used.contains(id)).collect()
+    })
+}
+
+/// Whether there is an image of this name, seen or not.
+pub fn knows_image(db: &Db, id: &ImageId) -> bool {
+    db.read(Operator, |tx| tx.find_in::<Image>(&builtin_home(), id)).is_some()
+}
+
+/// Forgets an image that was taken away. False: something begins as it, or it has come again.
+pub async fn forget_image(db: &Db, id: &ImageId) -> Result<bool> {
+    db.transact(System, "forget image", |tx| {
+        let home = builtin_home();
+        let Some(image) = tx.find_in::<Image>(&home, id) else { return Ok::<_, Error>(true) };
+        if !image.details.removed || imports::used(tx).contains(id) {
+            return Ok(false);
+        }
+        tx.act_for_tenant(&home, |tx| {
+            tx.remove::<Snapshot>(&image.snapshot);
+            tx.remove::<Image>(id);
+        });
+        Ok(true)
+    })
+    .await
 }
 
 /// What its volumes are made of, as EC2 shows it of public images.

@@ -24,6 +24,7 @@ use awan_model::export::ExportPhase;
 use awan_model::id::{ExportImageId, HostId};
 use awan_model::plan::ExportPlan;
 use awan_model::report::ExportSeen;
+use nix::errno::Errno;
 use tokio::sync::Notify;
 
 use self::place::Place;
@@ -263,7 +264,9 @@ fn told(e: &anyhow::Error) -> String {
     }
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let mut kinds = e.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    if kinds.any(|kind| matches!(kind, StorageFull | QuotaExceeded)) {
+    let mut errors = e.chain().filter_map(|e| e.downcast_ref::<Errno>());
+    let full = errors.any(|errno| matches!(errno, Errno::ENOSPC | Errno::EDQUOT));
+    if full || kinds.any(|kind| matches!(kind, StorageFull | QuotaExceeded)) {
         return "ServerError: there is no room for the file".into();
     }
     "ServerError: the image could not be exported".into()

@@ -53,6 +53,8 @@ pub struct Details {
     pub source_instance: Option<InstanceId>,
     /// Of its snapshots, as far as it waits for them.
     pub phase: Phase,
+    /// The operator has taken it away: nobody sees it, and it is there as long as something begins as it.
+    pub removed: bool,
 }
 
 /// The image that another is a copy of, and where that is.
@@ -142,7 +144,7 @@ impl Shareable for Image {
     fn visible_to(&self, home: &Home) -> bool {
         let here = self.is_builtin() || self.home.region() == home.region();
         let shared = self.public || self.details.shared_with.contains(home.account());
-        self.home == *home || (here && shared)
+        !self.details.removed && (self.home == *home || (here && shared))
     }
 }
 

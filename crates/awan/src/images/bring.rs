@@ -15,7 +15,7 @@ use awan_model::import::Format;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::known::{self, Known};
-use super::{DISK, Manifest};
+use super::{DISK, Manifest, removal};
 
 /// What an operator may bring: more than the largest image that anybody publishes.
 const BYTES_MAX: u64 = 1 << 40;
@@ -68,8 +68,7 @@ fn everywhere() -> Vec<String> {
 
 /// Returns what it is called. What is there already stays.
 pub async fn bring(wanted: Wanted, images: &Path, told: impl Fn(&str, u8) + Send + Sync) -> Result<(ImageId, bool)> {
-    std::fs::create_dir_all(images).with_context(|| format!("making {}", images.display()))?;
-    let work = tempfile::Builder::new().prefix("new-").tempdir_in(images).context("a folder for the image")?;
+    let work = removal::work_in(images)?;
     let (place, folder) = (work.path().join("source"), work.path().join("image"));
     std::fs::create_dir(&folder)?;
     let source = if wanted.from.contains("://") {

@@ -15,6 +15,8 @@ use crate::volume::chain::Keyed;
 
 /// Disks that are read at once.
 static READING: Semaphore = Semaphore::const_new(8);
+/// Looks for buckets at once: a folder that hangs keeps no more threads.
+static LOOKING: Semaphore = Semaphore::const_new(4);
 const OPENED_AGAIN: u32 = 3;
 
 /// For as long as somebody may ask.
@@ -123,8 +125,11 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
             Ok(Answer::Block { bytes })
         }
         Ask::Bucket { home, name } => {
-            let exports = drivers.exports.clone();
-            let there = tokio::task::spawn_blocking(move || exports.has_bucket(&home, &name));
+            let (exports, turn) = (drivers.exports.clone(), LOOKING.acquire().await?);
+            let there = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                exports.has_bucket(&home, &name)
+            });
             let there = there.await.context("the look for a bucket ended early")??;
             Ok(if there { Answer::Done } else { Answer::NoBucket })
         }
