@@ -180,6 +180,7 @@ fn same(old: &HostPlan, new: &HostPlan) -> bool {
         && old.volumes == new.volumes
         && old.contents == new.contents
         && old.exports == new.exports
+        && old.images == new.images
         && old.network == new.network
         && old.store == new.store
 }

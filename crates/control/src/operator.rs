@@ -556,6 +556,49 @@ mod tests {
     use crate::testing::Cloud;
 
     #[test]
+    fn an_image_that_is_taken_away_is_seen_by_nobody_and_stays_while_something_begins_as_it() {
+        let mut cloud = Cloud::new();
+        let db = cloud.control.db.clone();
+        let brought = Builtin {
+            name: "brought".into(),
+            description: String::new(),
+            digest: "fedcba9876543210fedcba9876543210".into(),
+            size_gib: 1,
+            boot: Boot::Firmware,
+        };
+        let id = cloud.runtime.block_on(show_image(&db, &brought)).expect("shows");
+        let ask = [("ImageId", id.as_str())];
+        let instance = cloud.tenant("acme").run_with(&ask).expect("launches").remove(0);
+        cloud.settle();
+        let remove = |cloud: &Cloud| cloud.runtime.block_on(remove_image(&db, &id, "test")).map_err(|e| e.to_string());
+        let forget = |cloud: &Cloud| cloud.runtime.block_on(forget_image(&db, &id)).expect("answers");
+        assert!(!forget(&cloud), "it is seen");
+        remove(&cloud).expect("takes it away");
+        let absent = format!("InvalidAMIID.NotFound: The image id '[{id}]' does not exist");
+        assert_eq!((remove(&cloud), cloud.tenant("acme").run_with(&ask).map(drop)), (Err(absent.clone()), Err(absent)));
+        let shown = cloud.tenant("acme").call("DescribeSnapshots", &[]).expect("answers");
+        assert!(!shown.contains(&id.as_str()[4..]), "its snapshot is not seen either: {shown}");
+        let planned = |cloud: &Cloud| {
+            let plans = cloud.control.db.read(System, |tx| crate::plan::all(tx, 0));
+            plans.into_values().next().and_then(|plan| plan.images).expect("says it").contains(&id)
+        };
+        assert_eq!((unused_images(&db), forget(&cloud), planned(&cloud)), (vec![], false, true));
+        cloud.audit();
+        // Brought again, it is as it was.
+        cloud.runtime.block_on(show_image(&db, &brought)).expect("shows");
+        cloud.tenant("acme").call("DescribeImages", &[("ImageId.1", id.as_str())]).expect("is there");
+        remove(&cloud).expect("takes it away");
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("ends");
+        cloud.settle();
+        assert_eq!((unused_images(&db), forget(&cloud), planned(&cloud)), (vec![id.clone()], true, false));
+        assert!(!knows_image(&db, &id));
+        let tiny = cloud.image_of("acme").0.parse().expect("an id");
+        let refusal = cloud.runtime.block_on(remove_image(&db, &tiny, "test")).expect_err("would come again");
+        assert!(refusal.to_string().starts_with("OperationNotPermitted"), "{refusal}");
+        cloud.audit();
+    }
+
+    #[test]
     fn a_master_key_that_is_not_in_its_file_any_more_is_followed_by_no_other() {
         let settings = |names: &[&str]| Settings {
             regions: Vec::new(),

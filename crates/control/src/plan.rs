@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use awan_model::account::BUILTIN_ACCOUNT;
 use awan_model::export::ExportTask;
 use awan_model::host::HostRecord;
 use awan_model::id::{HostId, ImageId, VpcId};
@@ -35,8 +36,10 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
     let Some(installation) = tx.find_in::<Installation>(&Home::installation(), &Installation::ID.into()) else {
         return BTreeMap::new();
     };
-    let mut plans: BTreeMap<HostId, HostPlan> =
-        tx.all::<HostRecord>().iter().map(|host| (host.id.clone(), empty(&installation, &host.id, revision))).collect();
+    let images: Vec<ImageId> =
+        tx.all_in::<Image>(&Home::new(BUILTIN_ACCOUNT, "_")).iter().map(|image| image.id.clone()).collect();
+    let empty = |host: &HostId| (host.clone(), empty(&installation, host, &images, revision));
+    let mut plans: BTreeMap<HostId, HostPlan> = tx.all::<HostRecord>().iter().map(|host| empty(&host.id)).collect();
     let mut vpcs: BTreeMap<(HostId, VpcId), Vec<Placed>> = BTreeMap::new();
     for place in tx.all::<Placement>() {
         let Some(plan) = plans.get_mut(&place.host) else { continue };
@@ -111,7 +114,7 @@ fn interfaces(tx: &mut Tx<System>, instance: &Instance) -> Vec<Arc<NetworkInterf
     found.into_iter().filter(|eni| eni.is_attached_to(&instance.id)).collect()
 }
 
-fn empty(installation: &Installation, host: &HostId, revision: Revision) -> HostPlan {
+fn empty(installation: &Installation, host: &HostId, images: &[ImageId], revision: Revision) -> HostPlan {
     HostPlan {
         protocol: PROTOCOL,
         store: installation.store.clone(),
@@ -122,6 +125,7 @@ fn empty(installation: &Installation, host: &HostId, revision: Revision) -> Host
         consoles: Vec::new(),
         contents: Vec::new(),
         exports: Vec::new(),
+        images: Some(images.to_vec()),
         network: NetworkPlan {
             vpcs: Vec::new(),
             public_pool: Some(installation.public_pool),

@@ -218,6 +218,7 @@ impl Agent {
         // What was told to an earlier life may have been taken back.
         if self.heard {
             exports::follow(&self.drivers, &plan);
+            plan.images.iter().for_each(|images| self.drivers.volumes.keep_images(images));
         }
         self.health.follow(&self.drivers.network, &plan, &seen);
         let volumes = self.delete_volumes(&plan, &seen, &pending).await?;

@@ -184,6 +184,8 @@ pub trait Volumes: Send + Sync {
     fn is_opening(&self) -> bool;
     /// Wakes the agent when files have become one, or cannot.
     fn changed(&self) -> Arc<tokio::sync::Notify>;
+    /// Forgets images that were brought here and are none of these, once nobody is about to open any.
+    fn keep_images(&self, _: &[ImageId]) {}
     /// Brings here what a child of this would be read from, as far as it is not here and can be had.
     fn bring<'a>(&'a self, _: &'a ImageId) -> Fut<'a, anyhow::Result<()>> {
         Box::pin(async { Ok(()) })

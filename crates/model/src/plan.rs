@@ -40,6 +40,10 @@ pub struct HostPlan {
     pub contents: Vec<ContentPlan>,
     #[serde(default)]
     pub exports: Vec<ExportPlan>,
+    /// All that came with Awan or the operator brought, seen or not: what a host fetched beside these goes. `None`: it is not
+    /// said.
+    #[serde(default)]
+    pub images: Option<Vec<ImageId>>,
     /// Instances that are there and whose root volume lies here: what they said last is kept, though they are off.
     #[serde(default)]
     pub consoles: Vec<InstanceId>,

@@ -26,6 +26,8 @@ use crate::images;
 /// Parts of images that are on their way lie in folders whose names begin so.
 const UNFINISHED: &str = "fetch-";
 /// How long a launch waits for a control plane that is away.
+/// In the folder of an image: it came from the control plane, and goes when that has it no more.
+const FETCHED: &str = "fetched";
 const WITHIN: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,8 +38,8 @@ pub struct FetchingVolumes {
     images: PathBuf,
     /// What this host has from elsewhere, and its control plane has not.
     contents: PathBuf,
-    /// One image at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One image at a time; and those that were looked at last.
+    turn: tokio::sync::Mutex<Vec<ImageId>>,
 }
 
 impl FetchingVolumes {
@@ -99,7 +101,18 @@ impl FetchingVolumes {
         if manifest.digest != disk || manifest.id() != *image {
             bail!("{image} is not what its manifest says: the disk's digest is {disk}, not {}", manifest.digest);
         }
-        Ok(())
+        std::fs::write(folder.join(FETCHED), "").with_context(|| format!("writing into {}", folder.display()))
+    }
+
+    /// Takes what was fetched from its place; what is under way there is swept at the next start.
+    fn forget(&self, image: &ImageId) {
+        let (place, going) = (self.images.join(image.as_str()), self.images.join(format!("{UNFINISHED}gone-{image}")));
+        if let Err(e) = std::fs::rename(&place, &going) {
+            tracing::error!(%image, error = %e, "an image that is no more cannot be removed");
+            return;
+        }
+        tracing::info!(%image, "removed, since it is no more");
+        tokio::task::spawn_blocking(move || std::fs::remove_dir_all(going));
     }
 
     /// Returns the digest of what came.
@@ -174,6 +187,20 @@ impl Volumes for FetchingVolumes {
 
     fn changed(&self) -> Arc<tokio::sync::Notify> {
         self.volumes.changed()
+    }
+
+    fn keep_images(&self, images: &[ImageId]) {
+        // Who fetches one, or is about to open one, comes first.
+        let Ok(mut known) = self.turn.try_lock() else { return };
+        if *known == images || self.volumes.is_opening() {
+            return;
+        }
+        for entry in std::fs::read_dir(&self.images).into_iter().flatten().flatten() {
+            let id = entry.file_name().to_str().and_then(|name| name.parse::<ImageId>().ok());
+            let gone = id.filter(|id| !images.contains(id) && entry.path().join(FETCHED).exists());
+            gone.iter().for_each(|id| self.forget(id));
+        }
+        *known = images.to_vec();
     }
 
     fn bring<'a>(&'a self, id: &'a ImageId) -> Fut<'a, Result<()>> {
@@ -264,12 +291,21 @@ mod tests {
         assert!(!unfinished.exists(), "what an earlier life left");
         let (a, b) = tokio::join!(pair.ensure(&host, &pair.image), pair.ensure(&host, &pair.image));
         a.and(b).expect("comes");
-        assert_eq!(pair.there(), ["disk.qcow2", "manifest.json", "vmlinux"]);
+        assert_eq!(pair.there(), ["disk.qcow2", "fetched", "manifest.json", "vmlinux"]);
         let disk = |side: &str| {
             let path = pair.folder.path().join(side).join(pair.image.as_str()).join("disk.qcow2");
             std::fs::read(path).expect("reads")
         };
         assert!(disk("host") == disk("control"));
+        // What lies there of itself is the operator's.
+        let own = pair.folder.path().join("host/ami-00000000000000009");
+        std::fs::create_dir(&own).expect("makes");
+        host.keep_images(std::slice::from_ref(&pair.image));
+        assert_eq!(pair.there().len(), 4, "it is still one of them");
+        host.keep_images(&[]);
+        assert!(pair.there().is_empty() && own.exists());
+        pair.ensure(&host, &pair.image).await.expect("comes again");
+        assert_eq!(pair.there().len(), 4);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -157,6 +157,7 @@ fn host(vpc: VpcPlan) -> HostPlan {
         consoles: Vec::new(),
         contents: Vec::new(),
         exports: Vec::new(),
+        images: None,
         network: NetworkPlan { vpcs: vec![vpc], public_pool: "198.18.0.0/16".parse().ok(), ipv6_pool: None },
     }
 }

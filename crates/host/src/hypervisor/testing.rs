@@ -19,6 +19,7 @@ pub fn plan(vms: Vec<VmPlan>) -> HostPlan {
         consoles: Vec::new(),
         contents: Vec::new(),
         exports: Vec::new(),
+        images: None,
         network: NetworkPlan::default(),
     }
 }

@@ -66,6 +66,7 @@ impl Topology {
             consoles: Vec::new(),
             contents: Vec::new(),
             exports: Vec::new(),
+            images: None,
             network,
         };
         let rng = StdRng::seed_from_u64(seed);
