@@ -4,7 +4,7 @@ import datetime
 
 import botocore.config
 import pytest
-from awan import CONFIG
+from awan import CONFIG, until
 from clients import QUICK, Tenant, refused
 
 DAY = datetime.timedelta(days=1)
@@ -83,7 +83,7 @@ def test_errors_have_their_kinds_statuses_and_reasons(awan, mine, rbin):
 
     invalid = ("ValidationException", 400, "INVALID_PARAMETER_VALUE")
     assert reason(rbin.create_rule, ResourceType="EBS_SNAPSHOT", RetentionPeriod=days(366)) == invalid
-    assert reason(rbin.create_rule, ResourceType="EBS_VOLUME", RetentionPeriod=days(1)) == invalid
+    assert reason(rbin.create_rule, ResourceType="EBS_VOLUME", RetentionPeriod=days(8)) == invalid
     assert reason(unchecked.create_rule, ResourceType="EBS_SNAPSHOT") == invalid
     assert reason(unchecked.create_rule, ResourceType="EBS_SNAPSHOT", RetentionPeriod=days("x")) == invalid
     assert reason(rbin.get_rule, Identifier="0" * 12) == invalid
@@ -163,6 +163,26 @@ def test_an_image_comes_back_after_its_snapshot(awan, mine, rbin):
     assert mine.ec2.describe_images(ImageIds=[image])["Images"] == [before]
     (again,) = mine.run(ImageId=image)
     mine.ec2.terminate_instances(InstanceIds=[instance, again])
+
+
+def test_volumes_are_kept_whoever_deletes_them(awan, mine, rbin):
+    rbin.create_rule(ResourceType="EBS_VOLUME", RetentionPeriod=days(7))
+    (instance,) = mine.run()
+    (mapping,) = mine.about(instance)["BlockDeviceMappings"]
+    root = mapping["Ebs"]["VolumeId"]
+    data = mine.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    mine.ec2.delete_volume(VolumeId=data)
+    mine.ec2.terminate_instances(InstanceIds=[instance])
+    mine.wait("instance_terminated", instance)
+    found = until("both are in the bin", 30, lambda: (all := mine.ec2.list_volumes_in_recycle_bin()["Volumes"])[1:] and all)
+    assert sorted(each["VolumeId"] for each in found) == sorted([root, data])
+    assert {each["RecycleBinExitTime"] - each["RecycleBinEnterTime"] for each in found} == {7 * DAY}
+    assert mine.ec2.describe_volumes()["Volumes"] == []
+    assert mine.ec2.restore_volume_from_recycle_bin(VolumeId=root)["Return"]
+    (back,) = mine.ec2.describe_volumes()["Volumes"]
+    assert (back["VolumeId"], back["State"]) == (root, "available")
+    with refused("InvalidVolume.NotFound"):
+        mine.ec2.restore_volume_from_recycle_bin(VolumeId=root)
 
 
 def test_the_cli_keeps_lists_and_restores(awan, mine):

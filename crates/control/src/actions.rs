@@ -319,10 +319,12 @@ pub mod ec2 {
         pub mod enable_volume_io;
         pub mod get_ebs_default_kms_key_id;
         pub mod get_ebs_encryption_by_default;
+        pub mod list_volumes_in_recycle_bin;
         pub mod modify_ebs_default_kms_key_id;
         pub mod modify_volume;
         pub mod modify_volume_attribute;
         pub mod reset_ebs_default_kms_key_id;
+        pub mod restore_volume_from_recycle_bin;
         pub mod shape;
         pub mod view;
     }
@@ -689,6 +691,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "ImportSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::import::import_snapshot::import_snapshot(tx, q.read()?)?)))) },
     Action { name: "ListImagesInRecycleBin", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::list_images_in_recycle_bin::list_images_in_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "ListSnapshotsInRecycleBin", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::list_snapshots_in_recycle_bin::list_snapshots_in_recycle_bin(tx, q.read()?)?)))) },
+    Action { name: "ListVolumesInRecycleBin", service: Service::Ec2, writes: false, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::list_volumes_in_recycle_bin::list_volumes_in_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "LockSnapshot", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::lock_snapshot::lock_snapshot(tx, q.read()?)?)))) },
     Action { name: "ModifyAddressAttribute", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::address::modify_address_attribute::modify_address_attribute(tx, q.read()?)?)))) },
     Action { name: "ModifyCapacityReservation", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::capacity::modify_capacity_reservation::modify_capacity_reservation(tx, q.read()?)?)))) },
@@ -733,6 +736,7 @@ pub static ACTIONS: &[Action] = &[
     Action { name: "RestoreImageFromRecycleBin", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::image::restore_image_from_recycle_bin::restore_image_from_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "RestoreManagedPrefixListVersion", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::prefix_list::restore_managed_prefix_list_version::restore_managed_prefix_list_version(tx, q.read()?)?)))) },
     Action { name: "RestoreSnapshotFromRecycleBin", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::snapshot::restore_snapshot_from_recycle_bin::restore_snapshot_from_recycle_bin(tx, q.read()?)?)))) },
+    Action { name: "RestoreVolumeFromRecycleBin", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::volume::restore_volume_from_recycle_bin::restore_volume_from_recycle_bin(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupEgress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_egress::revoke_security_group_egress(tx, q.read()?)?)))) },
     Action { name: "RevokeSecurityGroupIngress", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::group::revoke_security_group_ingress::revoke_security_group_ingress(tx, q.read()?)?)))) },
     Action { name: "RunInstances", service: Service::Ec2, writes: true, call: Call::Tx(|tx, q| Ok(Some(Box::new(ec2::instance::run_instances::run_instances(tx, q.read()?)?)))) },

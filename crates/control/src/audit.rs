@@ -26,6 +26,7 @@ use awan_model::network_acl::NetworkAcl;
 use awan_model::plan::{HostPlan, VmPlan};
 use awan_model::prefix_list::PrefixList;
 use awan_model::profile::ProfileAssociation;
+use awan_model::recycle_bin::Binned;
 use awan_model::report::{Answer, Ask, Inventory};
 use awan_model::route::{Association, RouteTable};
 use awan_model::snapshot::{Bytes, Snapshot};
@@ -89,7 +90,8 @@ pub fn always(tx: &mut Tx<System>) -> Vec<String> {
     ipv6::check(tx, &mut out);
     placement::check(tx, &mut out);
     for volume in tx.all::<VolumePlacement>() {
-        if tx.find_in::<Volume>(&volume.home, &volume.id).is_none() {
+        let there = tx.find_in::<Volume>(&volume.home, &volume.id).is_some();
+        if !there && tx.find_in::<Binned<Volume>>(&volume.home, &volume.id).is_none() {
             out.push(format!("volume placement {}: there is no such volume", volume.id));
         }
     }
@@ -360,7 +362,7 @@ fn due(tx: &mut Tx<System>) -> BTreeSet<Meter> {
     for place in tx.all::<Placement>() {
         due.extend(place.public_ip.map(|ip| (place.id.to_string(), place.run, format!("use of {ip}"))));
     }
-    for v in tx.all::<Volume>() {
+    for v in recycle_bin::all::<Volume>(tx) {
         due.insert((v.id.to_string(), 0, format!("{} GiB of {}", v.size_gib, v.kind)));
     }
     let homes: BTreeSet<_> = recycle_bin::all::<Snapshot>(tx).iter().map(|snapshot| snapshot.home.clone()).collect();
@@ -450,7 +452,7 @@ fn keys(tx: &mut Tx<System>, out: &mut Vec<String>) {
             out.push(format!("{}: what it is a child of is encrypted, and it is not", content.id));
         }
     }
-    for volume in tx.all::<Volume>() {
+    for volume in recycle_bin::all::<Volume>(tx) {
         if volume.key.is_none() && volume.image.as_ref().and_then(key).is_some() {
             out.push(format!("{}: is not encrypted, and what it begins as is", volume.id));
         }

@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use awan_model::id::VolumeId;
 use awan_model::instance::{Detach, Instance, Placement};
-use awan_model::tag::Tags;
-use awan_model::token::ClientToken;
 use awan_model::volume::{EbsDefaults, Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
 
 use crate::error::{Result, unsupported};
-use crate::token;
 
 /// The volumes of an instance, its root first.
 pub fn attached(tx: &mut Tx<Tenant>, instance: &Instance) -> Vec<Arc<Volume>> {
@@ -68,15 +65,6 @@ fn forget(tx: &mut Tx<Tenant>, instance: &Instance, volume: &VolumeId) {
     changed.data_volumes.retain(|id| id != volume);
     changed.device_changes += 1;
     tx.put(changed);
-}
-
-/// Removes a volume, its tags, and the memory of the request that made it.
-pub fn remove(tx: &mut Tx<Tenant>, volume: &Volume) {
-    if let Some(token) = &volume.client_token {
-        tx.remove::<ClientToken>(&token::id("CreateVolume", token));
-    }
-    tx.remove::<Tags>(&volume.id.to_string());
-    tx.remove::<Volume>(&volume.id);
 }
 
 /// An instance that has its place may have a machine.

@@ -70,7 +70,7 @@ pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     wanted.extend(exported);
     wanted.extend(recycle_bin::all::<Snapshot>(tx).iter().filter_map(|snapshot| of(&snapshot.bytes)));
     wanted.extend(tx.all::<Image>().iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
-    wanted.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));
+    wanted.extend(recycle_bin::all::<Volume>(tx).iter().filter_map(|volume| volume.image.clone()));
     wanted
 }
 
@@ -102,7 +102,7 @@ pub fn used(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     used.extend(snapshots.filter_map(|snapshot| of(&snapshot.bytes)));
     let images = recycle_bin::all::<Image>(tx).into_iter().filter(|image| is_own(&image.home));
     used.extend(images.filter_map(|image| of(image.details.bytes.as_ref()?)));
-    used.extend(tx.all::<Volume>().iter().filter_map(|volume| volume.image.clone()));
+    used.extend(recycle_bin::all::<Volume>(tx).iter().filter_map(|volume| volume.image.clone()));
     used.extend(tx.all::<Content>().iter().filter_map(|content| content.below().cloned()));
     used
 }

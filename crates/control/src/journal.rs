@@ -16,8 +16,8 @@ use awan_model::traffic::TrafficReport;
 use awan_model::volume::Volume;
 use awan_state::{Home, Millis, Record, Ref, System, Tx};
 
-use crate::kept;
 use crate::schedule::usage;
+use crate::{kept, recycle_bin};
 
 /// The [`awan_state::Hook`] of the control plane.
 pub fn record(tx: &mut Tx<System>) {
@@ -105,8 +105,9 @@ fn meter_instance(
     entries.meter.push((at.home.clone(), at.id.to_string(), instance.run, kind));
 }
 
+/// One that goes into the recycle bin is still there, and costs.
 fn volumes(tx: &mut Tx<System>, entries: &mut Entries) {
-    for (before, after) in tx.changed::<Volume>() {
+    for (before, after) in recycle_bin::changed::<Volume>(tx) {
         let volume = after.as_ref().or(before.as_ref()).expect("a change has a side").clone();
         let name = |v: &Option<std::sync::Arc<Volume>>| v.as_ref().map_or(NOWHERE, |v| v.state());
         let (from, to) = (name(&before), name(&after));

@@ -24,6 +24,7 @@ use awan_model::plan::{
     ContentPlan, DiskPlan, EncryptionPlan, ExportPlan, HostPlan, LayerPlan, Metadata, NetworkPlan, PROTOCOL, VmPlan,
     VolumePlan,
 };
+use awan_model::recycle_bin::Binned;
 use awan_model::tag::Tags;
 use awan_model::volume::{Volume, VolumePlacement};
 use awan_state::{Home, Ref, Revision, System, Tx};
@@ -137,7 +138,7 @@ fn empty(installation: &Installation, host: &HostId, images: &[ImageId], revisio
 fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
     for place in tx.all::<VolumePlacement>() {
         let Some(plan) = plans.get_mut(&place.host) else { continue };
-        let Some(volume) = tx.find_in::<Volume>(&place.home, &place.id) else { continue };
+        let Some(volume) = kept(tx, &place) else { continue };
         let instance = volume.attachment.as_ref().and_then(|a| tx.find_in::<Instance>(&volume.home, &a.instance));
         if let Some(instance) = instance.filter(|i| i.root_volume == volume.id && i.wish != Wish::Gone) {
             plan.consoles.push(instance.id.clone());
@@ -153,6 +154,12 @@ fn volumes(tx: &mut Tx<System>, plans: &mut BTreeMap<HostId, HostPlan>) {
             layers,
         });
     }
+}
+
+/// What is in the recycle bin keeps its files.
+fn kept(tx: &mut Tx<System>, place: &VolumePlacement) -> Option<Arc<Volume>> {
+    let there = tx.find_in::<Volume>(&place.home, &place.id);
+    there.or_else(|| Some(Arc::new(tx.find_in::<Binned<Volume>>(&place.home, &place.id)?.what.clone())))
 }
 
 /// What its host needs to make the keys of a volume's files. Nothing below a volume that is not encrypted is.

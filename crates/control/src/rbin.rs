@@ -81,10 +81,6 @@ pub fn by_arn(tx: &mut Tx<Tenant>, arn: Option<&str>) -> Result<Arc<RetentionRul
 
 pub fn kind(text: Option<&str>) -> Result<Kind> {
     let text = text.ok_or_else(|| missing("ResourceType"))?;
-    if text == "EBS_VOLUME" {
-        let message = "EBS_VOLUME is not supported: volumes that are deleted are not kept.";
-        return Err(refuse(Code::UnsupportedOperation, message));
-    }
     let found = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
     found.ok_or_else(|| invalid(format!("The ResourceType '{}' is not valid.", shown(text))))
 }

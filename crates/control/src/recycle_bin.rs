@@ -10,10 +10,11 @@ use std::sync::Arc;
 use awan_model::image::Image;
 use awan_model::recycle_bin::{Binned, Recyclable, RetentionRule};
 use awan_model::snapshot::{Phase, Snapshot, Upload};
+use awan_model::volume::Volume;
 use awan_state::{Change, Millis, Missing, Record, System, Tenant, Tx};
 
 use crate::error::Result;
-use crate::{network, tagging, token};
+use crate::{network, schedule, tagging, token};
 
 /// The cloud's own tag of what is in the bin.
 pub const TAG: &str = "aws:recycle-bin:resource-in-bin";
@@ -46,6 +47,15 @@ pub fn remove_snapshot(tx: &mut Tx<Tenant>, snapshot: &Snapshot) {
 pub fn remove_image(tx: &mut Tx<Tenant>, image: &Image) {
     if !keep(tx, image.clone()) {
         network::remove::<Image>(tx, &image.id);
+    }
+}
+
+/// Deletes a volume that is attached to nothing, or keeps it in the bin: its files stay where they are, and take their room.
+pub fn remove_volume(tx: &mut Tx<Tenant>, volume: &Volume) {
+    token::forget(tx, "CreateVolume", volume.client_token.as_deref());
+    if !keep(tx, Volume { attachment: None, client_token: None, ..volume.clone() }) {
+        schedule::give_up_bytes(tx, &volume.id);
+        network::remove::<Volume>(tx, &volume.id);
     }
 }
 
@@ -111,11 +121,12 @@ pub fn erase(tx: &mut Tx<Tenant>) {
     }
     of::<Snapshot>(tx);
     of::<Image>(tx);
+    of::<Volume>(tx);
 }
 
 /// Whether the time of anything in the bin is over.
 pub fn is_due(tx: &mut Tx<System>, now: Millis) -> bool {
-    !over::<Snapshot>(tx, now).is_empty() || !over::<Image>(tx, now).is_empty()
+    !over::<Snapshot>(tx, now).is_empty() || !over::<Image>(tx, now).is_empty() || !over::<Volume>(tx, now).is_empty()
 }
 
 fn over<R: Recyclable>(tx: &mut Tx<System>, now: Millis) -> Vec<Arc<Binned<R>>> {
@@ -133,8 +144,13 @@ pub fn empty(tx: &mut Tx<System>) {
             tx.act_for_tenant(&at.home, |tx| network::remove::<Binned<R>>(tx, &at.id));
         }
     }
+    let now = tx.now();
+    for binned in over::<Volume>(tx, now) {
+        tx.act_for_tenant(&binned.what.home, |tx| schedule::give_up_bytes(tx, &binned.what.id));
+    }
     of::<Snapshot>(tx);
     of::<Image>(tx);
+    of::<Volume>(tx);
 }
 
 #[cfg(test)]
@@ -149,6 +165,7 @@ mod tests {
     const HOUR: u64 = 60 * 60 * 1000;
     const SNAPSHOT: &str = "EBS_SNAPSHOT";
     const IMAGE: &str = "EC2_IMAGE";
+    const VOLUME: &str = "EBS_VOLUME";
 
     /// A tenant who does anything, and what is to be in the bin of it.
     struct Tenant {
@@ -180,7 +197,8 @@ mod tests {
         }
 
         fn ids(&mut self, action: &str, element: &str) -> Vec<String> {
-            let own: &[_] = if action.starts_with("Describe") { &[("Owner.1", "self")] } else { &[] };
+            let owned = ["DescribeSnapshots", "DescribeImages"].contains(&action);
+            let own: &[_] = if owned { &[("Owner.1", "self")] } else { &[] };
             let mut ids = Cloud::ids(&self.ask(action, own).expect(action), element);
             ids.sort();
             ids.dedup();
@@ -200,9 +218,9 @@ mod tests {
         }
 
         fn step(&mut self) {
-            match self.dice.random_range(0..20) {
+            match self.dice.random_range(0..24) {
                 0..2 => {
-                    let kind = if self.dice.random_bool(0.5) { SNAPSHOT } else { IMAGE };
+                    let kind = [SNAPSHOT, IMAGE, VOLUME][self.dice.random_range(0..3)];
                     let days = self.dice.random_range(1..4);
                     let rule = self.cloud.tenant("acme").keep(kind, days, "");
                     self.rules.insert(rule, (kind, days));
@@ -228,6 +246,9 @@ mod tests {
                 12..14 => self.deregister_image(),
                 14..16 => self.restore_snapshot(),
                 16..18 => self.restore_image(),
+                18..20 => self.make_volume(),
+                20 => self.delete_volume(),
+                21 => self.restore_volume(),
                 _ => {
                     let hours = self.dice.random_range(1..40);
                     self.now += hours * HOUR;
@@ -278,10 +299,40 @@ mod tests {
             }
         }
 
+        /// Of a snapshot, and in the middle of its use: what it holds lies on its host.
+        fn make_volume(&mut self) {
+            let all = self.ids("DescribeSnapshots", "snapshotId");
+            let Some(snapshot) = self.one_of(&all) else { return };
+            let ask = [("AvailabilityZone", "us-east-1a"), ("SnapshotId", snapshot.as_str())];
+            let Ok(made) = self.ask("CreateVolume", &ask) else { return };
+            let (volume, instance) = (Cloud::ids(&made, "volumeId").remove(0), self.instance.clone());
+            self.cloud.tenant("acme").attach(&volume, &instance, "/dev/sdf").expect("attaches");
+            self.cloud.settle();
+            self.ask("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+            self.ask("DetachVolume", &[("VolumeId", &volume)]).expect("detaches");
+            self.cloud.settle();
+        }
+
+        fn delete_volume(&mut self) {
+            let mut all = self.ids("DescribeVolumes", "volumeId");
+            all.retain(|id| *id != self.volume);
+            let Some(id) = self.one_of(&all) else { return };
+            self.ask("DeleteVolume", &[("VolumeId", &id)]).expect("deletes");
+            self.deleted(VOLUME, id);
+        }
+
+        fn restore_volume(&mut self) {
+            let all = self.ids("ListVolumesInRecycleBin", "volumeId");
+            let Some(id) = self.one_of(&all) else { return };
+            self.ask("RestoreVolumeFromRecycleBin", &[("VolumeId", &id)]).expect("restores");
+            self.bin.remove(&id);
+        }
+
         fn check(&mut self) {
+            let volumes = self.ids("ListVolumesInRecycleBin", "volumeId");
             let snapshots = self.ids("ListSnapshotsInRecycleBin", "snapshotId");
             let images = self.ids("ListImagesInRecycleBin", "imageId");
-            let mut found = [snapshots, images].concat();
+            let mut found = [volumes, snapshots, images].concat();
             found.sort();
             assert_eq!(found, self.bin.keys().cloned().collect::<Vec<_>>());
         }
@@ -301,7 +352,10 @@ mod tests {
                 }
             }
             tenant.cloud.settle();
-            // All of it comes back, and a volume can be made of it.
+            // All of it comes back, and a volume can be made of what was a snapshot.
+            for id in tenant.ids("ListVolumesInRecycleBin", "volumeId") {
+                tenant.ask("RestoreVolumeFromRecycleBin", &[("VolumeId", &id)]).expect("restores");
+            }
             for id in tenant.ids("ListSnapshotsInRecycleBin", "snapshotId") {
                 let told = tenant.ask("RestoreSnapshotFromRecycleBin", &[("SnapshotId", &id)]).expect("restores");
                 assert_eq!(Cloud::ids(&told, "status"), ["completed"], "seed {seed}");

@@ -87,7 +87,13 @@ pub fn must_exist(tx: &mut Tx<Tenant>, id: &str) -> Result<()> {
     }
     match kind_of(id) {
         Some("instance") => there::<Instance>(tx, id),
-        Some("volume") => there::<Volume>(tx, id),
+        Some("volume") => {
+            let id = id.parse()?;
+            if recycle_bin::find::<Volume>(tx, &id).is_err() {
+                tx.get::<Volume>(&id)?;
+            }
+            Ok(())
+        }
         // Who may use another's can tag it, for itself alone. Source: "Tag your Amazon EC2 resources".
         Some("snapshot") => shared_or_binned::<Snapshot>(tx, id),
         Some("network-interface") => there::<NetworkInterface>(tx, id),

@@ -29,7 +29,7 @@ const INSTANCE_KINDS: [&str; 3] = ["instance/", "vm-report/", "placement/"];
 const PROFILE_KINDS: [&str; 5] =
     ["profile-association/", "profile-session/", "instance-profile/", "role/", "vm-report/"];
 /// Kinds from which it follows what becomes of disks from elsewhere.
-const IMPORT_KINDS: [&str; 10] = [
+const IMPORT_KINDS: [&str; 11] = [
     "import-task/",
     "export-task/",
     "content/",
@@ -40,6 +40,7 @@ const IMPORT_KINDS: [&str; 10] = [
     "binned-snapshot/",
     "image/",
     "volume/",
+    "binned-volume/",
 ];
 const EXPORT_KINDS: [&str; 2] = ["export-task/", "export-report/"];
 /// Kinds that appear in no plan.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::Image;
 use crate::record;
 use crate::snapshot::Snapshot;
+use crate::volume::Volume;
 
 const DAY_MS: Millis = 24 * 60 * 60 * 1000;
 
@@ -36,15 +37,17 @@ record!(RetentionRule, "retention-rule", String, Tenant, "RULE_NOT_FOUND", "The 
 pub enum Kind {
     Images,
     Snapshots,
+    Volumes,
 }
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::Images, Self::Snapshots];
+    pub const ALL: [Self; 3] = [Self::Images, Self::Snapshots, Self::Volumes];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Images => "EC2_IMAGE",
             Self::Snapshots => "EBS_SNAPSHOT",
+            Self::Volumes => "EBS_VOLUME",
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
     pub fn days_max(self) -> u32 {
         match self {
             Self::Images | Self::Snapshots => 365,
+            Self::Volumes => 7,
         }
     }
 }
@@ -184,6 +188,7 @@ recyclable!(
     "The snapshot '{}' is not in the Recycle Bin."
 );
 recyclable!(Image, Images, "binned-image", "InvalidAMIID.NotFound", "The image '{}' is not in the Recycle Bin.");
+recyclable!(Volume, Volumes, "binned-volume", "InvalidVolume.NotFound", "The volume '{}' is not in the Recycle Bin.");
 
 #[cfg(test)]
 mod tests {

@@ -12902,6 +12902,44 @@ impl s::Shape for ListSnapshotsInRecycleBinResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListVolumesInRecycleBinRequest {
+    pub volume_ids: Vec<String>,
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListVolumesInRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 4] = [
+            s::Field::new("VolumeIds", "VolumeId", "VolumeId").list("VolumeId"),
+            s::Field::new("DryRun", "DryRun", "DryRun"),
+            s::Field::new("MaxResults", "MaxResults", "MaxResults"),
+            s::Field::new("NextToken", "NextToken", "NextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Leaves(&mut self.volume_ids));
+        v.leaf(&NAMES[1], &mut self.dry_run);
+        v.leaf(&NAMES[2], &mut self.max_results);
+        v.leaf(&NAMES[3], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListVolumesInRecycleBinResult {
+    pub volumes: Vec<VolumeRecycleBinInfo>,
+    pub next_token: Option<String>,
+}
+impl s::Shape for ListVolumesInRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] = [
+            s::Field::new("Volumes", "VolumeSet", "volumeSet").list("item"),
+            s::Field::new("NextToken", "NextToken", "nextToken"),
+        ];
+        v.list(&NAMES[0], &mut s::Shapes(&mut self.volumes));
+        v.leaf(&NAMES[1], &mut self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LockSnapshotRequest {
     pub snapshot_id: Option<String>,
     pub dry_run: Option<bool>,
@@ -16618,6 +16656,31 @@ impl s::Shape for RestoreSnapshotFromRecycleBinResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreVolumeFromRecycleBinRequest {
+    pub volume_id: Option<String>,
+    pub dry_run: Option<bool>,
+}
+impl s::Shape for RestoreVolumeFromRecycleBinRequest {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 2] =
+            [s::Field::new("VolumeId", "VolumeId", "VolumeId").required(), s::Field::new("DryRun", "DryRun", "DryRun")];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.dry_run);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreVolumeFromRecycleBinResult {
+    pub r#return: Option<bool>,
+}
+impl s::Shape for RestoreVolumeFromRecycleBinResult {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 1] = [s::Field::new("Return", "Return", "return")];
+        v.leaf(&NAMES[0], &mut self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RevokeSecurityGroupEgressRequest {
     pub security_group_rule_ids: Vec<String>,
     pub dry_run: Option<bool>,
@@ -18940,6 +19003,61 @@ impl s::Shape for VolumeModification {
         v.leaf(&NAMES[14], &mut self.start_time);
         v.leaf(&NAMES[15], &mut self.end_time);
         v.shape(&NAMES[16], &mut self.operator);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VolumeRecycleBinInfo {
+    pub volume_id: Option<String>,
+    pub volume_type: Option<String>,
+    pub state: Option<String>,
+    pub size: Option<i32>,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub outpost_arn: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub source_volume_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub operator: Option<OperatorResponse>,
+    pub create_time: Option<s::Timestamp>,
+    pub recycle_bin_enter_time: Option<s::Timestamp>,
+    pub recycle_bin_exit_time: Option<s::Timestamp>,
+}
+impl s::Shape for VolumeRecycleBinInfo {
+    fn visit(&mut self, v: &mut dyn s::Visitor) {
+        static NAMES: [s::Field; 15] = [
+            s::Field::new("VolumeId", "VolumeId", "volumeId"),
+            s::Field::new("VolumeType", "VolumeType", "volumeType"),
+            s::Field::new("State", "State", "state"),
+            s::Field::new("Size", "Size", "size"),
+            s::Field::new("Iops", "Iops", "iops"),
+            s::Field::new("Throughput", "Throughput", "throughput"),
+            s::Field::new("OutpostArn", "OutpostArn", "outpostArn"),
+            s::Field::new("AvailabilityZone", "AvailabilityZone", "availabilityZone"),
+            s::Field::new("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId"),
+            s::Field::new("SourceVolumeId", "SourceVolumeId", "sourceVolumeId"),
+            s::Field::new("SnapshotId", "SnapshotId", "snapshotId"),
+            s::Field::new("Operator", "Operator", "operator"),
+            s::Field::new("CreateTime", "CreateTime", "createTime"),
+            s::Field::new("RecycleBinEnterTime", "RecycleBinEnterTime", "recycleBinEnterTime"),
+            s::Field::new("RecycleBinExitTime", "RecycleBinExitTime", "recycleBinExitTime"),
+        ];
+        v.leaf(&NAMES[0], &mut self.volume_id);
+        v.leaf(&NAMES[1], &mut self.volume_type);
+        v.leaf(&NAMES[2], &mut self.state);
+        v.leaf(&NAMES[3], &mut self.size);
+        v.leaf(&NAMES[4], &mut self.iops);
+        v.leaf(&NAMES[5], &mut self.throughput);
+        v.leaf(&NAMES[6], &mut self.outpost_arn);
+        v.leaf(&NAMES[7], &mut self.availability_zone);
+        v.leaf(&NAMES[8], &mut self.availability_zone_id);
+        v.leaf(&NAMES[9], &mut self.source_volume_id);
+        v.leaf(&NAMES[10], &mut self.snapshot_id);
+        v.shape(&NAMES[11], &mut self.operator);
+        v.leaf(&NAMES[12], &mut self.create_time);
+        v.leaf(&NAMES[13], &mut self.recycle_bin_enter_time);
+        v.leaf(&NAMES[14], &mut self.recycle_bin_exit_time);
     }
 }
 

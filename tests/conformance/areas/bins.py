@@ -1,4 +1,4 @@
-"""The recycle bin of snapshots and images."""
+"""The recycle bin of snapshots, images and volumes."""
 
 from areas import under
 from areas.images import new_image, new_snapshot
@@ -28,19 +28,36 @@ def binned_image(h):
     return image
 
 
-MADE = {"binned_snapshot": binned_snapshot, "binned_image": binned_image}
-NAMES = {"binned_snapshot": ["SnapshotId", "SnapshotIds"], "binned_image": ["ImageId", "ImageIds"]}
+def binned_volume(h):
+    volume = kept(h, "EBS_VOLUME", h.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")["VolumeId"])
+    h.ec2.delete_volume(VolumeId=volume)
+    return volume
+
+
+MADE = {"binned_snapshot": binned_snapshot, "binned_image": binned_image, "binned_volume": binned_volume}
+NAMES = {
+    "binned_snapshot": ["SnapshotId", "SnapshotIds"],
+    "binned_image": ["ImageId", "ImageIds"],
+    "binned_volume": ["VolumeId", "VolumeIds"],
+}
 
 CALLS = {
     "ListImagesInRecycleBin": lambda h: {"ImageIds": [h.binned_image]},
     "ListSnapshotsInRecycleBin": lambda h: {"SnapshotIds": [h.binned_snapshot]},
+    "ListVolumesInRecycleBin": lambda h: {"VolumeIds": [h.binned_volume]},
     "RestoreImageFromRecycleBin": lambda h: {"ImageId": binned_image(h)},
     "RestoreSnapshotFromRecycleBin": lambda h: {"SnapshotId": binned_snapshot(h)},
+    "RestoreVolumeFromRecycleBin": lambda h: {"VolumeId": binned_volume(h)},
 }
 
 READS = {
     "ListImagesInRecycleBin": under("Images", "ImageId Name Description RecycleBinEnterTime RecycleBinExitTime"),
     "ListSnapshotsInRecycleBin": under("Snapshots", "SnapshotId Description VolumeId RecycleBinEnterTime RecycleBinExitTime"),
+    "ListVolumesInRecycleBin": under(
+        "Volumes",
+        "VolumeId VolumeType State Size Iops Throughput AvailabilityZone AvailabilityZoneId CreateTime Operator.Managed RecycleBinEnterTime RecycleBinExitTime",
+    ),
     "RestoreImageFromRecycleBin": "Return",
+    "RestoreVolumeFromRecycleBin": "Return",
     "RestoreSnapshotFromRecycleBin": "SnapshotId VolumeId State StartTime Progress OwnerId Description VolumeSize Encrypted",
 }

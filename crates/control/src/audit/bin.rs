@@ -7,6 +7,7 @@ use awan_model::import::Content;
 use awan_model::recycle_bin::{Binned, Recyclable};
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::tag::Tags;
+use awan_model::volume::Volume;
 use awan_state::{Record as _, Ref, System, Tx};
 
 use crate::imports;
@@ -17,6 +18,9 @@ pub fn check(tx: &mut Tx<System>, out: &mut Vec<String>) {
         tx.all::<Tags>().iter().filter(|tags| tags.tags.contains_key(TAG)).map(|tags| tags.id.clone()).collect();
     of::<Snapshot>(tx, &mut marked, out);
     of::<Image>(tx, &mut marked, out);
+    of::<Volume>(tx, &mut marked, out);
+    let attached = tx.all::<Binned<Volume>>().into_iter().filter(|binned| binned.what.attachment.is_some());
+    out.extend(attached.map(|binned| format!("{}: is in the recycle bin and attached", binned.what.id)));
     out.extend(marked.into_iter().map(|id| format!("{id}: is marked as in the recycle bin, and is not there")));
     let contents: BTreeSet<_> = tx.all::<Content>().iter().map(|content| content.id.clone()).collect();
     for binned in tx.all::<Binned<Snapshot>>() {

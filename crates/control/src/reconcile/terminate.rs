@@ -1,12 +1,11 @@
-//! A terminated instance takes with it what was made to go with it.
+//! A terminated instance takes with it what was made to go with it; a volume of these may be kept in the recycle bin.
 
 use awan_model::id::InterfaceId;
 use awan_model::instance::{Instance, State, VmReport, state};
 use awan_model::interface::NetworkInterface;
-use awan_model::volume::VolumePlacement;
 use awan_state::{Ref, System, Tx};
 
-use crate::{disks, network};
+use crate::{disks, network, recycle_bin};
 
 pub fn terminate(tx: &mut Tx<System>, at: &Ref<Instance>) {
     let Some(instance) = tx.find_at(at) else { return };
@@ -24,10 +23,9 @@ fn volumes(tx: &mut Tx<System>, instance: &Instance) {
     let home = &instance.home;
     for volume in tx.act_for_tenant(home, |tx| disks::attached(tx, instance)) {
         if volume.attachment.as_ref().is_some_and(|a| a.delete_on_termination) {
-            tx.remove(&Ref::<VolumePlacement>::new(home, &volume.id));
             tx.act_for_tenant(home, |tx| {
                 disks::release(tx, instance, &volume);
-                disks::remove(tx, &volume);
+                recycle_bin::remove_volume(tx, &volume);
             });
         } else {
             tx.act_for_tenant(home, |tx| disks::release(tx, instance, &volume));

@@ -41,6 +41,8 @@ pub const RECIPES: &[Recipe] = &[
         &[("SnapshotId.1", "<snap>"), ("MaxResults", "5|4|1000"), ("NextToken", "AAAA")],
     ),
     ("RestoreSnapshotFromRecycleBin", &[("SnapshotId", "<snap>")], &[]),
+    ("ListVolumesInRecycleBin", &[], &[("VolumeId.1", "<vol>"), ("MaxResults", "1|0|1000"), ("NextToken", "AAAA")]),
+    ("RestoreVolumeFromRecycleBin", &[("VolumeId", "<vol>")], &[]),
     ("ListImagesInRecycleBin", &[], &[("ImageId.1", "<ami>"), ("MaxResults", "1|0|1000"), ("NextToken", "AAAA")]),
     ("RestoreImageFromRecycleBin", &[("ImageId", "<ami>")], &[]),
 ];
@@ -85,5 +87,10 @@ pub fn story(teller: &mut dyn Teller) {
     teller.ask("DeleteRule", &format!("path:identifier={rule}"));
     teller.ask("DeregisterImage", &format!("ImageId={image}"));
     teller.ask("DeleteSnapshot", &format!("SnapshotId={snapshot}"));
+    let made = teller.ask("CreateRule", &format!("ResourceType=EBS_VOLUME&{period}"));
+    teller.ask("DeleteVolume", &format!("VolumeId={volume}"));
+    teller.ask("ListVolumesInRecycleBin", "");
+    teller.ask("RestoreVolumeFromRecycleBin", &format!("VolumeId={volume}"));
+    teller.ask("DeleteRule", &format!("path:identifier={}", member(&made, "Identifier")));
     teller.ask("DeleteVolume", &format!("VolumeId={volume}"));
 }

@@ -1,11 +1,11 @@
-//! DeleteVolume. Its host removes the bytes because no plan has it any more.
+//! DeleteVolume. Its host removes the bytes because no plan has it any more. Where a rule says so, it can be restored.
 
 use awan_model::volume::Volume;
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use crate::error::{Code, Result, missing, refuse};
-use crate::{disks, schedule};
+use crate::recycle_bin;
 
 pub fn delete_volume(tx: &mut Tx<Tenant>, req: ec2::DeleteVolumeRequest) -> Result<()> {
     let ec2::DeleteVolumeRequest { volume_id, dry_run: _ } = req;
@@ -15,8 +15,7 @@ pub fn delete_volume(tx: &mut Tx<Tenant>, req: ec2::DeleteVolumeRequest) -> Resu
         let message = format!("Volume {id} is currently attached to {}", attachment.instance);
         return Err(refuse(Code::VolumeInUse, message));
     }
-    schedule::give_up_bytes(tx, id);
-    disks::remove(tx, &volume);
+    recycle_bin::remove_volume(tx, &volume);
     Ok(())
 }
 

@@ -111,7 +111,7 @@ mod tests {
         for (body, code) in [
             (kind.to_owned(), "MissingParameter"),
             (WEEK.to_owned(), "MissingParameter"),
-            (format!(r#"{WEEK},"ResourceType":"EBS_VOLUME""#), "UnsupportedOperation"),
+            (format!(r#"{},"ResourceType":"EBS_VOLUME""#, WEEK.replace('7', "8")), "InvalidParameterValue"),
             (format!(r#"{WEEK},"ResourceType":"INSTANCE""#), "InvalidParameterValue"),
             (period("0", "DAYS"), "InvalidParameterValue"),
             (period("366", "DAYS"), "InvalidParameterValue"),
