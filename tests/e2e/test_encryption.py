@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from awan import until
+from awan import tiny, until
 from test_snapshots import completed
 from test_volumes import attach, detach, disk
 
@@ -51,6 +51,50 @@ def volume_keys(data, master):
     sealed = [record["key"] for record in records if record["key"]]
     mac = lambda key: hmac.new(master, b"awan volume " + key["of"].encode() + b"\0" + bytes(key["seed"]), hashlib.sha256).digest()
     return {key["of"]: mac(key) for key in sealed}
+
+
+def test_an_encrypted_copy_holds_the_same_and_is_in_no_file(awan, tenant):
+    (one,) = tenant.launch()
+    tenant.wait("instance_running", one)
+    zone = tenant.about(one)["Placement"]["AvailabilityZone"]
+    data = tenant.ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+    attach(tenant, data, one)
+    tenant.ssh(one, f"{disk(data)} && {CANARY} | dd of=/dev/$disk bs=512 conv=sync,fsync")
+    plain = tenant.ec2.create_snapshot(VolumeId=data)["SnapshotId"]
+    completed(tenant, plain)
+    before = set(files(awan.data / "contents"))
+    copy = tenant.ec2.copy_snapshot(SourceSnapshotId=plain, SourceRegion="us-east-1", Encrypted=True)["SnapshotId"]
+    completed(tenant, copy)
+    assert tenant.ec2.describe_snapshots(SnapshotIds=[copy])["Snapshots"][0]["Encrypted"]
+    written = set(files(awan.data / "contents")) - before
+    assert [path.name for path in written] == ["disk.qcow2"]
+    assert [needle for path in written for needle in NEEDLES if needle in path.read_bytes()] == []
+    assert first_block(awan.client(tenant.keys, "ebs"), copy).startswith(WRITTEN)
+    # It needs neither its source nor what that was of.
+    detach(tenant, data)
+    tenant.ec2.delete_volume(VolumeId=data)
+    tenant.ec2.delete_snapshot(SnapshotId=plain)
+    until("the source is gone", 30, lambda: holding(awan.data, NEEDLES) == [], 0.5)
+    child = tenant.ec2.create_volume(AvailabilityZone=zone, SnapshotId=copy)
+    assert child["Encrypted"]
+    attach(tenant, child["VolumeId"], one)
+    assert tenant.ssh(one, f"{disk(child['VolumeId'])} && head -c 20 /dev/$disk").split() == ["canary-1-of-a-guest"]
+    detach(tenant, child["VolumeId"])
+    # An image is copied so too, and its copy is launched.
+    image = tenant.ec2.copy_image(SourceImageId=tiny(tenant.ec2), SourceRegion="us-east-1", Name="encrypted", Encrypted=True)["ImageId"]
+    tenant.ec2.get_waiter("image_available").wait(ImageIds=[image], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    (two,) = tenant.launch(ImageId=image)
+    tenant.wait("instance_running", two)
+    assert tenant.ssh(two, "echo begun").split() == ["begun"]
+    roots = tenant.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [two]}])["Volumes"]
+    assert [root["Encrypted"] for root in roots] == [True]
+    tenant.terminate(one, two)
+    (of_image,) = tenant.ec2.describe_images(ImageIds=[image])["Images"]
+    tenant.ec2.deregister_image(ImageId=image)
+    for snapshot in (copy, of_image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]):
+        tenant.ec2.delete_snapshot(SnapshotId=snapshot)
+    tenant.ec2.delete_volume(VolumeId=child["VolumeId"])
+    awan.audit()
 
 
 def test_what_is_encrypted_is_in_no_file_and_its_key_nowhere(awan, tenant):

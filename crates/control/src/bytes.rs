@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use awan_model::id::ImageId;
+use awan_model::id::{HostId, ImageId};
 use awan_model::image::{Boot, Image};
-use awan_model::import::{Content, Merging, Source, Taken};
+use awan_model::import::{Content, Copied, Merging, Source, Taken};
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::volume::{GENERATION_MAX, Volume, VolumePlacement};
 use awan_state::{Tenant, Tx};
 
-use crate::error::{Code, Result, refuse};
-use crate::{imports, schedule};
+use crate::error::{Code, Error, Result, refuse};
+use crate::{imports, keys, schedule};
 
 /// A disk is read through so many files at most, until its host has merged some of them.
 const LAYERS_MAX: usize = 128;
@@ -40,6 +40,32 @@ pub fn boot(tx: &mut Tx<Tenant>, bytes: &Bytes) -> Boot {
     // Of what was imported there is no image, and firmware starts it.
     let image = tx.as_system(|tx| imports::bottom(tx, id).and_then(|id| tx.find_by::<Image>("image", id.as_str())));
     image.map_or(Boot::Firmware, |image| image.boot.clone())
+}
+
+/// The host of the first of them that came from elsewhere. What is no host's own came with Awan, and is on all of them.
+pub fn lie_on<'b>(tx: &mut Tx<Tenant>, all: impl IntoIterator<Item = &'b ImageId>) -> Result<HostId> {
+    for bytes in all {
+        let content = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, bytes.as_str()));
+        if let Some(content) = content {
+            return Ok(content.host.clone());
+        }
+    }
+    schedule::roomiest(tx).ok_or_else(|| Error::fault("no host is there"))
+}
+
+/// What is to hold the same as a snapshot, encrypted. A host writes it, and has room for it from now on.
+pub fn encrypted(tx: &mut Tx<Tenant>, source: &Snapshot, host: HostId) -> Result<Bytes> {
+    let Some(of) = of(source)? else { return Ok(Bytes::Nothing) };
+    if schedule::disk_gib_left(tx, &host) < u64::from(source.size_gib) {
+        let message = "There is not enough room for an encrypted copy.";
+        return Err(refuse(Code::InsufficientVolumeCapacity, message));
+    }
+    let (home, id) = (tx.home().clone(), ImageId::made(tx.new_id(ImageId::PREFIX)));
+    let (key, bottom) = (keys::new(tx, &id)?, tx.as_system(|tx| imports::bottom(tx, &of)));
+    let (size_gib, merging) = (source.size_gib, Merging::default());
+    let source = Source::Copied(Copied { of, copied_gib: size_gib, key, bottom });
+    tx.as_system(|tx| tx.put(Content { home, id: id.clone(), host, size_gib, bytes: None, merging, source }));
+    Ok(Bytes::Image(id))
 }
 
 /// What snapshots of these volumes hold, all of one moment. The host of each keeps it as soon as it hears of it, and the

@@ -11,7 +11,6 @@ use awan_wire::shape::Timestamp;
 
 use crate::describe::{Seal, plain_token, unplain_token};
 use crate::error::{Code, Error, Result, invalid, refuse};
-use crate::schedule;
 
 pub const BLOCK_SIZE: i32 = BLOCK as i32;
 /// Of each GiB.
@@ -35,16 +34,9 @@ pub fn readable(tx: &mut Tx<Tenant>, id: &SnapshotId) -> Result<Readable> {
     let snapshot = tx.shared::<Snapshot>(id)?;
     let at = match crate::bytes::of(&snapshot)? {
         None => None,
-        Some(image) => Some((lies_on(tx, &image)?, image)),
+        Some(image) => Some((crate::bytes::lie_on(tx, [&image])?, image)),
     };
     Ok(Readable { snapshot, at })
-}
-
-/// What is no host's own came with Awan, and is on all of them.
-fn lies_on(tx: &mut Tx<Tenant>, bytes: &ImageId) -> Result<HostId> {
-    let content = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, bytes.as_str()));
-    let host = content.map(|content| content.host.clone()).or_else(|| schedule::roomiest(tx));
-    host.ok_or_else(|| Error::fault("no host is there"))
 }
 
 /// A snapshot of one's own that is written in blocks, and what holds them.

@@ -71,6 +71,11 @@ pub fn roots(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     wanted.extend(recycle_bin::all::<Snapshot>(tx).iter().filter_map(|snapshot| of(&snapshot.bytes)));
     wanted.extend(tx.all::<Image>().iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
     wanted.extend(recycle_bin::all::<Volume>(tx).iter().filter_map(|volume| volume.image.clone()));
+    // What is still being copied stays until that is done.
+    let contents = tx.all::<Content>();
+    let copying = contents.iter().filter(|content| content.bytes.is_none() && wanted.contains(&content.id));
+    let copying: Vec<_> = copying.filter_map(|content| Some(content.source.copied()?.of.clone())).collect();
+    wanted.extend(copying);
     wanted
 }
 
@@ -103,7 +108,10 @@ pub fn used(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let images = recycle_bin::all::<Image>(tx).into_iter().filter(|image| is_own(&image.home));
     used.extend(images.filter_map(|image| of(image.details.bytes.as_ref()?)));
     used.extend(recycle_bin::all::<Volume>(tx).iter().filter_map(|volume| volume.image.clone()));
-    used.extend(tx.all::<Content>().iter().filter_map(|content| content.below().cloned()));
+    let contents = tx.all::<Content>();
+    used.extend(contents.iter().filter_map(|content| content.below().cloned()));
+    let copying = contents.iter().filter(|content| content.bytes.is_none());
+    used.extend(copying.filter_map(|content| Some(content.source.copied()?.of.clone())));
     used
 }
 
@@ -112,6 +120,9 @@ pub fn used(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
 pub fn bottom(tx: &mut Tx<System>, bytes: &ImageId) -> Option<ImageId> {
     let mut id = bytes.clone();
     while let Some(content) = tx.find_by::<Content>(Content::INDEX, id.as_str()) {
+        if let Some(copied) = content.source.copied() {
+            return copied.bottom.clone();
+        }
         if !content.source.is_snapshots() {
             break;
         }

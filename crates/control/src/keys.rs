@@ -1,7 +1,6 @@
 //! Which volumes are encrypted, and what their keys are made of. The keys themselves are made on hosts: nothing here ever
 //! has one.
 
-use awan_model::id::VolumeId;
 use awan_model::installation::Installation;
 use awan_model::key::SealedKey;
 use awan_model::volume::EbsDefaults;
@@ -63,19 +62,9 @@ fn master(tx: &mut Tx<Tenant>) -> Result<String> {
     })
 }
 
-/// What the key of a new volume is made of.
-pub fn new(tx: &mut Tx<Tenant>, of: &VolumeId) -> Result<SealedKey> {
+/// What the key of a new volume, or of a copy, is made of.
+pub fn new(tx: &mut Tx<Tenant>, of: &impl ToString) -> Result<SealedKey> {
     Ok(SealedKey { master: master(tx)?, of: of.to_string(), seed: tx.random() })
-}
-
-/// Refuses a copy that would say that it is encrypted: copies are of the same bytes, which are not.
-pub fn must_not_encrypt_copy(copied: bool, wanted: bool) -> Result<()> {
-    if copied || !wanted {
-        return Ok(());
-    }
-    let message = "The parameter Encrypted is not supported for copies of snapshots that are not encrypted, which this \
-                   account's are by default if it is told so: make an encrypted volume of it, and a snapshot of that.";
-    Err(refuse(Code::UnsupportedOperation, message))
 }
 
 /// Refuses to share what is encrypted: who has it could not have its key.

@@ -389,19 +389,30 @@ fn pending(plan: &HostPlan, drivers: &Drivers) -> Vec<(ImageId, Taken)> {
     taken.filter_map(|content| Some((content.id.clone(), content.source.taken()?.clone()))).collect()
 }
 
-/// How it is with what a volume held.
+/// How it is with what a volume held, or with a copy of that.
 fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
-    let taken = content.source.taken()?;
+    if !content.source.is_of_volumes() {
+        return None;
+    }
     let (home, id) = (content.home.clone(), content.id.clone());
-    let mut merged = drivers.volumes.unmerged(content).map(|Unmerged { why, full }| Merged::Failed { why, full });
+    let unmerged = drivers.volumes.unmerged(content);
+    let mut merged = unmerged.clone().map(|Unmerged { why, full }| Merged::Failed { why, full });
     let phase = match drivers.volumes.kept(content) {
         Some(Layer { size_gib, bytes, below }) => {
-            if below != taken.below {
+            if below.as_ref() != content.source.below() {
                 merged = Some(Merged::Onto { below });
             }
             ImportPhase::Kept { size_gib, bytes }
         }
         None if content.kept => ImportPhase::Failed { why: "the host has lost it".into() },
+        None if unmerged.is_some() => {
+            return unmerged.map(|Unmerged { why, .. }| ContentSeen {
+                home,
+                id,
+                phase: ImportPhase::Failed { why },
+                merged: None,
+            });
+        }
         None => return None,
     };
     Some(ContentSeen { home, id, phase, merged })

@@ -137,8 +137,8 @@ impl Contents {
                     self.take_on(content, source);
                     continue;
                 }
-                // What volumes held is kept where volumes are.
-                Source::Taken(_) => continue,
+                // What volumes held is kept where volumes are, and copies are written there.
+                Source::Taken(_) | Source::Copied(_) => continue,
             };
             if let Some(job) = self.jobs().get(&content.id) {
                 job.room.send_if_modified(|room| std::mem::replace(room, content.size_gib) != content.size_gib);

@@ -153,6 +153,19 @@ pub enum Source {
     },
     Taken(Taken),
     Written(Written),
+    Copied(Copied),
+}
+
+/// The same bytes as others, encrypted by a key of their own. Nothing is below them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// Those others, which are there until these are.
+    pub of: ImageId,
+    /// How large a volume of them is.
+    pub copied_gib: u32,
+    pub key: SealedKey,
+    /// What was below all that they are a copy of: machines may begin with a kernel that lies beside it.
+    pub bottom: Option<ImageId>,
 }
 
 /// What a tenant writes in blocks.
@@ -221,26 +234,42 @@ impl Source {
     pub fn taken(&self) -> Option<&Taken> {
         match self {
             Self::Taken(taken) => Some(taken),
-            Self::Fetched { .. } | Self::Written(_) => None,
+            Self::Fetched { .. } | Self::Written(_) | Self::Copied(_) => None,
         }
     }
 
     pub fn written(&self) -> Option<&Written> {
         match self {
             Self::Written(written) => Some(written),
-            Self::Fetched { .. } | Self::Taken(_) => None,
+            Self::Fetched { .. } | Self::Taken(_) | Self::Copied(_) => None,
+        }
+    }
+
+    pub fn copied(&self) -> Option<&Copied> {
+        match self {
+            Self::Copied(copied) => Some(copied),
+            Self::Fetched { .. } | Self::Taken(_) | Self::Written(_) => None,
         }
     }
 
     pub fn key(&self) -> Option<&SealedKey> {
-        self.taken()?.key.as_ref()
+        match self {
+            Self::Taken(taken) => taken.key.as_ref(),
+            Self::Copied(copied) => Some(&copied.key),
+            Self::Fetched { .. } | Self::Written(_) => None,
+        }
     }
 
     pub fn below(&self) -> Option<&ImageId> {
         match self {
-            Self::Fetched { .. } => None,
+            Self::Fetched { .. } | Self::Copied(_) => None,
             Self::Taken(Taken { below, .. }) | Self::Written(Written { below, .. }) => below.as_ref(),
         }
+    }
+
+    /// Who keeps volumes keeps them.
+    pub fn is_of_volumes(&self) -> bool {
+        matches!(self, Self::Taken(_) | Self::Copied(_))
     }
 
     /// They become a snapshot that is there already.

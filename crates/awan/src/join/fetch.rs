@@ -5,7 +5,8 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -40,6 +41,9 @@ pub struct FetchingVolumes {
     contents: PathBuf,
     /// One image at a time; and those that were looked at last.
     turn: tokio::sync::Mutex<Vec<ImageId>>,
+    me: Weak<Self>,
+    /// What is to be copied is on its way.
+    bringing: AtomicBool,
 }
 
 impl FetchingVolumes {
@@ -50,7 +54,29 @@ impl FetchingVolumes {
                     .with_context(|| format!("removing {}", entry.path().display()))?;
             }
         }
-        Ok(Arc::new(Self { volumes, control, images, contents, turn: tokio::sync::Mutex::default() }))
+        let (turn, bringing) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Ok(Arc::new_cyclic(|me| Self { volumes, control, images, contents, turn, me: me.clone(), bringing }))
+    }
+
+    /// What is to be copied, and is not here.
+    fn bring_copied(&self, plan: &[ContentPlan]) {
+        let copied = plan.iter().filter(|content| !content.kept).filter_map(|content| content.source.copied());
+        let lacks =
+            |of: &&ImageId| !self.contents.join(of.as_str()).exists() && !self.images.join(of.as_str()).exists();
+        let missing: Vec<_> = copied.map(|copied| &copied.of).filter(lacks).cloned().collect();
+        let Some(me) = self.me.upgrade().filter(|_| !missing.is_empty()) else { return };
+        if self.bringing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tokio::spawn(async move {
+            for of in missing {
+                if let Err(e) = me.have(&of).await {
+                    tracing::warn!(image = %of, error = format!("{e:#}"), "what is to be copied is not here");
+                }
+            }
+            me.bringing.store(false, Ordering::Relaxed);
+            me.volumes.changed().notify_one();
+        });
     }
 
     /// An image, or the one that is below what lies here.
@@ -174,6 +200,7 @@ impl Volumes for FetchingVolumes {
     }
 
     fn merge(&self, plan: &[ContentPlan]) {
+        self.bring_copied(plan);
         self.volumes.merge(plan);
     }
 

@@ -105,7 +105,8 @@ fn taken(tx: &mut Tx<System>, contents: &[Arc<Content>]) -> Vec<Step> {
             // Nothing is whole before who writes it says so.
             ImportPhase::Kept { .. } if content.source.written().is_some_and(|w| w.blocks.is_none()) => return None,
             ImportPhase::Kept { bytes, .. } => (Phase::Completed, Some(bytes)),
-            ImportPhase::Failed { .. } => (Phase::Error, content.bytes),
+            // A copy that failed takes no room, and needs nothing any more.
+            ImportPhase::Failed { .. } => (Phase::Error, content.bytes.or(content.source.copied().map(|_| 0))),
             _ => return None,
         };
         let news = phases.get(&content.id).is_some_and(|all| all.iter().any(|known| *known != phase));

@@ -155,7 +155,7 @@ async fn inventory(drivers: &Drivers, plan: &HostPlan) -> Result<Inventory> {
     let interfaces = interfaces.collect();
     let volumes = drivers.volumes.observe().await?.into_iter().map(|v| v.id).collect();
     let mut contents = drivers.contents.present()?;
-    let kept = |c: &&ContentPlan| c.source.taken().is_some() && drivers.volumes.kept(c).is_some();
+    let kept = |c: &&ContentPlan| c.source.is_of_volumes() && drivers.volumes.kept(c).is_some();
     contents.extend(plan.contents.iter().filter(kept).map(|content| content.id.clone()));
     contents.sort();
     contents.dedup();

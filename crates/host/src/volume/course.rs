@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Result;
 use awan_model::Home;
 use awan_model::id::{ImageId, VolumeId};
-use awan_model::import::{Format, ImportPhase, Source, Taken};
+use awan_model::import::{Copied, Format, ImportPhase, Source, Taken};
 use awan_model::instance::{DiskSeen, Phase, Wish};
 use awan_model::key::SealedKey;
 use awan_model::plan::{ContentPlan, DiskPlan, EncryptionPlan, HostPlan, LayerPlan, SealedKeys, VolumePlan};
@@ -88,6 +88,7 @@ struct Counts {
     snapshots: u64,
     merges: u64,
     encrypted: u64,
+    copies: u64,
     compared: u64,
     asked_qemu: u64,
     ends: BTreeMap<&'static str, u64>,
@@ -406,6 +407,9 @@ impl World<'_> {
             self.driver.keep(id, taken).await?;
             self.settle();
         }
+        for (id, copied) in self.copying() {
+            self.driver.copy_now(&id, &copied, &self.sealed(), || true)?;
+        }
         for id in self.contents_driver.present()?.iter().filter(|id| !self.contents.contains_key(*id)) {
             self.remove_some(id)?;
         }
@@ -453,6 +457,11 @@ impl World<'_> {
         self.counts.merges += u64::from(done.is_ok());
         self.counts.encrypted += u64::from(done.is_ok() && is_encrypted);
         if gone { Ok(()) } else { done }
+    }
+
+    fn copying(&self) -> Vec<(ImageId, Copied)> {
+        let copied = |(id, content): (&ImageId, &Content)| Some((id.clone(), content.source.copied()?.clone()));
+        self.contents.iter().filter(|(_, content)| !content.told).filter_map(copied).collect()
     }
 
     /// A folder that is on no plan is removed, file by file.
@@ -656,8 +665,8 @@ impl World<'_> {
             94 => self.live_again(false),
             95 => self.live_again(true),
             96 => self.import().await,
+            98 if self.dice.random_bool(0.5) => self.copy(),
             97 => self.ask_wrongly().await,
-            98 if self.dice.random_bool(0.5) => self.compare(),
             _ => self.ask_qemu(),
         }
     }
@@ -745,10 +754,22 @@ fn volumes_and_snapshots_hold_what_they_should_wherever_their_host_ends() {
             *counts.ends.entry(name).or_default() += times;
         }
     }
-    let Counts { steps, kills, cuts, undone, written, snapshots, merges, encrypted, compared, asked_qemu, ends } =
-        counts;
+    let Counts {
+        steps,
+        kills,
+        cuts,
+        undone,
+        written,
+        snapshots,
+        merges,
+        encrypted,
+        copies,
+        compared,
+        asked_qemu,
+        ends,
+    } = counts;
     eprintln!(
-        "{steps} steps: {snapshots} snapshots, {merges} merged, of which {encrypted} encrypted, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
+        "{steps} steps: {snapshots} snapshots, {merges} merged, of which {encrypted} encrypted, {copies} copied, {} MiB written, {kills} kills, {cuts} power failures that undid {undone} \
          changes, {compared} disks compared, {asked_qemu} with QEMU; ended before: {ends:?}",
         written >> 20
     );

@@ -63,8 +63,11 @@ impl Volumes for SimulatedVolumes {
     fn kept(&self, content: &ContentPlan) -> Option<Layer> {
         // What it had before it was begun anew it has still.
         let there = content.kept || self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(&content.id);
-        let size_gib = content.source.taken().map_or(0, |taken| taken.volume_gib);
+        // Where there are no bytes, they are copied in a moment.
+        let there = there || content.source.copied().is_some();
         let taken = content.source.taken();
+        let copied = content.source.copied().map_or(0, |copied| copied.copied_gib);
+        let size_gib = taken.map_or(copied, |taken| taken.volume_gib);
         // Where there are no bytes, they become one in a moment.
         let below = content.merge.as_ref().map_or(taken.and_then(|t| t.below.clone()), |merge| merge.below.clone());
         there.then_some(Layer { size_gib, bytes: 0, below })

@@ -16,7 +16,7 @@ impl World<'_> {
         let bytes = began.sized(u64::from(size_gib) * GIB);
         let below = image.as_ref().and_then(|id| self.contents[id].source.key());
         // What is encrypted stays so.
-        let encrypted = below.is_some() || self.dice.random_bool(0.3);
+        let encrypted = below.is_some() || self.dice.random_bool(0.15);
         let master = self.keys.names().remove(0);
         let key = encrypted.then(|| SealedKey { master, of: id.to_string(), seed: self.dice.random() });
         let (layers, machine, disk, open, begun) = (Vec::new(), None, None, 0, None);
@@ -59,6 +59,21 @@ impl World<'_> {
         }
     }
 
+    /// A copy that is encrypted, of what is not.
+    pub(super) fn copy(&mut self) {
+        if self.contents.len() >= CONTENTS_MAX {
+            return;
+        }
+        let all = self.contents.iter().filter(|(_, c)| c.told && c.wanted && c.source.key().is_none());
+        let Some(of) = self.chosen(all.map(|(id, _)| id.clone()).collect()) else { return };
+        let id = ImageId::made(format!("ami-{:017x}", self.id()));
+        let bytes = self.contents[&of].bytes.clone().expect("is told");
+        let key = SealedKey { master: self.keys.names().remove(0), of: id.to_string(), seed: self.dice.random() };
+        let source = Source::Copied(Copied { of, copied_gib: gib(&bytes), key, bottom: None });
+        self.contents.insert(id, Content { source, bytes: Some(bytes), told: false, wanted: true });
+        self.counts.copies += 1;
+    }
+
     pub(super) fn delete_snapshot(&mut self) {
         let all: Vec<_> =
             self.contents.iter().filter(|(id, c)| c.wanted && !self.is_image(id)).map(|(id, _)| id.clone()).collect();
@@ -87,6 +102,8 @@ impl World<'_> {
         let mut wanted: BTreeSet<ImageId> =
             self.contents.iter().filter(|(_, c)| c.wanted).map(|(id, _)| id.clone()).collect();
         wanted.extend(self.volumes.values().filter_map(|v| v.layers.last().or(v.image.as_ref()).cloned()));
+        let copying: Vec<_> = self.copying().into_iter().filter(|(id, _)| wanted.contains(id)).collect();
+        wanted.extend(copying.into_iter().map(|(_, copied)| copied.of));
         for id in wanted.clone() {
             let below = |id: &ImageId| self.contents[id].source.taken().and_then(|taken| taken.below.clone());
             let mut next = below(&id);

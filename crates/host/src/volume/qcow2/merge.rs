@@ -1,6 +1,8 @@
 //! Files of a chain that become one: what content holds, and what lies between it and something further below, is written
 //! into a new file, which takes the place of its own.
 //!
+//! In the same way, and never at the same time, a content is written once more that others are an encrypted copy of.
+//!
 //! Beside the file stands what it is a child of and, once it was merged, which file it is, in one small file: so there is
 //! one place of commitment, a rename. Whoever has an old file open goes on with it.
 //!
@@ -18,13 +20,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use awan_model::id::ImageId;
-use awan_model::import::Merge;
+use awan_model::import::{Copied, Merge, Source};
 use awan_model::plan::{ContentPlan, SealedKeys, VolumePlan, sealed_keys};
 use tokio::sync::Notify;
 
 use super::super::chain::{Chain, Keyed};
 use super::super::files;
-use super::{BELOW, CHAIN_MAX, FileVolumes};
+use super::super::luks::Luks;
+use super::{BELOW, CHAIN_MAX, FileVolumes, GIB};
 use crate::driver::{Shorter, Unmerged};
 use crate::import::disk::PIECE;
 use crate::import::write::{self, Cluster, Clusters};
@@ -32,7 +35,7 @@ use crate::import::{DISK, fetch};
 use crate::keys::{Key, Missing};
 use crate::process::be_modest;
 
-/// Where there was no thread for it, it is tried again.
+/// Where there was no thread for it, or for a copy no room or no key, it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// So much is written at most that the disk does not have yet, so that others who sync do not wait for it.
 const UNSYNCED_MAX: u64 = 64 << 20;
@@ -56,7 +59,7 @@ pub struct Merges {
 #[derive(Default)]
 struct State {
     running: Option<Running>,
-    failed: BTreeMap<ImageId, (Merge, Unmerged)>,
+    failed: BTreeMap<ImageId, (Work, Unmerged)>,
     again: Option<Instant>,
     /// What nobody reads any more, as soon as nobody is about to.
     left: Vec<PathBuf>,
@@ -64,8 +67,25 @@ struct State {
 
 struct Running {
     id: ImageId,
-    merge: Merge,
+    work: Work,
     unwanted: Arc<AtomicBool>,
+}
+
+/// What is to be done about the file of a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Work {
+    Merge(Merge),
+    Copy(Copied),
+}
+
+impl Work {
+    fn of(content: &ContentPlan) -> Option<Self> {
+        match &content.source {
+            // What was there once is not made again.
+            Source::Copied(copied) => Some(Self::Copy(copied.clone())).filter(|_| !content.kept),
+            _ => content.merge.clone().map(Self::Merge),
+        }
+    }
 }
 
 impl Merges {
@@ -80,7 +100,7 @@ impl Merges {
     pub fn failed(&self, content: &ContentPlan) -> Option<Unmerged> {
         let state = self.state();
         let (of, why) = state.failed.get(&content.id)?;
-        (content.merge.as_ref() == Some(of)).then(|| why.clone())
+        (Work::of(content).as_ref() == Some(of)).then(|| why.clone())
     }
 }
 
@@ -133,13 +153,13 @@ impl FileVolumes {
     /// Does what the plan says, one at a time and in the background.
     pub(super) fn follow_merges(&self, plan: &[ContentPlan]) {
         self.remove_left();
-        let wanted = |id: &ImageId, merge: &Merge| {
-            plan.iter().any(|content| content.id == *id && content.merge.as_ref() == Some(merge))
+        let wanted = |id: &ImageId, work: &Work| {
+            plan.iter().any(|content| content.id == *id && Work::of(content).as_ref() == Some(work))
         };
         let mut state = self.merges.state();
-        state.failed.retain(|id, (merge, _)| wanted(id, merge));
+        state.failed.retain(|id, (work, _)| wanted(id, work));
         if let Some(running) = &state.running {
-            if !wanted(&running.id, &running.merge) {
+            if !wanted(&running.id, &running.work) {
                 running.unwanted.store(true, Ordering::Relaxed);
             }
             return;
@@ -147,35 +167,51 @@ impl FileVolumes {
         if state.again.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let todo = plan.iter().filter_map(|content| Some((content, content.merge.as_ref()?)));
-        let is_done = |content: &ContentPlan, merge: &Merge| {
-            self.place(&content.id).is_ok_and(|place| place.below == merge.below)
-        };
-        let mut todo =
-            todo.filter(|(content, merge)| !state.failed.contains_key(&content.id) && !is_done(content, merge));
-        let Some((content, merge)) = todo.next() else { return };
-        let (id, merge) = (content.id.clone(), merge.clone());
+        // Somebody waits for a copy; that files become one, for nothing.
+        let (copies, merges): (Vec<_>, Vec<_>) = plan.iter().partition(|content| content.source.copied().is_some());
+        let todo = copies.into_iter().chain(merges).filter_map(|content| Some((content, Work::of(content)?)));
+        let mut todo = todo.filter(|(content, work)| {
+            !state.failed.contains_key(&content.id) && self.is_due(plan, &content.id, work).unwrap_or(true)
+        });
+        let Some((content, work)) = todo.next() else { return };
+        let id = content.id.clone();
         drop(todo);
-        self.begin(id, merge, sealed_keys(plan), &mut state);
+        self.begin(id, work, sealed_keys(plan), &mut state);
     }
 
-    fn begin(&self, id: ImageId, merge: Merge, sealed: SealedKeys, state: &mut State) {
+    fn is_due(&self, plan: &[ContentPlan], id: &ImageId, work: &Work) -> Result<bool> {
+        let place = self.place(id)?;
+        Ok(match work {
+            Work::Merge(merge) => place.below != merge.below,
+            // An image may still be on its way here; what is the host's own is here, or is lost.
+            Work::Copy(copied) => {
+                let is_own = plan.iter().any(|content| content.id == copied.of);
+                !place.disk.exists() && (is_own || self.image(&copied.of).exists())
+            }
+        })
+    }
+
+    fn begin(&self, id: ImageId, work: Work, sealed: SealedKeys, state: &mut State) {
         let Some(me) = self.merges.me.upgrade() else { return };
         let unwanted = Arc::new(AtomicBool::new(false));
-        state.running = Some(Running { id: id.clone(), merge: merge.clone(), unwanted: unwanted.clone() });
+        state.running = Some(Running { id: id.clone(), work: work.clone(), unwanted: unwanted.clone() });
         // A thread of its own, so that it can be less urgent than all others.
-        let work = move || {
+        let run = move || {
             be_modest();
-            let done = me.merge_now(&id, merge.below.as_ref(), &sealed, || !unwanted.load(Ordering::Relaxed));
-            me.ended(id, merge, unwanted.load(Ordering::Relaxed), done);
+            let goes_on = || !unwanted.load(Ordering::Relaxed);
+            let done = match &work {
+                Work::Merge(merge) => me.merge_now(&id, merge.below.as_ref(), &sealed, goes_on),
+                Work::Copy(copied) => me.copy_now(&id, copied, &sealed, goes_on),
+            };
+            me.ended(id, work, !goes_on(), done);
         };
-        if let Err(e) = std::thread::Builder::new().name("merge".into()).spawn(work) {
+        if let Err(e) = std::thread::Builder::new().name("merge".into()).spawn(run) {
             tracing::error!(error = format!("{e:#}"), "there is no thread to merge files; it is tried again");
             (state.running, state.again) = (None, Some(Instant::now() + AGAIN_AFTER));
         }
     }
 
-    fn ended(&self, id: ImageId, merge: Merge, unwanted: bool, done: Result<()>) {
+    fn ended(&self, id: ImageId, work: Work, unwanted: bool, done: Result<()>) {
         let mut state = self.merges.state();
         state.running = None;
         match done {
@@ -183,12 +219,20 @@ impl FileVolumes {
             Err(_) if unwanted => {}
             Err(e) => {
                 let (why, full) = (format!("{e:#}"), is_full(&e) || e.is::<Missing>());
-                if full {
-                    tracing::warn!(content = %id, error = why, "there is no room, or no key, to merge files");
-                } else {
-                    tracing::error!(content = %id, error = why, "files cannot be merged");
+                match &work {
+                    _ if full => {
+                        tracing::warn!(content = %id, error = why, "there is no room, or no key, to merge files");
+                    }
+                    Work::Merge(_) => tracing::error!(content = %id, error = why, "files cannot be merged"),
+                    Work::Copy(_) => {
+                        tracing::error!(content = %id, error = why, "what is to be encrypted cannot be copied");
+                    }
                 }
-                state.failed.insert(id, (merge, Unmerged { why, full }));
+                if full && matches!(work, Work::Copy(_)) {
+                    state.again = Some(Instant::now() + AGAIN_AFTER);
+                } else {
+                    state.failed.insert(id, (work, Unmerged { why, full }));
+                }
             }
         }
         drop(state);
@@ -218,24 +262,7 @@ impl FileVolumes {
         fetch::has_room(&place.disk, takes.min(part.chain.size()))?;
         let version = place.version.checked_add(1).context("it was merged too often")?;
         let (unfinished, new) = (folder.join(MERGED), folder.join(name(version)));
-        let size = part.chain.size();
-        let written = files::write(&unfinished, |out| {
-            let (file, mut synced) = (out.get_ref().try_clone()?, 0);
-            write::write_clusters(&mut part, size, luks.as_ref(), out, |_| {
-                ensure!(goes_on(), "it is not wanted any more");
-                let length = file.metadata()?.len();
-                if length > synced + UNSYNCED_MAX {
-                    synced = length;
-                    file.sync_data()?;
-                    fetch::has_room(&unfinished, 0)?;
-                }
-                Ok(())
-            })
-        });
-        if let Err(e) = written {
-            let _ = files::remove(&unfinished);
-            return Err(e);
-        }
+        part.write(part.chain.size(), luks.as_ref(), &unfinished, goes_on)?;
         files::rename(&unfinished, &new)?;
         // Before it is said that it is there.
         files::sync_folder(&folder)?;
@@ -256,6 +283,30 @@ impl FileVolumes {
         self.merges.state().left.push(place.disk);
         self.remove_left();
         Ok(())
+    }
+
+    /// Writes what a content is to be an encrypted copy of. What has been done is not done again.
+    pub fn copy_now(
+        &self,
+        id: &ImageId,
+        copied: &Copied,
+        sealed: &SealedKeys,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<()> {
+        let (folder, size) = (self.contents.join(id.as_str()), u64::from(copied.copied_gib) * GIB);
+        let (unfinished, disk) = (folder.join(MERGED), folder.join(DISK));
+        let named = || [&folder, &self.contents].into_iter().try_for_each(|folder| files::sync_folder(folder));
+        if disk.exists() {
+            return named();
+        }
+        let held = self.held.clone();
+        let mut part = Part::open(&self.keyed(self.chain(Some(&copied.of))?, sealed)?, &[])?;
+        drop(held);
+        let luks = self.keys.key(&copied.key)?.luks()?;
+        files::make_folder(&folder)?;
+        part.write(size.max(part.chain.size()), Some(&luks), &unfinished, goes_on)?;
+        files::rename(&unfinished, &disk)?;
+        named()
     }
 
     /// The files from one to what it is to be a child of.
@@ -352,6 +403,27 @@ impl Part {
         let end = chain.end(merged.len());
         let rest = if rest.is_empty() { None } else { Some(Chain::open(rest)?) };
         Ok(Self { chain, depth: merged.len(), rest, end })
+    }
+
+    /// Makes a file of it; none, where that fails.
+    fn write(&mut self, size: u64, luks: Option<&Luks>, to: &Path, goes_on: impl Fn() -> bool) -> Result<()> {
+        let written = files::write(to, |out| {
+            let (file, mut synced) = (out.get_ref().try_clone()?, 0);
+            write::write_clusters(self, size, luks, out, |_| {
+                ensure!(goes_on(), "it is not wanted any more");
+                let length = file.metadata()?.len();
+                if length > synced + UNSYNCED_MAX {
+                    synced = length;
+                    file.sync_data()?;
+                    fetch::has_room(to, 0)?;
+                }
+                Ok(())
+            })
+        });
+        if written.is_err() {
+            let _ = files::remove(to);
+        }
+        written
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use awan_model::id::SnapshotId;
 use awan_model::image::{Details, Device, DeviceOptions, Image, Origin, Protection};
-use awan_model::snapshot::{Bytes, Snapshot};
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
 use super::devices::{named, new_id};
-use crate::actions::ec2::snapshot::copy_snapshot::{copied, is_secret};
+use crate::actions::ec2::snapshot::copy_snapshot::copied;
 use crate::actions::ec2::snapshot::create_snapshot::{described, room_for};
 use crate::error::{Code, Result, missing, refuse, refuse_if};
 use crate::token::Use;
@@ -94,26 +94,35 @@ fn copied_image(
     let id = new_id(tx);
     let wanted: BTreeSet<_> = source.snapshots().cloned().collect();
     room_for(tx, wanted.len())?;
+    // An image's snapshots come with it: who may launch it may copy it.
+    let all = wanted.iter().map(|old| sharing::of_image::<Snapshot>(tx, old)).collect::<Result<Vec<_>>>()?;
     let snapshot = |tx: &mut Tx<Tenant>, old: &SnapshotId| -> Result<Snapshot> {
-        // An image's snapshots come with it: who may launch it may copy it.
         let old = sharing::of_image::<Snapshot>(tx, old)?;
         let text = format!("Copied for DestinationAmi {id} from SourceAmi {} for SourceSnapshot {}", source.id, old.id);
         let encrypted = keys::wanted(tx, asked, key, old.encrypted)?;
-        keys::must_not_encrypt_copy(is_secret(&old), encrypted)?;
-        let new = copied(tx, &old, text, encrypted);
+        let new = copied(tx, &old, text, encrypted, &all)?;
         tagging::add(tx, new.id.as_str(), tags)?;
         Ok(new)
     };
     let root = snapshot(tx, &source.snapshot)?;
-    let mut devices = Vec::new();
+    let (mut devices, mut phase) = (Vec::new(), root.phase);
     for device in &source.details.devices {
         let own = device.snapshot.as_ref().map(|old| snapshot(tx, old)).transpose()?;
+        // As long as one of them is written, it cannot be launched.
+        if own.as_ref().is_some_and(|own| own.phase == Phase::Pending) {
+            phase = Phase::Pending;
+        }
         let encrypted = own.as_ref().map_or(device.options.encrypted, |own| own.encrypted);
         let options = DeviceOptions { encrypted, ..device.options.clone() };
         devices.push(Device { snapshot: own.map(|own| own.id), options, ..device.clone() });
     }
+    let bytes = match root.phase {
+        Phase::Pending => root.bytes,
+        _ => source.details.bytes.clone().unwrap_or_else(|| Bytes::Image(source.id.clone())),
+    };
     let details = Details {
-        bytes: Some(source.details.bytes.clone().unwrap_or_else(|| Bytes::Image(source.id.clone()))),
+        bytes: Some(bytes),
+        phase,
         root: DeviceOptions { encrypted: root.encrypted, ..source.details.root.clone() },
         devices,
         shared_with: BTreeSet::new(),
@@ -130,6 +139,9 @@ fn copied_image(
 
 #[cfg(test)]
 mod tests {
+    use awan_state::System;
+
+    use crate::plan;
     use crate::testing::Cloud;
 
     #[test]
@@ -156,7 +168,6 @@ mod tests {
         for (key, value, code) in [
             ("SourceRegion", "mars-1", "InvalidParameterValue"),
             ("SourceImageId", "ami-00000000000000000", "InvalidAMIID.NotFound"),
-            ("Encrypted", "true", "UnsupportedOperation"),
         ] {
             let mut ask: Vec<_> =
                 ask.iter().copied().filter(|(k, _)| ![key, "Name", "ClientToken"].contains(k)).collect();
@@ -164,5 +175,39 @@ mod tests {
             let refusal = cloud.tenant("acme").call("CopyImage", &ask).expect_err(value);
             assert!(refusal.starts_with(code), "{refusal}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_copy_is_launched_once_its_host_has_written_it() {
+        let mut cloud = Cloud::new();
+        let public = cloud.tenant("acme").call("DescribeImages", &[]).expect("answers");
+        let source = Cloud::ids(&public, "imageId").remove(0);
+        let ask = [
+            ("SourceImageId", source.as_str()),
+            ("SourceRegion", "us-east-1"),
+            ("Name", "copy"),
+            ("Encrypted", "true"),
+        ];
+        let copy = Cloud::ids(&cloud.tenant("acme").call("CopyImage", &ask).expect("copies"), "imageId").remove(0);
+        let state = |cloud: &mut Cloud| {
+            let shown = cloud.tenant("acme").call("DescribeImages", &[("ImageId.1", &copy)]).expect("answers");
+            (Cloud::ids(&shown, "imageState"), Cloud::ids(&shown, "encrypted"))
+        };
+        assert_eq!(state(&mut cloud), (vec!["pending".into()], vec!["true".into()]));
+        let refusal = cloud.tenant("acme").run_with(&[("ImageId", &copy)]).expect_err("is not whole");
+        assert!(refusal.starts_with("InvalidAMIID.Unavailable"), "{refusal}");
+        cloud.settle();
+        assert_eq!(state(&mut cloud).0, ["available"]);
+        cloud.tenant("acme").run_with(&[("ImageId", &copy)]).expect("launches");
+        cloud.settle();
+        let shown = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "encrypted"), ["true"]);
+        // It begins with the kernel of what it is a copy of, and its host has the keys of both files.
+        let plans = cloud.control.db.read(System, |tx| plan::all(tx, 1));
+        let plan = plans.values().find(|plan| !plan.vms.is_empty()).expect("is planned");
+        assert_eq!(plan.vms[0].image.as_str(), source);
+        let encryption = plan.volumes[0].encryption.clone().expect("is encrypted");
+        assert!(encryption.below.values().all(|key| *key != encryption.key) && encryption.below.len() == 1);
+        cloud.audit();
     }
 }

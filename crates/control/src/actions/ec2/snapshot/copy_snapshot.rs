@@ -1,7 +1,10 @@
 //! CopySnapshot: a snapshot of one's own of one that one sees, in this region or another.
-//! The bytes, which never change, are the same for both.
+//! The bytes, which never change, are the same for both, unless the copy is to be encrypted and the other is not: then a host
+//! writes them once more, and the copy is pending until it has.
 
-use awan_model::snapshot::{Bytes, Snapshot};
+use std::sync::Arc;
+
+use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Tenant, Tx};
 use awan_wire::ec2;
 
@@ -41,9 +44,9 @@ pub fn copy_snapshot(tx: &mut Tx<Tenant>, req: ec2::CopySnapshotRequest) -> Resu
     let source = sharing::in_region::<Snapshot>(tx, &region, &id)?;
     usable(&source)?;
     let encrypted = keys::wanted(tx, encrypted, kms_key_id.as_deref(), source.encrypted)?;
-    keys::must_not_encrypt_copy(is_secret(&source), encrypted)?;
     room_for(tx, 1)?;
-    let copy = copied(tx, &source, described(description)?, encrypted);
+    let description = described(description)?;
+    let copy = copied(tx, &source, description, encrypted, std::slice::from_ref(&source))?;
     tagging::add(tx, copy.id.as_str(), &tags)?;
     Ok(ec2::CopySnapshotResult { tags, snapshot_id: Some(copy.id.to_string()) })
 }
@@ -53,21 +56,97 @@ fn usable(source: &Snapshot) -> Result<()> {
     if source.bytes == Bytes::Own { Ok(()) } else { bytes::of(source).map(drop) }
 }
 
-/// Nobody can read its bytes: they are encrypted, or there are none.
-pub fn is_secret(source: &Snapshot) -> bool {
-    source.encrypted || source.bytes == Bytes::Nothing
-}
-
-pub fn copied(tx: &mut Tx<Tenant>, source: &Snapshot, description: String, encrypted: bool) -> Snapshot {
-    let mut copy = new(tx, source.size_gib, description, source.bytes.clone());
-    (copy.copy_of, copy.phase, copy.encrypted) = (Some(source.id.clone()), source.phase, encrypted);
+/// `with`: those that are copied at once, which are to lie on one host.
+pub fn copied(
+    tx: &mut Tx<Tenant>,
+    source: &Snapshot,
+    description: String,
+    encrypted: bool,
+    with: &[Arc<Snapshot>],
+) -> Result<Snapshot> {
+    let anew = encrypted && !source.encrypted && source.bytes != Bytes::Nothing;
+    let (bytes, phase) = if anew {
+        let images = with.iter().filter_map(|one| if let Bytes::Image(id) = &one.bytes { Some(id) } else { None });
+        let host = bytes::lie_on(tx, images)?;
+        (bytes::encrypted(tx, source, host)?, Phase::Pending)
+    } else {
+        (source.bytes.clone(), source.phase)
+    };
+    let mut copy = new(tx, source.size_gib, description, bytes);
+    (copy.copy_of, copy.phase, copy.encrypted) = (Some(source.id.clone()), phase, encrypted);
     tx.put(copy.clone());
-    copy
+    Ok(copy)
 }
 
 #[cfg(test)]
 mod tests {
+    use awan_model::import::ImportPhase;
+
     use crate::testing::Cloud;
+
+    fn status(cloud: &mut Cloud, id: &str) -> Vec<String> {
+        let shown = cloud.tenant("acme").call("DescribeSnapshots", &[("SnapshotId.1", id)]).expect("answers");
+        [Cloud::ids(&shown, "status"), Cloud::ids(&shown, "encrypted")].concat()
+    }
+
+    /// A snapshot that is not encrypted, and a copy of it that is to be.
+    fn encrypted(cloud: &mut Cloud) -> (String, String) {
+        cloud.tenant("acme").run();
+        cloud.settle();
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let source = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.settle();
+        let ask = [("SourceSnapshotId", source.as_str()), ("SourceRegion", "us-east-1"), ("Encrypted", "true")];
+        let made = cloud.tenant("acme").call("CopySnapshot", &ask).expect("copies");
+        (source, Cloud::ids(&made, "snapshotId").remove(0))
+    }
+
+    #[test]
+    fn an_encrypted_copy_is_pending_until_its_host_has_written_it_and_needs_its_source_so_long() {
+        let mut cloud = Cloud::new();
+        let (source, copy) = encrypted(&mut cloud);
+        assert_eq!(status(&mut cloud, &copy), ["pending", "true"]);
+        let ask = [("AvailabilityZone", "us-east-1a"), ("SnapshotId", copy.as_str())];
+        let refusal = cloud.tenant("acme").call("CreateVolume", &ask).expect_err("is not whole");
+        assert!(refusal.starts_with("IncorrectState"), "{refusal}");
+        let instances = cloud.tenant("acme").call("DescribeInstances", &[]).expect("answers");
+        let instance = Cloud::ids(&instances, "instanceId").remove(0);
+        cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &instance)]).expect("terminates");
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &source)]).expect("deletes");
+        cloud.turn();
+        assert_eq!(cloud.contents(), 2, "it is what is copied");
+        cloud.audit();
+        cloud.settle();
+        assert_eq!((status(&mut cloud, &copy), cloud.contents()), (vec!["completed".into(), "true".into()], 1));
+        // What is copied of it has the same bytes.
+        let ask = [("SourceSnapshotId", copy.as_str()), ("SourceRegion", "us-east-1"), ("Encrypted", "true")];
+        let made = cloud.tenant("acme").call("CopySnapshot", &ask).expect("copies");
+        let again = Cloud::ids(&made, "snapshotId").remove(0);
+        assert_eq!((status(&mut cloud, &again)[0].as_str(), cloud.contents()), ("completed", 1));
+        let ask = [("AvailabilityZone", "us-east-1a"), ("SnapshotId", copy.as_str())];
+        let made = cloud.tenant("acme").call("CreateVolume", &ask).expect("makes");
+        assert_eq!(Cloud::ids(&made, "encrypted"), ["true"]);
+        cloud.audit();
+    }
+
+    #[test]
+    fn an_encrypted_copy_that_cannot_be_made_says_so_and_by_default_all_are() {
+        let mut cloud = Cloud::new();
+        let (source, copy) = encrypted(&mut cloud);
+        cloud.report_content(&ImportPhase::Failed { why: "it is broken".into() });
+        assert_eq!(status(&mut cloud, &copy), ["error", "true"]);
+        cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
+        let ask = [("SourceSnapshotId", source.as_str()), ("SourceRegion", "us-east-1")];
+        let refusal = cloud.tenant("acme").call("CopySnapshot", &ask).expect_err("is lost");
+        assert!(refusal.starts_with("IncorrectState"), "{refusal}");
+        let public = cloud.tenant("acme").call("DescribeSnapshots", &[("RestorableBy.1", "all")]).expect("answers");
+        let public = Cloud::ids(&public, "snapshotId").remove(0);
+        let ask = [("SourceSnapshotId", public.as_str()), ("SourceRegion", "us-east-1")];
+        let made = cloud.tenant("acme").call("CopySnapshot", &ask).expect("copies");
+        assert_eq!(status(&mut cloud, &Cloud::ids(&made, "snapshotId")[0]), ["pending", "true"]);
+    }
 
     #[test]
     fn a_copy_belongs_to_who_made_it() {

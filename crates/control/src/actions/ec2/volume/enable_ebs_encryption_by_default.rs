@@ -44,15 +44,19 @@ mod tests {
         let all = [("Filter.1.Name", "encrypted"), ("Filter.1.Value.1", "false")];
         let shown = cloud.tenant("acme").call("DescribeVolumes", &all).expect("answers");
         assert_eq!(Cloud::ids(&shown, "volumeId").iter().filter(|id| **id == plain).count(), 1, "{shown}");
-        // A copy has the bytes of its source.
+        // A copy of what is plain is written anew.
         let builtin = cloud.builtin_snapshot();
-        for (action, ask) in [
-            ("CopySnapshot", vec![("SourceSnapshotId", builtin.as_str()), ("SourceRegion", "us-east-1")]),
-            ("ImportSnapshot", vec![("DiskContainer.Url", "http://x/disk"), ("DiskContainer.Format", "RAW")]),
-        ] {
-            let refusal = cloud.tenant("acme").call(action, &ask).expect_err("would be encrypted");
-            assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
-        }
+        let ask = [("SourceSnapshotId", builtin.as_str()), ("SourceRegion", "us-east-1")];
+        let copy = cloud.tenant("acme").call("CopySnapshot", &ask).expect("copies");
+        let copy = Cloud::ids(&copy, "snapshotId").remove(0);
+        let shown = cloud.tenant("acme").call("DescribeSnapshots", &[("SnapshotId.1", &copy)]).expect("answers");
+        assert_eq!(
+            (Cloud::ids(&shown, "encrypted"), Cloud::ids(&shown, "status")),
+            (vec!["true".to_owned()], vec!["pending".to_owned()])
+        );
+        let ask = [("DiskContainer.Url", "http://x/disk"), ("DiskContainer.Format", "RAW")];
+        let refusal = cloud.tenant("acme").call("ImportSnapshot", &ask).expect_err("would be encrypted");
+        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
         cloud.settle();
         cloud.audit();
         let made = cloud.tenant("other").call("CreateVolume", &make).expect("it is the account's own");
