@@ -13,10 +13,12 @@ use super::Drivers;
 use crate::blocks::Opened;
 use crate::volume::chain::Keyed;
 
-/// Disks that are read at once.
+/// Blocks that are read at once.
 static READING: Semaphore = Semaphore::const_new(8);
 /// Looks for buckets at once: a folder that hangs keeps no more threads.
 static LOOKING: Semaphore = Semaphore::const_new(4);
+/// Disks whose blocks are listed at once, which takes seconds: who wants a block waits for none of these.
+static LISTING: Semaphore = Semaphore::const_new(4);
 const OPENED_AGAIN: u32 = 3;
 
 /// For as long as somebody may ask.
@@ -76,8 +78,8 @@ fn sealed(plan: Option<&HostPlan>) -> SealedKeys {
     plan.map(|plan| sealed_keys(&plan.contents)).unwrap_or_default()
 }
 
-async fn reading<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let _turn = READING.acquire().await?;
+async fn reading<T: Send + 'static>(turns: &Semaphore, read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _turn = turns.acquire().await?;
     tokio::task::spawn_blocking(read).await.context("the reading ended early")?
 }
 
@@ -116,12 +118,12 @@ async fn given(drivers: &Drivers, plan: Option<&HostPlan>, ask: Ask) -> Result<A
                     None => opened.held(from, most),
                 }
             };
-            Ok(Answer::Blocks(reading(look).await?))
+            Ok(Answer::Blocks(reading(&LISTING, look).await?))
         }
         Ask::Block { of, index } => {
             drivers.volumes.bring(&of).await?;
             let (drivers, sealed) = (drivers.clone(), sealed(plan));
-            let bytes = Octets(reading(move || open(&drivers, &of, &sealed)?.read(index)).await?);
+            let bytes = Octets(reading(&READING, move || open(&drivers, &of, &sealed)?.read(index)).await?);
             Ok(Answer::Block { bytes })
         }
         Ask::Bucket { home, name } => {
