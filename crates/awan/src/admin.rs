@@ -238,6 +238,7 @@ async fn done(Server { control, images }: &Server, order: Order) -> Result<Value
             Ok(json!({ "ImageId": id }))
         }
         Order::ImageShow { id } => {
+            let _turn = removal::TURN.lock().await;
             let image = images::read(&images.join(id.as_str())).map_err(|e| invalid(format!("{e:#}")))?;
             let id = operator::show_image(&control.db, &image).await?;
             Ok(json!({ "ImageId": id, "Name": image.name }))

@@ -11,7 +11,7 @@ use awan_model::import::{Content, ContentReport, ImportPhase, ImportTask, Outcom
 use awan_model::snapshot::{Bytes, Snapshot};
 use awan_model::token::ClientToken;
 use awan_model::volume::Volume;
-use awan_state::{Home, System, Tenant, Tx};
+use awan_state::{Home, Shareable as _, System, Tenant, Tx};
 
 use crate::{network, recycle_bin, token};
 
@@ -105,8 +105,13 @@ pub fn used(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
     let of = |bytes: &Bytes| if let Bytes::Image(id) = bytes { Some(id.clone()) } else { None };
     let snapshots = recycle_bin::all::<Snapshot>(tx).into_iter().filter(|snapshot| is_own(&snapshot.home));
     used.extend(snapshots.filter_map(|snapshot| of(&snapshot.bytes)));
-    let images = recycle_bin::all::<Image>(tx).into_iter().filter(|image| is_own(&image.home));
-    used.extend(images.filter_map(|image| of(image.details.bytes.as_ref()?)));
+    let mut images = recycle_bin::all::<Image>(tx);
+    images.retain(|image| is_own(&image.home));
+    used.extend(images.iter().filter_map(|image| of(image.details.bytes.as_ref()?)));
+    // A device may be of a snapshot that came with an image of everybody's.
+    let theirs: BTreeSet<_> = images.iter().flat_map(|image| image.snapshots()).collect();
+    let theirs = theirs.into_iter().filter_map(|id| tx.find_by::<Snapshot>(Snapshot::INDEX, id.as_str()));
+    used.extend(theirs.filter_map(|snapshot| of(&snapshot.bytes)));
     used.extend(recycle_bin::all::<Volume>(tx).iter().filter_map(|volume| volume.image.clone()));
     let contents = tx.all::<Content>();
     used.extend(contents.iter().filter_map(|content| content.below().cloned()));

@@ -14,10 +14,11 @@ use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
 use awan_model::log_group::LogGroup;
+use awan_model::recycle_bin::Binned;
 use awan_model::route::RouteTable;
 use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::subnet::Subnet;
-use awan_model::volume::VolumePlacement;
+use awan_model::volume::{Volume, VolumePlacement};
 use awan_model::vpc::Vpc;
 use awan_state::{Db, Home, Millis, Missing, Operator, Record as _, Ref, System, Tx};
 
@@ -193,37 +194,40 @@ impl Builtin {
 }
 
 pub async fn register_builtin(db: &Db, image: &Builtin) -> Result<ImageId> {
-    let id = image.id();
     db.transact(Operator, "start", |tx| {
-        let home = Home::new(BUILTIN_ACCOUNT, "_");
-        let snapshot = SnapshotId::made(format!("snap-{}", id.digits()));
-        if tx.find_in::<Snapshot>(&home, &snapshot).is_none() {
-            let record = builtin_snapshot(&home, &snapshot, image, tx.now());
-            tx.act_for_tenant(&home, |tx| tx.put(record));
-        }
-        if tx.find_in::<Image>(&home, &id).is_some() {
-            return Ok::<_, Error>(());
-        }
-        let created = tx.now();
-        let record = Image {
-            home: home.clone(),
-            id: id.clone(),
-            name: image.name.clone(),
-            description: image.description.clone(),
-            public: true,
-            architecture: "x86_64".into(),
-            size_gib: image.size_gib,
-            root_device: "/dev/xvda".into(),
-            snapshot,
-            boot: image.boot.clone(),
-            created,
-            details: Details::default(),
-        };
-        tx.act_for_tenant(&home, |tx| tx.put(record));
-        Ok(())
+        register(tx, image);
+        Ok::<_, Error>(())
     })
     .await?;
-    Ok(id)
+    Ok(image.id())
+}
+
+fn register(tx: &mut Tx<Operator>, image: &Builtin) {
+    let (home, id) = (builtin_home(), image.id());
+    let snapshot = SnapshotId::made(format!("snap-{}", id.digits()));
+    if tx.find_in::<Snapshot>(&home, &snapshot).is_none() {
+        let record = builtin_snapshot(&home, &snapshot, image, tx.now());
+        tx.act_for_tenant(&home, |tx| tx.put(record));
+    }
+    if tx.find_in::<Image>(&home, &id).is_some() {
+        return;
+    }
+    let created = tx.now();
+    let record = Image {
+        home: home.clone(),
+        id,
+        name: image.name.clone(),
+        description: image.description.clone(),
+        public: true,
+        architecture: "x86_64".into(),
+        size_gib: image.size_gib,
+        root_device: "/dev/xvda".into(),
+        snapshot,
+        boot: image.boot.clone(),
+        created,
+        details: Details::default(),
+    };
+    tx.act_for_tenant(&home, |tx| tx.put(record));
 }
 
 pub fn must_be_image_name(name: &str) -> Result<()> {
@@ -233,15 +237,18 @@ pub fn must_be_image_name(name: &str) -> Result<()> {
 /// Shows everybody an image that the operator brought here. Unlike those that come with Awan, no two have the same name.
 pub async fn show_image(db: &Db, image: &Builtin) -> Result<ImageId> {
     must_be_name(&image.name)?;
-    let all = db.read(Operator, |tx| tx.all_in::<Image>(&Home::new(BUILTIN_ACCOUNT, "_")));
-    if let Some(other) = all.iter().find(|other| other.name == image.name && other.id != image.id()) {
-        let message = format!("AMI name {} is already in use by AMI {}", image.name, other.id);
-        return Err(refuse(Code::InvalidAmiNameDuplicate, message));
-    }
-    let id = register_builtin(db, image).await?;
+    let id = image.id();
     db.transact(Operator, "show image", |tx| {
+        let mut others = tx.all_in::<Image>(&builtin_home());
+        // The name of one that was taken away is free.
+        others.retain(|other| other.name == image.name && other.id != id && !other.details.removed);
+        if let Some(other) = others.first() {
+            let message = format!("AMI name {} is already in use by AMI {}", image.name, other.id);
+            return Err(refuse(Code::InvalidAmiNameDuplicate, message));
+        }
+        register(tx, image);
         set_removed(tx, &id, false);
-        Ok::<_, Error>(())
+        Ok(())
     })
     .await?;
     Ok(id)
@@ -527,9 +534,13 @@ fn forget(tx: &mut Tx<Operator>, id: &HostId) -> Result<()> {
         return Err(refuse(Code::DependencyViolation, format!("The host '{id}' is there; end it first.")));
     }
     let instances = tx.all::<Placement>().iter().filter(|p| p.host == *id).count();
-    let volumes = tx.all::<VolumePlacement>().iter().filter(|p| p.host == *id).count();
-    if instances + volumes > 0 {
-        let message = format!("The host '{id}' has {instances} instances and {volumes} volumes.");
+    let volumes: Vec<_> = tx.all::<VolumePlacement>().into_iter().filter(|p| p.host == *id).collect();
+    if instances + volumes.len() > 0 {
+        // Of these nobody else sees why the host stays.
+        let bin = volumes.iter().filter(|p| tx.find_in::<Binned<Volume>>(&p.home, &p.id).is_some()).count();
+        let volumes = volumes.len();
+        let message =
+            format!("The host '{id}' has {instances} instances and {volumes} volumes ({bin} in the recycle bin).");
         return Err(refuse(Code::DependencyViolation, message));
     }
     tx.as_system(|tx| {
@@ -592,10 +603,46 @@ mod tests {
         cloud.settle();
         assert_eq!((unused_images(&db), forget(&cloud), planned(&cloud)), (vec![id.clone()], true, false));
         assert!(!knows_image(&db, &id));
+        a_device_holds_it(&mut cloud, &brought);
         let tiny = cloud.image_of("acme").0.parse().expect("an id");
         let refusal = cloud.runtime.block_on(remove_image(&db, &tiny, "test")).expect_err("would come again");
         assert!(refusal.to_string().starts_with("OperationNotPermitted"), "{refusal}");
         cloud.audit();
+    }
+
+    /// An image whose root is another disk, and a device of it of the snapshot that came with this one.
+    fn a_device_holds_it(cloud: &mut Cloud, brought: &Builtin) {
+        let db = cloud.control.db.clone();
+        let id = cloud.runtime.block_on(show_image(&db, brought)).expect("shows");
+        let container = [("DiskContainer.Format", "raw"), ("DiskContainer.Url", "http://192.0.2.1/disk")];
+        cloud.tenant("acme").call("ImportSnapshot", &container).expect("begins");
+        cloud.settle();
+        let (root, device) = (cloud.snapshots("acme").remove(0), format!("snap-{}", id.digits()));
+        let ask = [
+            ("Name", "of two"),
+            ("VirtualizationType", "hvm"),
+            ("Architecture", "x86_64"),
+            ("RootDeviceName", "/dev/sda1"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+            ("BlockDeviceMapping.1.Ebs.SnapshotId", root.as_str()),
+            ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+            ("BlockDeviceMapping.2.Ebs.SnapshotId", device.as_str()),
+        ];
+        let made = cloud.tenant("acme").call("RegisterImage", &ask).expect("registers");
+        let image = Cloud::ids(&made, "imageId").remove(0);
+        cloud.runtime.block_on(remove_image(&db, &id, "test")).expect("takes it away");
+        assert_eq!(unused_images(&db), []);
+        assert!(!cloud.runtime.block_on(forget_image(&db, &id)).expect("answers"), "a device is of it");
+        cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches");
+        cloud.settle();
+        cloud.audit();
+        // Its name is free for another.
+        let other = Builtin { digest: "0000003210fedcba98765432100000ff".into(), ..brought.clone() };
+        cloud.runtime.block_on(show_image(&db, &other)).expect("shows");
+        let third = Builtin { digest: "1111113210fedcba98765432100000ff".into(), ..brought.clone() };
+        let refusal = cloud.runtime.block_on(show_image(&db, &third)).expect_err("is taken").to_string();
+        assert!(refusal.starts_with("InvalidAMIName.Duplicate"), "{refusal}");
+        assert!(!knows_image(&db, &third.id()), "what is refused changes nothing");
     }
 
     #[test]
@@ -661,7 +708,7 @@ mod tests {
         assert_eq!(forget(&cloud), Err("The host 'host' is there; end it first.".into()));
         let away = hosts::Heard { hosts: HashMap::new(), long_enough: true };
         cloud.control.db.transact_blocking(System, "test", |tx| hosts::note_liveness(tx, &away)).expect("notes");
-        assert_eq!(forget(&cloud), Err("The host 'host' has 1 instances and 1 volumes.".into()));
+        assert_eq!(forget(&cloud), Err("The host 'host' has 1 instances and 1 volumes (0 in the recycle bin).".into()));
         cloud.tenant("acme").call("TerminateInstances", &[("InstanceId.1", &id)]).expect("terminates");
         cloud.declare_over(&id, Exit::Asked);
         crate::turn::turn(&cloud.control, None).expect("turns");

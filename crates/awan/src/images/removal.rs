@@ -18,6 +18,8 @@ use awan_model::id::ImageId;
 const WORK: &str = "new-";
 /// Names of those that are about to go.
 const GOING: &str = "gone-";
+/// One at a time shows images or takes them away, so that what one has read of a folder is so when it acts.
+pub static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const ROUND: Duration = Duration::from_secs(15);
 /// Whoever made a folder has locked it by then.
 const LOCKED_WITHIN: Duration = Duration::from_secs(60);
@@ -92,23 +94,30 @@ pub fn settle(control: &Control, images: &Path) -> Result<()> {
 
 /// Removes those that were taken away and that nothing begins as.
 pub async fn remove_unused(control: &Control, images: &Path) -> Result<()> {
+    let _turn = TURN.lock().await;
     for id in operator::unused_images(&control.db) {
         let (place, going) = (images.join(id.as_str()), going(images, &id));
         let is_here = place.exists();
         if is_here {
+            // What an earlier round could not remove.
+            if going.exists() {
+                std::fs::remove_dir_all(&going).with_context(|| format!("removing {}", going.display()))?;
+            }
             std::fs::rename(&place, &going).with_context(|| format!("naming {}", going.display()))?;
             File::open(images)?.sync_all()?;
         }
         let forgotten = operator::forget_image(&control.db, &id).await;
         let forgotten = forgotten.map_err(|e| anyhow::anyhow!("forgetting {id}: {e}"));
         match forgotten {
-            Ok(true) => tracing::info!(image = %id, "removed"),
+            Ok(true) => {
+                tracing::info!(image = %id, "removed");
+                if going.exists() {
+                    gone(&going);
+                }
+            }
             // It has come again meanwhile.
             Ok(false) | Err(_) if is_here && !place.exists() => std::fs::rename(&going, &place)?,
             Ok(false) | Err(_) => {}
-        }
-        if going.exists() {
-            gone(&going);
         }
         forgotten?;
     }
