@@ -134,11 +134,12 @@ fn snapshots(tx: &mut Tx<System>, entries: &mut Entries) {
     for (before, after) in tx.changed::<SnapshotUsage>() {
         let home = before.as_ref().or(after.as_ref()).map(|usage| usage.home.clone()).expect("a change has a side");
         let mut push = |kind| entries.meter.push((home.clone(), kept::resource(&home), 0, kind));
-        if let Some(before) = before {
-            push(MeterKind::SnapshotsEnded { bytes: before.bytes });
+        let [then, now] = [before, after].map(|usage| usage.map_or(0, |usage| usage.bytes));
+        if then != now && then > 0 {
+            push(MeterKind::SnapshotsEnded { bytes: then });
         }
-        if let Some(after) = after {
-            push(MeterKind::SnapshotsBegan { bytes: after.bytes });
+        if then != now && now > 0 {
+            push(MeterKind::SnapshotsBegan { bytes: now });
         }
     }
 }

@@ -1,7 +1,8 @@
 //! How much hosts keep of an account's disks for its snapshots, added up as that changes: what they cost.
 //!
-//! Those in the recycle bin cost like others. What several snapshots hold alike is counted once, what only volumes begin as is not, nor is what lies below in another
-//! account's snapshot or came with an image of everybody's.
+//! Those in the recycle bin cost like others. What several snapshots hold alike is counted once, what only volumes begin as
+//! is not, nor is what came with an image of everybody's. What another account or region has kept, of which this one has a
+//! copy or a child, costs there, as long as a snapshot there holds it; then here.
 //!
 //! **Invariant:** [`note`] runs at the end of every transaction.
 
@@ -36,7 +37,14 @@ pub fn note(tx: &mut Tx<System>) {
             homes.extend(before.or(after).map(|content| content.home.clone()));
         }
     }
-    for home in homes {
+    if homes.is_empty() {
+        return;
+    }
+    // What nobody there holds any more costs those who still do.
+    let others = tx.all::<SnapshotUsage>();
+    let others = others.iter().filter(|usage| !usage.elsewhere.is_disjoint(&homes)).map(|usage| usage.home.clone());
+    let all: BTreeSet<_> = others.chain(homes.iter().cloned()).collect();
+    for home in all {
         write(tx, &home);
     }
 }
@@ -51,33 +59,53 @@ pub fn recount(tx: &mut Tx<System>) {
 
 fn write(tx: &mut Tx<System>, home: &Home) {
     let at = Ref::<SnapshotUsage>::new(home, &SnapshotUsage::ID.into());
-    let (old, bytes) = (tx.find_at(&at), bytes(tx, home));
-    if bytes == 0 {
+    let (old, new) = (tx.find_at(&at), usage(tx, home));
+    if new.bytes == 0 && new.elsewhere.is_empty() {
         tx.remove(&at);
-    } else if old.is_none_or(|old| old.bytes != bytes) {
-        tx.put(SnapshotUsage { home: home.clone(), id: SnapshotUsage::ID.into(), bytes });
+    } else if old.is_none_or(|old| *old != new) {
+        tx.put(new);
     }
 }
 
 /// What an account's snapshots of a region take.
 pub fn bytes(tx: &mut Tx<System>, home: &Home) -> u64 {
+    usage(tx, home).bytes
+}
+
+fn usage(tx: &mut Tx<System>, home: &Home) -> SnapshotUsage {
+    let all = held(tx, home);
+    let elsewhere: BTreeSet<Home> = all.iter().map(|content| &content.home).filter(|of| *of != home).cloned().collect();
+    let theirs: BTreeSet<ImageId> = elsewhere
+        .iter()
+        .flat_map(|of| held(tx, of))
+        .filter(|content| content.home != *home)
+        .map(|content| content.id.clone())
+        .collect();
+    let own = all.iter().filter(|content| content.home == *home || !theirs.contains(&content.id));
+    let bytes = own.map(|content| content.kept_bytes()).fold(0, u64::saturating_add);
+    SnapshotUsage { home: home.clone(), id: SnapshotUsage::ID.into(), bytes, elsewhere }
+}
+
+/// All that an account's snapshots of a region hold, wherever it is from.
+fn held(tx: &mut Tx<System>, home: &Home) -> Vec<Arc<Content>> {
     let completed = |snapshot: &Snapshot| match &snapshot.bytes {
         Bytes::Image(id) if snapshot.phase == Phase::Completed => Some(id.clone()),
         _ => None,
     };
     let mut roots: Vec<_> = tx.all_in::<Snapshot>(home).iter().filter_map(|snapshot| completed(snapshot)).collect();
     roots.extend(tx.all_in::<Binned<Snapshot>>(home).iter().filter_map(|binned| completed(&binned.what)));
-    let (mut counted, mut bytes) = (BTreeSet::<ImageId>::new(), 0_u64);
+    let (mut seen, mut held) = (BTreeSet::<ImageId>::new(), Vec::new());
     for root in roots {
         let mut next = Some(root);
-        while let Some(id) = next.filter(|id| !counted.contains(id)) {
+        while let Some(id) = next.filter(|id| !seen.contains(id)) {
             let content = tx.find_in::<Content>(home, &id);
-            bytes = bytes.saturating_add(content.as_ref().map_or(0, |content| content.kept_bytes()));
-            next = content.and_then(|content| content.below().cloned());
-            counted.insert(id);
+            let content = content.or_else(|| tx.find_by::<Content>(Content::INDEX, id.as_str()));
+            next = content.as_ref().and_then(|content| content.below().cloned());
+            held.extend(content);
+            seen.insert(id);
         }
     }
-    bytes
+    held
 }
 
 #[cfg(test)]
@@ -121,6 +149,31 @@ mod tests {
             cloud.audit();
         }
         assert!(cloud.contents() > 0, "its volume begins as what was kept");
+        // What an account lets another copy costs the other when it has none itself any more.
+        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+        let shared = Cloud::ids(&made, "snapshotId").remove(0);
+        cloud.settle();
+        assert_eq!(sum(&cloud), 1_000, "what went before is part of it");
+        let other = cloud.tenant("other").account();
+        let ask = [("SnapshotId", shared.as_str()), ("Attribute", "createVolumePermission")];
+        let ask = [ask[0], ask[1], ("OperationType", "add"), ("UserId.1", other.as_str())];
+        cloud.tenant("acme").call("ModifySnapshotAttribute", &ask).expect("shares");
+        let copy = [("SourceSnapshotId", shared.as_str()), ("SourceRegion", "us-east-1")];
+        let copied = cloud.tenant("other").call("CopySnapshot", &copy).expect("copies");
+        let copied = Cloud::ids(&copied, "snapshotId").remove(0);
+        let of = |cloud: &Cloud, account: &str| {
+            let all = cloud.control.db.read(System, Tx::all::<SnapshotUsage>);
+            all.iter().filter(|usage| usage.home.account() == account).map(|usage| usage.bytes).sum::<u64>()
+        };
+        assert_eq!((sum(&cloud), of(&cloud, &other)), (1_000, 0));
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &shared)]).expect("deletes");
+        cloud.settle();
+        assert_eq!((sum(&cloud), of(&cloud, &other)), (1_000, 1_000));
+        cloud.audit();
+        cloud.tenant("other").call("DeleteSnapshot", &[("SnapshotId", &copied)]).expect("deletes");
+        cloud.settle();
+        assert_eq!(sum(&cloud), 0);
+        cloud.audit();
         let container = ("DiskContainer.Url", "http://192.0.2.1/disk");
         let ask = [("DiskContainer.Format", "raw"), container];
         cloud.tenant("acme").call("ImportSnapshot", &ask).expect("begins");

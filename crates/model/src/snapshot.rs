@@ -45,12 +45,15 @@ record!(
     |snapshot| vec![Index { name: Snapshot::INDEX, value: snapshot.id.to_string(), everywhere: true }]
 );
 
-/// What all snapshots of an account in a region take, in bytes. It is not there while that is nothing.
+/// What all snapshots of an account in a region take, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotUsage {
     pub home: Home,
     pub id: String,
     pub bytes: u64,
+    /// Of whom there is something below them.
+    #[serde(default)]
+    pub elsewhere: BTreeSet<Home>,
 }
 record!(SnapshotUsage, "snapshot-usage", String, System, "InternalError", "Nothing is kept in '{}'");
 
