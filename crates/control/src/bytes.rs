@@ -9,7 +9,7 @@ use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_model::volume::{GENERATION_MAX, Volume, VolumePlacement};
 use awan_state::{Tenant, Tx};
 
-use crate::error::{Code, Error, Result, refuse};
+use crate::error::{Code, Result, refuse};
 use crate::{imports, keys, schedule};
 
 /// A disk is read through so many files at most, until its host has merged some of them.
@@ -42,15 +42,10 @@ pub fn boot(tx: &mut Tx<Tenant>, bytes: &Bytes) -> Boot {
     image.map_or(Boot::Firmware, |image| image.boot.clone())
 }
 
-/// The host of the first of them that came from elsewhere. What is no host's own came with Awan, and is on all of them.
+/// The host that has all of them. What is no host's own came with Awan, and is on each.
 pub fn lie_on<'b>(tx: &mut Tx<Tenant>, all: impl IntoIterator<Item = &'b ImageId>) -> Result<HostId> {
-    for bytes in all {
-        let content = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, bytes.as_str()));
-        if let Some(content) = content {
-            return Ok(content.host.clone());
-        }
-    }
-    schedule::roomiest(tx).ok_or_else(|| Error::fault("no host is there"))
+    let host = schedule::all_on(tx, all)?.or_else(|| schedule::roomiest(tx));
+    host.ok_or_else(|| refuse(Code::InsufficientVolumeCapacity, "There is no host for it."))
 }
 
 /// What is to hold the same as a snapshot, encrypted. A host writes it, and has room for it from now on.

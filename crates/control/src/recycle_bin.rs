@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use awan_model::image::Image;
+use awan_model::import::Content;
 use awan_model::recycle_bin::{Binned, Recyclable, RetentionRule};
-use awan_model::snapshot::{Phase, Snapshot, Upload};
+use awan_model::snapshot::{Bytes, Phase, Snapshot, Upload};
 use awan_model::volume::Volume;
 use awan_state::{Change, Millis, Missing, Record, System, Tenant, Tx};
 
@@ -37,10 +38,18 @@ pub fn remove_snapshot(tx: &mut Tx<Tenant>, snapshot: &Snapshot) {
     let token = snapshot.upload.as_ref().and_then(|upload| upload.client_token.as_deref());
     token::forget(tx, "StartSnapshot", token);
     let upload = snapshot.upload.as_ref().map(|upload| Upload { client_token: None, ..upload.clone() });
-    let whole = snapshot.phase != Phase::Error && upload.as_ref().is_none_or(|upload| upload.sealed);
+    let written = upload.as_ref().is_none_or(|upload| upload.sealed);
+    let whole = snapshot.phase != Phase::Error && written && !is_being_copied(tx, snapshot);
     if !whole || !keep(tx, Snapshot { upload, ..snapshot.clone() }) {
         network::remove::<Snapshot>(tx, &snapshot.id);
     }
+}
+
+/// What it is a copy of is there, and need not be written for the bin.
+fn is_being_copied(tx: &mut Tx<Tenant>, snapshot: &Snapshot) -> bool {
+    let Bytes::Image(id) = &snapshot.bytes else { return false };
+    let content = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, id.as_str()));
+    snapshot.phase == Phase::Pending && content.is_some_and(|content| content.source.copied().is_some())
 }
 
 /// Deletes an image, or keeps it in the bin. Its snapshots are deleted, and restored, for themselves.

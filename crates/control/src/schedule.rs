@@ -196,10 +196,14 @@ struct Bound<'b> {
 
 /// The host of what these volumes begin as, where that came from elsewhere: it lies on one host only.
 fn beginnings<'v>(tx: &mut Tx<Tenant>, volumes: impl Iterator<Item = &'v Volume>) -> Result<Option<HostId>> {
+    all_on(tx, volumes.filter_map(|volume| volume.image.as_ref()))
+}
+
+/// The host of those of them that came from elsewhere: each lies on one host only.
+pub fn all_on<'b>(tx: &mut Tx<Tenant>, all: impl IntoIterator<Item = &'b ImageId>) -> Result<Option<HostId>> {
     let mut host = None;
-    for volume in volumes {
-        let Some(image) = volume.image.as_ref() else { continue };
-        let Some(content) = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, image.as_str())) else { continue };
+    for bytes in all {
+        let Some(content) = tx.as_system(|tx| tx.find_by::<Content>(Content::INDEX, bytes.as_str())) else { continue };
         if host.get_or_insert_with(|| content.host.clone()) != &content.host {
             let message = "What its disks begin as was imported to different hosts, and no host has all of it.";
             return Err(refuse(Code::UnsupportedOperation, message));

@@ -132,6 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn an_encrypted_copy_that_is_deleted_before_it_is_whole_goes_whatever_rules_keep() {
+        let mut cloud = Cloud::new();
+        let (source, copy) = encrypted(&mut cloud);
+        cloud.tenant("acme").keep("EBS_SNAPSHOT", 7, "");
+        for id in [&copy, &source] {
+            cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", id)]).expect("deletes");
+        }
+        let shown = cloud.tenant("acme").call("ListSnapshotsInRecycleBin", &[]).expect("answers");
+        assert_eq!(Cloud::ids(&shown, "snapshotId"), [source]);
+        cloud.settle();
+        assert_eq!(cloud.contents(), 1);
+        cloud.audit();
+    }
+
+    #[test]
     fn an_encrypted_copy_that_cannot_be_made_says_so_and_by_default_all_are() {
         let mut cloud = Cloud::new();
         let (source, copy) = encrypted(&mut cloud);

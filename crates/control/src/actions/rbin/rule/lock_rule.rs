@@ -16,7 +16,8 @@ pub fn lock_rule(tx: &mut Tx<Tenant>, req: rbin::LockRuleRequest) -> Result<rbin
         return Err(wrong_state(format!("The retention rule '{}' is locked already.", old.id)));
     }
     // It can be locked again before the delay is over, so a shorter one would be a way around it.
-    if let Some(lock) = old.lock.as_ref().filter(|lock| lock.delay_days != delay_days) {
+    let pending = old.lock_state(now) == Some(LockState::PendingUnlock);
+    if let Some(lock) = old.lock.as_ref().filter(|lock| pending && lock.delay_days != delay_days) {
         let message = format!("The unlock delay of '{}' is {} days and can't be changed.", old.id, lock.delay_days);
         return Err(invalid(message));
     }
@@ -75,5 +76,8 @@ mod tests {
         cloud.tenant("acme").rbin("UnlockRule", &[("identifier", &all)], &[], "").expect("unlocks");
         assert!(lock(&mut cloud, &all, 8).expect_err("another delay").starts_with("InvalidParameterValue"));
         assert_eq!(lock(&mut cloud, &all, 7).expect("locks again")["LockState"], "locked");
+        cloud.tenant("acme").rbin("UnlockRule", &[("identifier", &all)], &[], "").expect("unlocks");
+        cloud.pass(7 * 24 * 60 * 60 * 1000);
+        assert_eq!(lock(&mut cloud, &all, 8).expect("it is as one that never was")["LockState"], "locked");
     }
 }
