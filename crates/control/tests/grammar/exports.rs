@@ -41,6 +41,7 @@ pub fn story(teller: &mut dyn Teller) {
     let task = text(&teller.ask("ImportImage", disk), "importTaskId");
     teller.round();
     teller.round();
+    teller.round();
     let told = teller.ask("DescribeImportImageTasks", &format!("ImportTaskId.1={task}"));
     let image = text(&told, "imageId");
     let ask = format!("ImageId={image}&DiskImageFormat=VMDK&S3ExportLocation.S3Bucket=bucket");
