@@ -396,7 +396,8 @@ fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
     }
     let (home, id) = (content.home.clone(), content.id.clone());
     let unmerged = drivers.volumes.unmerged(content);
-    let mut merged = unmerged.clone().map(|Unmerged { why, full }| Merged::Failed { why, full });
+    let unmade = unmerged.clone().filter(|_| content.source.copied().is_some()).map(|unmade| unmade.why);
+    let mut merged = unmerged.map(|Unmerged { why, full }| Merged::Failed { why, full });
     let phase = match drivers.volumes.kept(content) {
         Some(Layer { size_gib, bytes, below }) => {
             if below.as_ref() != content.source.below() {
@@ -404,16 +405,11 @@ fn kept(content: &ContentPlan, drivers: &Drivers) -> Option<ContentSeen> {
             }
             ImportPhase::Kept { size_gib, bytes }
         }
-        None if content.kept => ImportPhase::Failed { why: "the host has lost it".into() },
-        None if unmerged.is_some() => {
-            return unmerged.map(|Unmerged { why, .. }| ContentSeen {
-                home,
-                id,
-                phase: ImportPhase::Failed { why },
-                merged: None,
-            });
+        // The plan takes a copy that could not be made for one that was there.
+        None => {
+            let lost = content.kept.then(|| "the host has lost it".into());
+            ImportPhase::Failed { why: unmade.or(lost)? }
         }
-        None => return None,
     };
     Some(ContentSeen { home, id, phase, merged })
 }

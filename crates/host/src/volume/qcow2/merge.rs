@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use awan_model::Home;
 use awan_model::id::ImageId;
 use awan_model::import::{Copied, Merge, Source};
 use awan_model::plan::{ContentPlan, SealedKeys, VolumePlan, sealed_keys};
@@ -35,7 +36,7 @@ use crate::import::{DISK, fetch};
 use crate::keys::{Key, Missing};
 use crate::process::be_modest;
 
-/// Where there was no thread for it, or for a copy no room or no key, it is tried again.
+/// Where there was no thread, all is tried again; a copy for which there was no room or no key is by itself.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// So much is written at most that the disk does not have yet, so that others who sync do not wait for it.
 const UNSYNCED_MAX: u64 = 64 << 20;
@@ -60,7 +61,10 @@ pub struct Merges {
 struct State {
     running: Option<Running>,
     failed: BTreeMap<ImageId, (Work, Unmerged)>,
+    /// Copies for which there was no room or no key, and when each is tried again.
+    later: BTreeMap<ImageId, Instant>,
     again: Option<Instant>,
+    turns: Turns,
     /// What nobody reads any more, as soon as nobody is about to.
     left: Vec<PathBuf>,
 }
@@ -81,9 +85,46 @@ enum Work {
 impl Work {
     fn of(content: &ContentPlan) -> Option<Self> {
         match &content.source {
-            // What was there once is not made again.
-            Source::Copied(copied) => Some(Self::Copy(copied.clone())).filter(|_| !content.kept),
+            Source::Copied(copied) => Some(Self::Copy(copied.clone())),
             _ => content.merge.clone().map(Self::Merge),
+        }
+    }
+}
+
+/// Whose turn it is. Somebody waits for a copy, and a merge gives back room: so they take turns, and so do those who wait
+/// for copies.
+#[derive(Debug, Default)]
+struct Turns {
+    copied: bool,
+    last: Option<Home>,
+}
+
+impl Turns {
+    /// Of what the plan says, what is next. `tried`: when a copy that could not be made is to be tried again.
+    fn next<'p>(
+        &self,
+        plan: &'p [ContentPlan],
+        tried: impl Fn(&ImageId) -> Option<Instant>,
+        is_due: impl Fn(&ContentPlan, &Work) -> bool,
+    ) -> Option<(&'p ContentPlan, Work)> {
+        let due = |content: &'p ContentPlan| {
+            let work = Work::of(content)?;
+            is_due(content, &work).then_some((content, work))
+        };
+        let copy = || {
+            // What was there once, or could not be made, is not made again.
+            let mut copies: Vec<_> = plan.iter().filter(|c| !c.kept && c.source.copied().is_some()).collect();
+            copies.sort_by_key(|c| (self.last.as_ref().is_some_and(|last| c.home <= *last), &c.home, tried(&c.id)));
+            copies.into_iter().find_map(due)
+        };
+        let merge = || plan.iter().filter(|content| content.source.copied().is_none()).find_map(due);
+        if self.copied { merge().or_else(copy) } else { copy().or_else(merge) }
+    }
+
+    fn begin(&mut self, content: &ContentPlan) {
+        self.copied = content.source.copied().is_some();
+        if self.copied {
+            self.last = Some(content.home.clone());
         }
     }
 }
@@ -158,37 +199,49 @@ impl FileVolumes {
         };
         let mut state = self.merges.state();
         state.failed.retain(|id, (work, _)| wanted(id, work));
+        if !state.later.is_empty() {
+            state.later.retain(|id, _| plan.iter().any(|content| content.id == *id && !content.kept));
+        }
         if let Some(running) = &state.running {
             if !wanted(&running.id, &running.work) {
                 running.unwanted.store(true, Ordering::Relaxed);
             }
             return;
         }
-        if state.again.is_some_and(|at| Instant::now() < at) {
+        let now = Instant::now();
+        if state.again.is_some_and(|at| now < at) {
             return;
         }
-        // Somebody waits for a copy; that files become one, for nothing.
-        let (copies, merges): (Vec<_>, Vec<_>) = plan.iter().partition(|content| content.source.copied().is_some());
-        let todo = copies.into_iter().chain(merges).filter_map(|content| Some((content, Work::of(content)?)));
-        let mut todo = todo.filter(|(content, work)| {
-            !state.failed.contains_key(&content.id) && self.is_due(plan, &content.id, work).unwrap_or(true)
-        });
-        let Some((content, work)) = todo.next() else { return };
-        let id = content.id.clone();
-        drop(todo);
-        self.begin(id, work, sealed_keys(plan), &mut state);
+        let tried = |id: &ImageId| state.later.get(id).copied();
+        let is_due = |content: &ContentPlan, work: &Work| {
+            let waits = state.failed.contains_key(&content.id) || tried(&content.id).is_some_and(|at| now < at);
+            !waits && self.is_due(plan, &content.id, work).unwrap_or(true)
+        };
+        let Some((content, work)) = state.turns.next(plan, tried, is_due) else { return };
+        state.turns.begin(content);
+        self.begin(content.id.clone(), work, sealed_keys(plan), &mut state);
     }
 
     fn is_due(&self, plan: &[ContentPlan], id: &ImageId, work: &Work) -> Result<bool> {
         let place = self.place(id)?;
         Ok(match work {
             Work::Merge(merge) => place.below != merge.below,
-            // An image may still be on its way here; what is the host's own is here, or is lost.
-            Work::Copy(copied) => {
-                let is_own = plan.iter().any(|content| content.id == copied.of);
-                !place.disk.exists() && (is_own || self.image(&copied.of).exists())
-            }
+            Work::Copy(copied) => !place.disk.exists() && !self.comes(plan, &copied.of)?,
         })
+    }
+
+    /// Whether an image may still be on its way here, of this or below it. What is the host's own is here, or is lost.
+    fn comes(&self, plan: &[ContentPlan], of: &ImageId) -> Result<bool> {
+        let mut next = of.clone();
+        for _ in 0..CHAIN_MAX {
+            let place = self.place(&next)?;
+            if !place.disk.exists() {
+                return Ok(!self.image(&next).exists() && plan.iter().all(|content| content.id != next));
+            }
+            let Some(below) = place.below else { break };
+            next = below;
+        }
+        Ok(false)
     }
 
     fn begin(&self, id: ImageId, work: Work, sealed: SealedKeys, state: &mut State) {
@@ -229,7 +282,7 @@ impl FileVolumes {
                     }
                 }
                 if full && matches!(work, Work::Copy(_)) {
-                    state.again = Some(Instant::now() + AGAIN_AFTER);
+                    state.later.insert(id, Instant::now() + AGAIN_AFTER);
                 } else {
                     state.failed.insert(id, (work, Unmerged { why, full }));
                 }
@@ -258,8 +311,7 @@ impl FileVolumes {
         let is_plain = merged.iter().all(|(_, key)| key.is_none());
         ensure!(luks.is_some() || is_plain, "what is encrypted is not written as it is");
         let mut part = Part::open(&merged, &rest)?;
-        let takes = merged.iter().map(|(path, _)| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
-        fetch::has_room(&place.disk, takes.min(part.chain.size()))?;
+        part.has_room(&merged, &place.disk)?;
         let version = place.version.checked_add(1).context("it was merged too often")?;
         let (unfinished, new) = (folder.join(MERGED), folder.join(name(version)));
         part.write(part.chain.size(), luks.as_ref(), &unfinished, goes_on)?;
@@ -299,11 +351,13 @@ impl FileVolumes {
         if disk.exists() {
             return named();
         }
-        let held = self.held.clone();
-        let mut part = Part::open(&self.keyed(self.chain(Some(&copied.of))?, sealed)?, &[])?;
-        drop(held);
         let luks = self.keys.key(&copied.key)?.luks()?;
+        let held = self.held.clone();
+        let files = self.keyed(self.chain(Some(&copied.of))?, sealed)?;
+        let mut part = Part::open(&files, &[])?;
         files::make_folder(&folder)?;
+        part.has_room(&files, &disk)?;
+        drop(held);
         part.write(size.max(part.chain.size()), Some(&luks), &unfinished, goes_on)?;
         files::rename(&unfinished, &disk)?;
         named()
@@ -403,6 +457,12 @@ impl Part {
         let end = chain.end(merged.len());
         let rest = if rest.is_empty() { None } else { Some(Chain::open(rest)?) };
         Ok(Self { chain, depth: merged.len(), rest, end })
+    }
+
+    /// Whether there is room beside what the files take that become one.
+    fn has_room(&self, merged: &[Keyed], at: &Path) -> Result<()> {
+        let takes = merged.iter().map(|(path, _)| Ok(std::fs::metadata(path)?.blocks() * 512)).sum::<Result<u64>>()?;
+        fetch::has_room(at, takes.min(self.chain.size()))
     }
 
     /// Makes a file of it; none, where that fails.

@@ -3,6 +3,7 @@
 use awan_model::Home;
 use awan_model::id::VolumeId;
 use awan_model::import::{Source, Taken};
+use awan_model::key::SealedKey;
 use awan_model::plan::{LayerPlan, VolumePlan};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -11,6 +12,7 @@ use super::super::super::chain::tests::{copied, has_qemu, keys, made, made_encry
 use super::super::super::course::guest::Disk;
 use super::*;
 use crate::driver::{Unmerged, Volumes as _};
+use crate::keys::MasterKeys;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -136,6 +138,85 @@ async fn what_cannot_be_merged_is_told_and_what_is_not_wanted_any_more_is_left_a
     assert_eq!((files, bytes(&volumes, 3)[0]), (2, 3));
     volumes.merge(&[]);
     until(&volumes, &all, || volumes.place(&layer(3)).expect("is there").below.is_none()).await;
+}
+
+/// A copy of what `of` holds, for an account.
+fn copy(n: u32, account: &str, of: u32, master: &str) -> ContentPlan {
+    let key = SealedKey { master: master.into(), of: layer(n).to_string(), seed: [9; 32] };
+    let source = Source::Copied(Copied { of: layer(of), copied_gib: 1, key, bottom: None });
+    ContentPlan { home: Home::new(account, "r"), source, kept: false, ..content(n, None) }
+}
+
+/// The same volumes, whose host has a master key, and its name.
+fn with_key(folder: &Path) -> (Arc<FileVolumes>, String) {
+    let keys = MasterKeys::read_or_make(&folder.join("master.key")).expect("a key");
+    let name = keys.names().remove(0);
+    (FileVolumes::with_keys(folder.join("volumes"), folder.join("images"), keys).expect("opens"), name)
+}
+
+#[test]
+fn copies_of_one_account_keep_neither_merges_nor_others_waiting() {
+    let merge = Merge { below: None, room_mib: 1 };
+    let mut plan: Vec<_> = (20..24).map(|n| copy(n, "1", 1, "")).collect();
+    plan.extend([content(2, Some(merge.clone())), content(3, Some(merge)), copy(30, "2", 1, ""), copy(31, "3", 1, "")]);
+    plan.push(ContentPlan { kept: true, ..copy(32, "4", 1, "") });
+    let (mut turns, mut order, now) = (Turns::default(), Vec::new(), Instant::now());
+    // One of them could not be made, and comes after its like.
+    let tried = |id: &ImageId| (*id == layer(20)).then_some(now);
+    loop {
+        let next = turns.next(&plan, tried, |_, _| true).map(|(content, _)| content.clone());
+        let Some(next) = next else { break };
+        turns.begin(&next);
+        plan.retain(|content| content.id != next.id);
+        order.push(next.id);
+    }
+    assert_eq!(order, [21, 2, 30, 3, 31, 22, 23, 20].map(layer));
+}
+
+#[tokio::test]
+async fn a_copy_without_a_master_key_waits_by_itself_and_its_reason_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(grown(folder.path(), 3).await);
+    let (volumes, master) = with_key(folder.path());
+    let merge = content(3, Some(Merge { below: None, room_mib: 1 }));
+    let (waits, copied) = (copy(20, "1", 2, "another"), copy(21, "1", 2, &master));
+    let all = [waits.clone(), copied.clone(), merge.clone()];
+    let is_copied = || volumes.kept(&copied).is_some();
+    until(&volumes, &all, || is_copied() && volumes.place(&layer(3)).expect("is there").below.is_none()).await;
+    assert_eq!((volumes.unmerged(&waits), volumes.kept(&waits)), (None, None), "its key may be there again");
+    assert!(volumes.merges.state().later.contains_key(&waits.id));
+    let mut chain = volumes.read(&layer(21), &sealed_keys(&all)).expect("opens");
+    let mut piece = Box::new([0; PIECE]);
+    assert!(chain.read(0, &mut piece).expect("reads"));
+    assert_eq!(piece[..1000], [2; 1000]);
+    // What cannot be read is told for as long as the plan has it, which says then that it was there.
+    let second = volumes.contents.join(layer(2).as_str()).join(DISK);
+    std::fs::write(&second, "no disk").expect("writes");
+    let broken = copy(22, "1", 2, &master);
+    until(&volumes, std::slice::from_ref(&broken), || volumes.unmerged(&broken).is_some()).await;
+    let told = ContentPlan { kept: true, ..broken };
+    volumes.merge(std::slice::from_ref(&told));
+    assert!(volumes.unmerged(&told).is_some() && volumes.merges.state().later.is_empty());
+    volumes.merge(&[]);
+    assert_eq!(volumes.unmerged(&told), None);
+}
+
+#[tokio::test]
+async fn what_lies_over_an_image_is_not_copied_before_that_is_here() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(grown(folder.path(), 1).await);
+    let (volumes, master) = with_key(folder.path());
+    let (first, image) = (volumes.contents.join(layer(1).as_str()), volumes.images.join(layer(99).as_str()));
+    std::fs::write(first.join(BELOW), layer(99).as_str()).expect("writes");
+    let all = [content(1, None), copy(20, "1", 1, &master)];
+    volumes.merge(&all);
+    assert!(volumes.merges.state().running.is_none() && volumes.unmerged(&all[1]).is_none());
+    // What is the host's own, and is not here, is lost.
+    let lost = [content(1, None), content(99, None), copy(21, "1", 1, &master)];
+    until(&volumes, &lost, || volumes.unmerged(&lost[2]).is_some()).await;
+    std::fs::create_dir_all(&image).expect("makes");
+    std::fs::copy(first.join(DISK), image.join(DISK)).expect("copies");
+    until(&volumes, &all, || volumes.kept(&all[1]).is_some()).await;
 }
 
 #[test]
