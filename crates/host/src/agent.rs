@@ -231,7 +231,8 @@ impl Agent {
     fn take_steps(&self, plan: &HostPlan, networks: bool, under_way: &UnderWay, seen: &[SeenVm], forks: Vec<Effect>) {
         let parts = LazyCell::new(|| Parts::of(plan));
         let is_planned = |effect: &Effect| self.heard || plan.vms.iter().any(|vm| vm.id == *effect.instance());
-        let shorter = shortening(plan, seen, |id| self.drivers.hypervisor.nameless(id));
+        let (nameless, waits) = (|id: &_| self.drivers.hypervisor.nameless(id), self.steps.unshortened());
+        let shorter = shortening(plan, seen, nameless, |volume| waits.contains(volume));
         let all = effects(plan, seen).into_iter().filter(is_planned).chain(forks).chain(shorter);
         for effect in all.filter(|e| under_way.allows(e)) {
             let needs = match &effect {

@@ -123,8 +123,14 @@ const NAMELESS: u64 = 64 << 20;
 const FILES_MAX: usize = 1024;
 
 /// Of machines that run as they should, those of whose disks the files have been merged since they were opened: where many
-/// are too many, or where few take much room. `nameless`: how much of what a machine has open has no name any more.
-pub fn shortening(plan: &HostPlan, seen: &[SeenVm], nameless: impl Fn(&InstanceId) -> u64) -> Vec<Effect> {
+/// are too many, or where few take much room. `nameless`: how much of what a machine has open has no name any more; `waits`:
+/// whose disk could not be, and is not tried again yet.
+pub fn shortening(
+    plan: &HostPlan,
+    seen: &[SeenVm],
+    nameless: impl Fn(&InstanceId) -> u64,
+    waits: impl Fn(&VolumeId) -> bool,
+) -> Vec<Effect> {
     // Its own file and one image are no more than it needs.
     let is_long = |vm: &&SeenVm| vm.phase == Phase::Running && vm.files.values().any(|n| *n > 2);
     let long: Vec<_> = seen.iter().filter(is_long).collect();
@@ -144,7 +150,7 @@ pub fn shortening(plan: &HostPlan, seen: &[SeenVm], nameless: impl Fn(&InstanceI
         let (volume, _) = vm.files.iter().find(|(volume, files)| {
             let planned = volumes.get(volume).filter(|planned| planned.layers.iter().all(|layer| layer.kept));
             let more = planned.map_or(0, |planned| (**files as usize).saturating_sub(least(planned)));
-            has(volume) && (more >= LONGER || more > 0 && *room)
+            has(volume) && (more >= LONGER || more > 0 && *room) && !waits(volume)
         })?;
         Some(Effect::Shorten(want.id.clone(), volume.clone()))
     };
@@ -379,11 +385,11 @@ mod tests {
             merge: None,
         };
         let mut plan = HostPlan { volumes: vec![volume], contents: vec![began], ..plan(vec![want]) };
-        let takes = std::cell::Cell::new(NAMELESS - 1);
+        let (takes, waits) = (std::cell::Cell::new(NAMELESS - 1), std::cell::Cell::new(false));
         let of = |plan: &HostPlan, files, phase| {
             let files = [(root.clone(), files)].into();
             let seen = [SeenVm { files, ..seen("i-00000000000000001", 2, phase) }];
-            let found = shortening(plan, &seen, |_| takes.get());
+            let found = shortening(plan, &seen, |_| takes.get(), |_| waits.get());
             found.iter().map(name).collect::<Vec<_>>()
         };
         for (files, phase, expected) in
@@ -394,6 +400,9 @@ mod tests {
         // One file too many, which takes much room; what takes room and is no such file is no reason.
         takes.set(NAMELESS);
         assert_eq!(of(&plan, 6, Phase::Running), ["shorten"]);
+        waits.set(true);
+        assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new(), "it failed just now");
+        waits.set(false);
         assert_eq!(of(&plan, 5, Phase::Running), Vec::<&str>::new());
         plan.volumes[0].layers[1].kept = false;
         assert_eq!(of(&plan, 99, Phase::Running), Vec::<&str>::new());

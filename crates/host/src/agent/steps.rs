@@ -1,7 +1,8 @@
 //! Steps that are being taken, one at a time for each instance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use awan_model::id::{InstanceId, InterfaceId, VolumeId, VpcId};
@@ -9,13 +10,19 @@ use awan_model::instance::Exit;
 use awan_model::interface::Mac;
 use awan_model::plan::{HostPlan, VmPlan, VolumePlan};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use super::{Drivers, RETRY_AFTER};
 use crate::driver::{Stop, Tap};
 use crate::effect::Effect;
 
+/// A disk that could not go on with fewer files is tried again: that does no harm, and a master key may be missing.
+const SHORTENED_AGAIN: Duration = Duration::from_secs(600);
+
 pub struct Steps {
     busy: Mutex<BTreeMap<InstanceId, Vec<Kind>>>,
+    /// Disks that could not go on with fewer files, and since when.
+    unshortened: Mutex<BTreeMap<VolumeId, Instant>>,
     launches: Semaphore,
     wake: Arc<Notify>,
 }
@@ -46,11 +53,19 @@ impl Kind {
 
 impl Steps {
     pub fn new(launches: usize, wake: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { busy: Mutex::default(), launches: Semaphore::new(launches.max(1)), wake })
+        let (busy, unshortened) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { busy, unshortened, launches: Semaphore::new(launches.max(1)), wake })
     }
 
     fn busy(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Vec<Kind>>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disks of which it is not tried again yet to have them go on with fewer files.
+    pub fn unshortened(&self) -> BTreeSet<VolumeId> {
+        let mut all = self.unshortened.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, since| since.elapsed() < SHORTENED_AGAIN);
+        all.keys().cloned().collect()
     }
 
     /// What is being done now. A step that ends while the machine is looked at may not show in what is seen, so this is
@@ -72,10 +87,15 @@ impl Steps {
             now.retain(|under_way| *under_way != Kind::Graceful);
             now.push(kind.clone());
         }
+        let shortened = if let Effect::Shorten(_, volume) = &effect { Some(volume.clone()) } else { None };
         let (steps, drivers) = (self.clone(), drivers.clone());
         tokio::spawn(async move {
             if let Err(e) = steps.step(&drivers, effect, needs).await {
                 tracing::warn!(instance = %id, error = format!("{e:#}"), "a step failed; it is tried again");
+                if let Some(volume) = shortened {
+                    let mut all = steps.unshortened.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.insert(volume, Instant::now());
+                }
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             let mut busy = steps.busy();

@@ -191,9 +191,7 @@ impl Bench {
         let (network, volumes) = (Arc::new(Fragile::default()), SimulatedVolumes::new());
         let hypervisor = Arc::new(Deaf { inner, pressed: pressed_in });
         let folder = tempfile::tempdir().expect("a folder");
-        let contents = Contents::open(folder.path().join("contents"), Rules::default(), None).expect("opens");
-        let exports = Exports::open(HostId::new("host").expect("a name"), None).expect("opens");
-        let drivers = Drivers { hypervisor, volumes: volumes.clone(), network: network.clone(), contents, exports };
+        let drivers = drivers(folder.path(), hypervisor, volumes.clone(), network.clone());
         let about = About {
             host: HostId::new("host").expect("a name"),
             zone: "*".into(),
@@ -237,6 +235,17 @@ impl Bench {
         let waited = tokio::time::timeout(PATIENCE, self.pressed.wait_for(wanted)).await;
         assert!(waited.is_ok_and(|w| w.is_ok()), "nobody pressed the button of {id}");
     }
+}
+
+fn drivers(
+    folder: &std::path::Path,
+    hypervisor: Arc<dyn Hypervisor>,
+    volumes: Arc<dyn Volumes>,
+    network: Arc<dyn Network>,
+) -> Drivers {
+    let contents = Contents::open(folder.join("contents"), Rules::default(), None).expect("opens");
+    let exports = Exports::open(HostId::new("host").expect("a name"), None).expect("opens");
+    Drivers { hypervisor, volumes, network, contents, exports }
 }
 
 fn on(id: &str, run: u32) -> VmPlan {
@@ -397,4 +406,24 @@ async fn traffic_is_told_every_few_minutes_and_when_a_machine_ends() {
     bench.peer.plans.send_replace(of(Wish::Off, 2));
     bench.until(&[(A, 1, Phase::Exited)]).await;
     assert_eq!(told(&bench), [3], "soon the tap is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_cannot_go_on_with_fewer_files_is_left_alone_for_a_while() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hypervisor = SimulatedHypervisor::new(Duration::from_millis(1));
+    let drivers = drivers(folder.path(), hypervisor, SimulatedVolumes::new(), Arc::new(Fragile::default()));
+    let (wake, volume): (Arc<Notify>, VolumeId) = (Arc::default(), "vol-00000000000000001".parse().expect("an id"));
+    let steps = Steps::new(1, wake.clone());
+    let shorten = || Effect::Shorten(A.parse().expect("an id"), volume.clone());
+    steps.take(&drivers, shorten(), Err(anyhow::anyhow!("there is no such master key")));
+    wake.notified().await;
+    assert_eq!(steps.unshortened(), BTreeSet::from([volume.clone()]));
+    tokio::time::advance(Duration::from_secs(601)).await;
+    assert_eq!(steps.unshortened(), BTreeSet::new());
+    let disk = VolumePlan::empty(awan_model::Home::new("1", "r"), volume.clone(), 1);
+    let planned = HostPlan { volumes: vec![disk], ..plan(Vec::new()) };
+    steps.take(&drivers, shorten(), Parts::of(&planned).disk(&volume));
+    wake.notified().await;
+    assert_eq!(steps.unshortened(), BTreeSet::new());
 }
