@@ -40,6 +40,7 @@ use crate::effect::{Effect, Keeping, effects, keeping, shortening, unwanted_volu
 use crate::export::Exports;
 use crate::import::Contents;
 use crate::link::Link;
+use crate::volume::luks;
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often networks are compared with the plan although nothing changed.
@@ -155,6 +156,7 @@ impl Agent {
                 () = exported.notified() => {}
                 () = wake.notified() => {}
                 _ = heartbeat.tick() => {
+                    luks::forget();
                     self.sent = None;
                     if std::mem::take(&mut self.owed) {
                         self.take_plan();

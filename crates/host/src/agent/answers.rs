@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::Drivers;
 use crate::blocks::Opened;
 use crate::volume::chain::Keyed;
+use crate::volume::luks::Closed;
 
 /// Blocks that are read at once.
 static READING: Semaphore = Semaphore::const_new(8);
@@ -53,7 +54,8 @@ fn open(drivers: &Drivers, id: &ImageId, sealed: &SealedKeys) -> Result<Opened> 
     opened(drivers, id, sealed, Opened::open)
 }
 
-/// Files that have become part of another may go before they are open; then that is to be opened.
+/// Files that have become part of another may go before they are open; then that is to be opened. What the key does not open
+/// stays so, and to find that takes time.
 pub fn opened<T>(
     drivers: &Drivers,
     id: &ImageId,
@@ -67,7 +69,7 @@ pub fn opened<T>(
         let written = || drivers.contents.files(id).into_iter().map(|path| (path, None)).collect();
         let files = files.map(|files| if files.is_empty() { written() } else { files });
         match files.and_then(&open) {
-            Err(_) if tries < OPENED_AGAIN => tries += 1,
+            Err(e) if tries < OPENED_AGAIN && !e.is::<Closed>() => tries += 1,
             opened => return opened,
         }
     }

@@ -427,3 +427,21 @@ async fn a_disk_that_cannot_go_on_with_fewer_files_is_left_alone_for_a_while() {
     wake.notified().await;
     assert_eq!(steps.unshortened(), BTreeSet::new());
 }
+
+#[tokio::test]
+async fn what_the_key_does_not_open_is_not_tried_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hypervisor = SimulatedHypervisor::new(Duration::from_millis(1));
+    let drivers = drivers(folder.path(), hypervisor, SimulatedVolumes::new(), Arc::new(Fragile::default()));
+    let id = ImageId::made("ami-00000000000000001".into());
+    for (closed, expected) in [(true, 1), (false, 4)] {
+        let tries = AtomicU64::new(0);
+        let open = |_| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            let e = if closed { luks::Closed.into() } else { anyhow::anyhow!("it has gone") };
+            Err::<(), _>(e.context("opening it"))
+        };
+        answers::opened(&drivers, &id, &awan_model::plan::SealedKeys::new(), open).expect_err("is refused");
+        assert_eq!(tries.into_inner(), expected);
+    }
+}

@@ -7,16 +7,16 @@
 //! AES-256 in XTS mode; sectors are numbered as they lie in the file (`plain64`). Nothing else is opened.
 //!
 //! **Invariant:** a header may be hostile, because the machine whose file it is in may have written it. It takes no more
-//! time or memory than one of QEMU's.
+//! memory than one of QEMU's, and no more time than two slots of the most iterations that are taken.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes256, Block};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
@@ -30,14 +30,59 @@ const STRIPES: usize = 4000;
 /// QEMU's least. It is to slow down guessing.
 const ITERATIONS: u32 = 1000;
 /// What is opened has no more.
-const ITERATIONS_MAX: u32 = 100_000;
+const ITERATIONS_MAX: u32 = 20_000;
+/// So many are tried: ours have one, and two while another key is to open them.
+const ACTIVE_MAX: usize = 2;
 /// To open a header takes milliseconds, and who reads a disk in blocks opens its files for each: so what one opened is known
-/// so long, as long as these are not more.
+/// so long, as long as these are not more. The agent calls [`forget`] at each heartbeat, so that it is not for much longer.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 const KNOWN_MAX: usize = 1 << 10;
 
 /// By what it is of, since when, and what it is.
-type Known = HashMap<[u8; 32], (Instant, Xts)>;
+#[derive(Default)]
+struct Known(HashMap<[u8; 32], (Instant, Xts)>);
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+impl Known {
+    fn forget(&mut self, now: Instant) {
+        self.0.retain(|_, (since, _)| now.duration_since(*since) < KNOWN_FOR);
+    }
+
+    fn get(&mut self, of: &[u8; 32], now: Instant) -> Option<Xts> {
+        self.forget(now);
+        self.0.get(of).map(|(_, xts)| xts.clone())
+    }
+
+    fn put(&mut self, of: [u8; 32], now: Instant, xts: Xts) {
+        self.forget(now);
+        if self.0.len() < KNOWN_MAX {
+            self.0.insert(of, (now, xts));
+        }
+    }
+}
+
+fn known() -> MutexGuard<'static, Known> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What opened files, and has been known for long enough.
+pub fn forget() {
+    known().forget(Instant::now());
+}
+
+/// No slot that is tried opens by the key. It does not the next time either.
+#[derive(Debug)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key does not open it")
+    }
+}
+
+impl std::error::Error for Closed {}
+
 const SLOTS: usize = 8;
 /// Sectors: where the first slot's material lies, and from there to the next.
 const FIRST: usize = 8;
@@ -100,21 +145,16 @@ impl Luks {
 /// What a file is encrypted with, if `passphrase` opens a slot of its header. `read`: so many bytes, from a place in the
 /// header on.
 pub fn open(passphrase: &[u8], read: impl FnMut(u64, usize) -> Result<Vec<u8>>) -> Result<Xts> {
-    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut read, now) = (read, Instant::now());
     let header = read(0, SLOTS_AT + SLOTS * SLOT)?;
     // It says what is right, so that nothing else can be opened by the same.
     let of = Sha256::new().chain_update(&header).chain_update(passphrase).finalize().into();
-    if let Some((_, xts)) = known().get(&of) {
-        return Ok(xts.clone());
+    let there = known().get(&of, now);
+    if let Some(xts) = there {
+        return Ok(xts);
     }
     let xts = open_anew(&header, passphrase, read)?;
-    let mut known = known();
-    known.retain(|_, (since, _)| now.duration_since(*since) < KNOWN_FOR);
-    if known.len() < KNOWN_MAX {
-        known.insert(of, (now, xts.clone()));
-    }
+    known().put(of, now, xts.clone());
     Ok(xts)
 }
 
@@ -133,7 +173,8 @@ fn open_anew(header: &[u8], passphrase: &[u8], mut read: impl FnMut(u64, usize) 
         Ok(iterations)
     };
     let iterations = bounded(number(CHECK_AT + 52))?;
-    for slot in (0..SLOTS).map(|n| SLOTS_AT + n * SLOT).filter(|at| number(*at) == ACTIVE) {
+    let active = (0..SLOTS).map(|n| SLOTS_AT + n * SLOT).filter(|at| number(*at) == ACTIVE);
+    for slot in active.take(ACTIVE_MAX) {
         ensure!(number(slot + 44) as usize == STRIPES, "its key is not spread as is known");
         let own = Xts::new(&pbkdf2(passphrase, &header[slot + 8..slot + 40], bounded(number(slot + 4))?));
         let mut material = read(u64::from(number(slot + 40)) * SECTOR as u64, KEY * STRIPES)?;
@@ -144,7 +185,7 @@ fn open_anew(header: &[u8], passphrase: &[u8], mut read: impl FnMut(u64, usize) 
             return Ok(Xts::new(&master));
         }
     }
-    bail!("the key does not open it")
+    Err(Closed.into())
 }
 
 /// From the system: what it says is secret for years.
@@ -318,6 +359,36 @@ mod tests {
     }
 
     #[test]
+    fn what_opened_a_file_is_not_known_for_long() {
+        let (made, now) = (Luks::new(b"right").expect("makes"), Instant::now());
+        let mut known = Known::default();
+        known.put([1; 32], now, made.xts.clone());
+        known.put([2; 32], now + KNOWN_FOR / 2, made.xts);
+        let just_before = now + KNOWN_FOR - Duration::from_millis(1);
+        assert!(known.get(&[1; 32], just_before).is_some() && known.get(&[3; 32], just_before).is_none());
+        assert!(known.get(&[1; 32], now + KNOWN_FOR).is_none(), "although nothing else was opened");
+        assert_eq!(known.0.len(), 1);
+        known.forget(now + KNOWN_FOR * 2);
+        assert!(known.0.is_empty());
+    }
+
+    #[test]
+    fn no_more_than_two_slots_are_tried() {
+        let made = Luks::new(b"right").expect("makes").header;
+        for n in 1..4 {
+            let mut header = made.clone();
+            // The one that opens comes after others, which are like it but for their salt.
+            for slot in 0..SLOTS {
+                let to = SLOTS_AT + slot * SLOT;
+                header[to..to + SLOT].copy_from_slice(&made[SLOTS_AT..SLOTS_AT + SLOT]);
+                header[to + 8] ^= u8::from(slot != n);
+            }
+            let opened = opened(&header, b"right");
+            assert_eq!(opened.is_err_and(|e| e.is::<Closed>()), n >= ACTIVE_MAX, "slot {n}");
+        }
+    }
+
+    #[test]
     fn a_hostile_header_is_refused_at_once() {
         let made = Luks::new(b"right").expect("makes").header;
         let all = [u8::MAX; 4];
@@ -333,6 +404,7 @@ mod tests {
             (CHECK_AT + 52, &[0; 4], "its header has too many iterations"),
             (SLOTS_AT, &all, "the key does not open it"),
             (SLOTS_AT + 4, &all, "its header has too many iterations"),
+            (SLOTS_AT + 4, &(ITERATIONS_MAX + 1).to_be_bytes(), "its header has too many iterations"),
             (SLOTS_AT + 40, &all, "it ends before what it names"),
             (SLOTS_AT + 44, &all, "its key is not spread as is known"),
             (FIRST * SECTOR + 999, &all, "the key does not open it"),

@@ -184,6 +184,10 @@ async fn what_is_encrypted_is_read_as_qemu_reads_it_by_its_key_only() {
                 let mut files = files.clone();
                 files[n].1 = key;
                 let e = Chain::open(&files).err().expect("is refused");
+                assert_eq!(
+                    e.is::<super::super::luks::Closed>(),
+                    format!("{e:#}").ends_with("the key does not open it")
+                );
                 format!("{e:#}").replace(&format!("opening {}: ", files[n].0.display()), "")
             };
             if files[n].1.is_none() {
@@ -206,7 +210,7 @@ async fn what_qemu_encrypts_from_the_start_is_read_and_a_header_that_lies_is_not
     let folder = tempfile::tempdir().expect("a folder");
     let (key, path) = (keys(folder.path())(1), folder.path().join("disk"));
     let (secret, name) = (format!("secret,id=k,data={}", key.passphrase()), path.display().to_string());
-    let options = "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10,cluster_size=4k";
+    let options = "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=1,cluster_size=4k";
     run("qemu-img", &["create", "-q", "--object", &secret, "-f", "qcow2", "-o", options, &name, "3M"]);
     let files = [(path.clone(), Some(key))];
     let said = offline::testing::io(&device(&files), "write -P 7 5000 100000").await;
