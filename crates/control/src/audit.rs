@@ -46,9 +46,10 @@ const METER_PAGE: usize = 10_000;
 /// Every difference on a running installation.
 pub async fn all(control: &Control) -> Result<Vec<String>> {
     let snapshot = control.db.snapshot();
-    let (mut differences, plans, running) =
-        control.db.read(System, |tx| (records(tx), plan::all(tx, snapshot.revision()), running(tx)));
+    let (mut differences, plans, running, unmade) =
+        control.db.read(System, |tx| (records(tx), plan::all(tx, snapshot.revision()), running(tx), unmade(tx)));
     for (host, plan) in plans {
+        let plan = as_made(plan, &unmade);
         match control.hosts.ask(&host, Ask::Inventory).await {
             Ok(Answer::Inventory(found)) => {
                 differences.extend(inventory(&host, &plan, &found));
@@ -206,6 +207,18 @@ fn unique(tx: &mut Tx<System>, out: &mut Vec<String>) {
     }
 }
 
+/// Encrypted copies that never were there: they wait, or could not be made.
+fn unmade(tx: &mut Tx<System>) -> BTreeSet<ImageId> {
+    let never = |content: &&Arc<Content>| content.source.copied().is_some() && content.bytes.unwrap_or(0) == 0;
+    tx.all::<Content>().iter().filter(never).map(|content| content.id.clone()).collect()
+}
+
+/// What a plan says, where nothing is taken for kept that was not made.
+fn as_made(mut plan: HostPlan, unmade: &BTreeSet<ImageId>) -> HostPlan {
+    plan.contents.iter_mut().filter(|content| unmade.contains(&content.id)).for_each(|content| content.kept = false);
+    plan
+}
+
 /// What a host has against what its plan says.
 pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
@@ -229,7 +242,9 @@ pub fn inventory(host: &HostId, plan: &HostPlan, found: &Inventory) -> Vec<Strin
     for id in found.contents.iter().filter(|id| !contents.contains(id)) {
         out.push(format!("host {host}: has the bytes {id}, which no plan has"));
     }
-    for id in plan.contents.iter().map(|content| &content.id).filter(|id| !found.contents.contains(id)) {
+    // What is to be copied is there once it has been, and others of its host's may come before it.
+    let due = plan.contents.iter().filter(|content| content.kept || content.source.copied().is_none());
+    for id in due.map(|content| &content.id).filter(|id| !found.contents.contains(id)) {
         out.push(format!("host {host}: has not the bytes {id}, which its plan has"));
     }
     out.extend(found.missing.iter().map(|what| format!("host {host}: {what} is missing")));
@@ -568,6 +583,8 @@ fn networks(tx: &mut Tx<System>, out: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use awan_model::import::ImportPhase;
+
     use super::*;
     use crate::testing::Cloud;
 
@@ -584,6 +601,33 @@ mod tests {
         for processes in [vec![], vec![(one, 2)]] {
             let expected = format!("host {host}: no process runs {id} (run 1), which is said to run");
             assert_eq!(lost(&host, &running, &found(processes)), [expected]);
+        }
+    }
+
+    /// That a host has not these bytes is a difference.
+    fn missing(cloud: &Cloud) -> usize {
+        let (plans, unmade) = cloud.control.db.read(System, |tx| (plan::all(tx, 0), unmade(tx)));
+        let one = |(host, plan): (HostId, HostPlan)| inventory(&host, &as_made(plan, &unmade), &Inventory::default());
+        plans.into_iter().flat_map(one).filter(|what| what.contains("has not the bytes")).count()
+    }
+
+    #[test]
+    fn of_what_is_to_be_copied_no_bytes_are_missed_before_they_are_there() {
+        for (reported, expected) in [
+            (None, 1),
+            (Some(ImportPhase::Failed { why: "it is broken".into() }), 1),
+            (Some(ImportPhase::Kept { size_gib: 1, bytes: 300_000 }), 2),
+        ] {
+            let mut cloud = Cloud::new();
+            let source = cloud.written("acme", 1, &[1]);
+            let ask = [("SourceSnapshotId", source.as_str()), ("SourceRegion", "us-east-1"), ("Encrypted", "true")];
+            cloud.tenant("acme").call("CopySnapshot", &ask).expect("copies");
+            reported.iter().for_each(|phase| cloud.report_content(phase));
+            assert_eq!(missing(&cloud), expected, "{reported:?}");
+            if expected == 2 {
+                cloud.report_content(&ImportPhase::Failed { why: "the host has lost it".into() });
+                assert_eq!(missing(&cloud), 2, "what was there is missed");
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use awan_model::export::{ExportReport, ExportTask};
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::HostId;
-use awan_model::import::{Content, ContentReport};
+use awan_model::import::{Content, ContentReport, ImportPhase};
 use awan_model::instance::{Instance, Phase, Placement, VmReport};
 use awan_model::interface::NetworkInterface;
 use awan_model::plan::{HostPlan, PROTOCOL};
@@ -274,6 +274,10 @@ fn changed_content(tx: &mut Tx<Host>, host: &HostId, seen: &ContentSeen) -> Opti
     let ContentSeen { home, id, phase, merged } = seen.clone();
     let there = tx.find_in::<Content>(&home, &id).is_some_and(|content| content.host == *host);
     let old = tx.find_in::<ContentReport>(&home, &id);
+    let failed = |phase: &ImportPhase| matches!(phase, ImportPhase::Failed { .. });
+    // Why it failed first is why it is not there. A host that began anew knows no more than that.
+    let before = old.as_ref().filter(|old| old.host == *host && failed(&old.phase) && failed(&phase));
+    let phase = before.map_or(phase, |old| old.phase.clone());
     let new = ContentReport { home, id, host: host.clone(), phase, merged };
     (there && old.is_none_or(|old| *old != new)).then_some(new)
 }

@@ -80,7 +80,8 @@ pub fn copied(
 
 #[cfg(test)]
 mod tests {
-    use awan_model::import::ImportPhase;
+    use awan_model::import::{ContentReport, ImportPhase};
+    use awan_state::System;
 
     use crate::testing::Cloud;
 
@@ -150,8 +151,12 @@ mod tests {
     fn an_encrypted_copy_that_cannot_be_made_says_so_and_by_default_all_are() {
         let mut cloud = Cloud::new();
         let (source, copy) = encrypted(&mut cloud);
-        cloud.report_content(&ImportPhase::Failed { why: "it is broken".into() });
+        let broken = ImportPhase::Failed { why: "it is broken".into() };
+        cloud.report_content(&broken);
         assert_eq!(status(&mut cloud, &copy), ["error", "true"]);
+        cloud.report_content(&ImportPhase::Failed { why: "the host has lost it".into() });
+        let reports = cloud.control.db.read(System, |tx| tx.all::<ContentReport>());
+        assert!(reports.iter().all(|report| report.phase == broken), "what was told first stays: {reports:?}");
         cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
         let ask = [("SourceSnapshotId", source.as_str()), ("SourceRegion", "us-east-1")];
         let refusal = cloud.tenant("acme").call("CopySnapshot", &ask).expect_err("is lost");
