@@ -3,10 +3,11 @@
 //! **Invariant:** an image appears under its name only when all of it is there and is what its name and its manifest
 //! say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -26,11 +27,13 @@ use crate::images;
 
 /// Parts of images that are on their way lie in folders whose names begin so.
 const UNFINISHED: &str = "fetch-";
-/// How long a launch waits for a control plane that is away.
 /// In the folder of an image: it came from the control plane, and goes when that has it no more.
 const FETCHED: &str = "fetched";
+/// How long a launch waits for a control plane that is away.
 const WITHIN: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(1);
+/// What is to be copied and could not be had is asked for again.
+const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Volumes of a host that gets its images from the control plane.
 pub struct FetchingVolumes {
@@ -44,6 +47,8 @@ pub struct FetchingVolumes {
     me: Weak<Self>,
     /// What is to be copied is on its way.
     bringing: AtomicBool,
+    /// What could not be had, and is not asked for before.
+    later: Mutex<BTreeMap<ImageId, Instant>>,
 }
 
 impl FetchingVolumes {
@@ -54,45 +59,60 @@ impl FetchingVolumes {
                     .with_context(|| format!("removing {}", entry.path().display()))?;
             }
         }
-        let (turn, bringing) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Ok(Arc::new_cyclic(|me| Self { volumes, control, images, contents, turn, me: me.clone(), bringing }))
+        let (turn, bringing, later) = (tokio::sync::Mutex::default(), AtomicBool::new(false), Mutex::default());
+        Ok(Arc::new_cyclic(|me| Self { volumes, control, images, contents, turn, me: me.clone(), bringing, later }))
     }
 
     /// What is to be copied, and is not here.
     fn bring_copied(&self, plan: &[ContentPlan]) {
         let copied = plan.iter().filter(|content| !content.kept).filter_map(|content| content.source.copied());
-        let lacks =
-            |of: &&ImageId| !self.contents.join(of.as_str()).exists() && !self.images.join(of.as_str()).exists();
-        let missing: Vec<_> = copied.map(|copied| &copied.of).filter(lacks).cloned().collect();
+        let mut missing: BTreeSet<_> = copied.filter_map(|copied| self.lacks(&copied.of)).collect();
+        let mut later = self.later();
+        later.retain(|_, at| Instant::now() < *at);
+        missing.retain(|image| !later.contains_key(image));
+        drop(later);
         let Some(me) = self.me.upgrade().filter(|_| !missing.is_empty()) else { return };
         if self.bringing.swap(true, Ordering::Relaxed) {
             return;
         }
         tokio::spawn(async move {
-            for of in missing {
-                if let Err(e) = me.have(&of).await {
-                    tracing::warn!(image = %of, error = format!("{e:#}"), "what is to be copied is not here");
+            let mut came = false;
+            for image in missing {
+                match me.have(&image).await {
+                    Ok(()) => came = true,
+                    Err(e) => {
+                        tracing::warn!(%image, error = format!("{e:#}"), "what is to be copied is not here");
+                        me.later().insert(image, Instant::now() + ASKED_AGAIN);
+                    }
                 }
             }
             me.bringing.store(false, Ordering::Relaxed);
-            me.volumes.changed().notify_one();
+            if came {
+                me.volumes.changed().notify_one();
+            }
         });
+    }
+
+    fn later(&self) -> MutexGuard<'_, BTreeMap<ImageId, Instant>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The image that this is, or that is below what lies here, if that is not here.
+    fn lacks(&self, of: &ImageId) -> Option<ImageId> {
+        let mut image = of.clone();
+        while self.contents.join(image.as_str()).exists() {
+            let below = std::fs::read_to_string(self.contents.join(image.as_str()).join(BELOW)).unwrap_or_default();
+            // What it is a child of stands in the first line.
+            image = below.lines().next()?.parse().ok()?;
+        }
+        Some(image).filter(|image| !self.images.join(image.as_str()).exists())
     }
 
     /// An image, or the one that is below what lies here.
     async fn have(&self, image: &ImageId) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let mut image = image.clone();
-        while self.contents.join(image.as_str()).exists() {
-            let below = std::fs::read_to_string(self.contents.join(image.as_str()).join(BELOW)).unwrap_or_default();
-            // What it is a child of stands in the first line.
-            let Some(next) = below.lines().next().and_then(|id| id.parse().ok()) else { return Ok(()) };
-            image = next;
-        }
-        let (image, place) = (&image, self.images.join(image.as_str()));
-        if place.exists() {
-            return Ok(());
-        }
+        let Some(image) = &self.lacks(image) else { return Ok(()) };
+        let place = self.images.join(image.as_str());
         let (folder, end) = (self.images.join(format!("{UNFINISHED}{image}")), Instant::now() + WITHIN);
         loop {
             match self.fetch(image, &folder).await {
@@ -244,6 +264,8 @@ mod tests {
     use awan_control::Control as Plane;
     use awan_host::volume::simulated::SimulatedVolumes;
     use awan_model::Home;
+    use awan_model::import::{Copied, Source};
+    use awan_model::key::SealedKey;
     use awan_state::{Entropy, MemoryStore, Mode, WallClock};
 
     use super::*;
@@ -333,6 +355,39 @@ mod tests {
         assert!(pair.there().is_empty() && own.exists());
         pair.ensure(&host, &pair.image).await.expect("comes again");
         assert_eq!(pair.there().len(), 4);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_to_be_copied_comes_with_what_is_below_it_and_is_not_asked_for_all_the_time() {
+        let pair = Pair::new().await;
+        let host = pair.host(TOKEN);
+        let [content, absent]: [ImageId; 2] = [1, 2].map(|n| format!("ami-{n:017x}").parse().expect("an id"));
+        let copy = |of: &ImageId| {
+            let key = SealedKey { master: String::new(), of: String::new(), seed: [0; 32] };
+            let source = Source::Copied(Copied { of: of.clone(), copied_gib: 1, key, bottom: None });
+            let id = "ami-00000000000000003".parse().expect("an id");
+            ContentPlan { home: Home::new("1", "r"), id, source, kept: false, size_gib: 1, merge: None }
+        };
+        let changed = host.changed();
+        let comes = |within| tokio::time::timeout(Duration::from_millis(within), changed.notified());
+        host.merge(&[copy(&absent)]);
+        let asked = Instant::now();
+        while host.bringing.load(Ordering::Relaxed) {
+            assert!(asked.elapsed() < Duration::from_secs(10), "it is refused");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        comes(100).await.expect_err("nothing came, so that nobody is woken to ask at once");
+        assert!(host.later().contains_key(&absent));
+        host.merge(&[copy(&absent)]);
+        assert!(!host.bringing.load(Ordering::Relaxed), "it is not asked for again so soon");
+        // What was written here over an image that is not.
+        let place = pair.folder.path().join("contents").join(content.as_str());
+        std::fs::create_dir_all(&place).expect("makes");
+        std::fs::write(place.join(BELOW), pair.image.as_str()).expect("writes");
+        host.merge(&[copy(&absent), copy(&content)]);
+        comes(10_000).await.expect("it came");
+        assert_eq!(pair.there().len(), 4);
+        assert_eq!(host.lacks(&content), None);
     }
 
     #[tokio::test(flavor = "multi_thread")]
