@@ -81,7 +81,7 @@ pub fn copied(
 #[cfg(test)]
 mod tests {
     use awan_model::import::{ContentReport, ImportPhase};
-    use awan_state::System;
+    use awan_state::{System, Tx};
 
     use crate::testing::Cloud;
 
@@ -155,7 +155,7 @@ mod tests {
         cloud.report_content(&broken);
         assert_eq!(status(&mut cloud, &copy), ["error", "true"]);
         cloud.report_content(&ImportPhase::Failed { why: "the host has lost it".into() });
-        let reports = cloud.control.db.read(System, |tx| tx.all::<ContentReport>());
+        let reports = cloud.control.db.read(System, Tx::all::<ContentReport>);
         assert!(reports.iter().all(|report| report.phase == broken), "what was told first stays: {reports:?}");
         cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
         let ask = [("SourceSnapshotId", source.as_str()), ("SourceRegion", "us-east-1")];
