@@ -87,7 +87,7 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
             config.import.clone(),
             Some(jail(config, nix::unistd::geteuid().is_root().then_some(NOBODY))?),
         )?,
-        exports: Exports::open(host.clone(), config.export_dir.clone())?,
+        exports: Exports::new(host.clone(), config.export_dir.clone(), &config.data_dir),
     };
     let about = About {
         host: host.clone(),
@@ -155,7 +155,7 @@ async fn real(
         launches: cores * 2,
     };
     let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone(), Some(jail))?;
-    let exports = Exports::open(host.clone(), config.export_dir.clone())?;
+    let exports = Exports::new(host.clone(), config.export_dir.clone(), &config.data_dir);
     Ok((about, Drivers { hypervisor, volumes, network, contents, exports }))
 }
 

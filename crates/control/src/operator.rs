@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use awan_model::account::{AccessKey, Account, BUILTIN_ACCOUNT};
 use awan_model::address::{Address, ReleasedAddress};
+use awan_model::export::{ExportReport, ExportTask};
 use awan_model::gateway::InternetGateway;
 use awan_model::group::SecurityGroup;
 use awan_model::host::{HostLiveness, HostOwner, HostRecord};
 use awan_model::id::{HostId, ImageId, SnapshotId};
 use awan_model::image::{Boot, Details, Image, PublicAccess};
+use awan_model::import::ImportTask;
 use awan_model::installation::Installation;
 use awan_model::instance::{Instance, Placement, State, VmReport, Wish, state};
 use awan_model::instance_type::{self, InstanceType};
@@ -367,6 +369,7 @@ fn close_account(tx: &mut Tx<Operator>, id: &str, force: bool) -> Result<bool> {
     }
     for home in &homes {
         erase(tx, home);
+        erase_tasks(tx, home);
         tx.act_for_tenant(home, recycle_bin::erase);
     }
     erase_identities(tx, &Home::everywhere(id));
@@ -482,6 +485,23 @@ fn erase(tx: &mut Tx<Operator>, home: &Home) {
     });
 }
 
+/// What was on its way here, or to elsewhere; what was brought goes when nobody asks for it.
+fn erase_tasks(tx: &mut Tx<Operator>, home: &Home) {
+    tx.as_system(|tx| {
+        for report in tx.all_in::<ExportReport>(home) {
+            tx.forget(&report.at());
+        }
+    });
+    tx.act_for_tenant(home, |tx| {
+        for task in tx.list::<ImportTask>() {
+            tx.remove::<ImportTask>(&task.id);
+        }
+        for task in tx.list::<ExportTask>() {
+            tx.remove::<ExportTask>(&task.id);
+        }
+    });
+}
+
 /// Adds or replaces an instance type of the operator's own.
 pub async fn put_instance_type(db: &Db, kind: InstanceType, cause: &str) -> Result<()> {
     let fine = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -563,6 +583,7 @@ mod tests {
     use awan_state::System;
 
     use super::*;
+    use crate::actions::ec2::export::export_image;
     use crate::hosts;
     use crate::testing::Cloud;
 
@@ -745,6 +766,14 @@ mod tests {
         let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
         let snapshot = Cloud::ids(&made, "snapshotId").remove(0);
         cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshot)]).expect("is in the recycle bin");
+        let told = cloud.answering(|_| awan_model::report::Answer::Done);
+        let image = export_image::tests::image(&mut cloud);
+        export_image::tests::begin(&mut cloud, &image, &[]).expect("begins");
+        told.abort();
+        cloud.report_export(&awan_model::export::ExportPhase::Writing { percent: 10 });
+        let ask = [("DiskContainer.Url", "http://x/y"), ("DiskContainer.Format", "RAW")];
+        cloud.tenant("acme").call("ImportSnapshot", &ask).expect("begins");
+        cloud.report_content(&awan_model::import::ImportPhase::Fetching { percent: 10 });
         let account = cloud.instance(&id).0.home.account().to_owned();
         let delete = |cloud: &Cloud| {
             cloud.control.db.transact_blocking(Operator, "test", |tx| close_account(tx, &account, true))
@@ -755,6 +784,9 @@ mod tests {
         assert_eq!(cloud.counts(), (0, 0), "places, volumes");
         let kept = |kind: &str| cloud.control.db.snapshot().keys(kind).count();
         assert_eq!(["binned-snapshot/", "retention-rule/"].map(kept), [0, 0]);
+        assert_eq!(["import-task/", "export-task/", "export-report/"].map(kept), [0; 3]);
+        crate::turn::turn(&cloud.control, None).expect("a turn");
+        assert_eq!(["content/", "content-report/"].map(kept), [0; 2]);
         cloud.audit();
     }
 }

@@ -72,7 +72,11 @@ pub fn all(tx: &mut Tx<System>, revision: Revision) -> BTreeMap<HostId, HostPlan
         let kept = is_kept(tx, &content);
         plan.contents.push(ContentPlan { home, id, source, kept, size_gib, merge: merging.merge });
     }
-    for task in tx.all::<ExportTask>().into_iter().filter(|task| task.is_planned()) {
+    // Hosts begin with what was asked for first, whosever it is.
+    let mut exports = tx.all::<ExportTask>();
+    exports.retain(|task| task.is_planned());
+    exports.sort_by_key(|task| task.created);
+    for task in exports {
         if let Some(plan) = plans.get_mut(&task.host) {
             plan.exports.push(export(&task));
         }

@@ -42,7 +42,7 @@ const IMPORT_KINDS: [&str; 11] = [
     "volume/",
     "binned-volume/",
 ];
-const EXPORT_KINDS: [&str; 2] = ["export-task/", "export-report/"];
+const EXPORT_KINDS: [&str; 3] = ["export-task/", "export-report/", "host/"];
 /// Kinds that appear in no plan.
 const UNPLANNED_KINDS: [&str; 22] = [
     "binned-image/",

@@ -4,8 +4,9 @@
 //! waiting.
 //!
 //! **Invariants.** Only what the plan has is written; what it has as cancelled goes, whole or not. A task is told to be
-//! kept, failed or gone when that is so on the disk. What is read is open before anything is written, so it stays whole
-//! whatever becomes of the names of its files.
+//! kept, failed or gone when that is so on the disk: what failed, when nothing of it is left. What cannot be done about one
+//! task keeps no other waiting. What is read is open before anything is written, so it stays whole whatever becomes of the
+//! names of its files.
 
 mod format;
 mod place;
@@ -13,7 +14,7 @@ mod place;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,13 +33,14 @@ use crate::import::disk::Disk;
 use crate::import::fetch::leaves_room;
 use crate::process::be_modest;
 
-/// What could not be removed is tried again.
+/// What could not be done is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// So much is written at most that the disk does not have yet, so that others who sync do not wait for it.
 const UNSYNCED_MAX: u64 = 64 << 20;
 /// Progress is told in steps of so many percent.
 const STEP: u8 = 5;
 const NO_BUCKET: &str = "ClientError: The given S3 bucket does not exist";
+const FAILED: &str = "ServerError: the image could not be exported";
 
 /// A reason that whoever asked may read.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Exports {
     host: HostId,
     /// `None`: nothing is exported here.
     folder: Option<PathBuf>,
+    /// Where all else of this host lies.
+    data: PathBuf,
     state: Mutex<State>,
     changed: Arc<Notify>,
 }
@@ -65,7 +69,12 @@ struct State {
     swept: bool,
     running: Option<Running>,
     seen: BTreeMap<ExportImageId, ExportPhase>,
-    again: Option<Instant>,
+    /// Why, of those that something may be left of.
+    failed: BTreeMap<ExportImageId, String>,
+    /// When what could not be done is tried again; of no task: to sweep.
+    again: BTreeMap<Option<ExportImageId>, Instant>,
+    /// When an account's turn was last.
+    served: BTreeMap<String, Instant>,
 }
 
 /// What is being done.
@@ -80,15 +89,40 @@ pub enum Job {
     /// Leftovers that are none of these go.
     Sweep(Vec<ExportImageId>),
     Write(ExportPlan, Arc<AtomicBool>),
+    /// What was cancelled goes, and what is left of one that failed.
     Clear(ExportPlan),
 }
 
-impl Exports {
-    pub fn open(host: HostId, folder: Option<PathBuf>) -> Result<Arc<Self>> {
-        if let Some(folder) = &folder {
-            place::make(folder)?;
+impl Job {
+    /// `None`: it is about no task.
+    fn task(&self) -> Option<ExportImageId> {
+        match self {
+            Self::Sweep(_) => None,
+            Self::Write(plan, _) | Self::Clear(plan) => Some(plan.id.clone()),
         }
-        Ok(Arc::new(Self { host, folder, state: Mutex::default(), changed: Arc::default() }))
+    }
+}
+
+/// Ends what is being done, also where that panics.
+struct Turn<'e>(&'e Exports, Option<ExportImageId>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.running = None;
+        if std::thread::panicking() {
+            state.again.insert(self.1.take(), Instant::now() + AGAIN_AFTER);
+        }
+        drop(state);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Exports {
+    /// Touches no folder: one may hang, or be none.
+    pub fn new(host: HostId, folder: Option<PathBuf>, data: &Path) -> Arc<Self> {
+        let data = data.to_owned();
+        Arc::new(Self { host, folder, data, state: Mutex::default(), changed: Arc::default() })
     }
 
     /// Whether anything is exported here.
@@ -125,29 +159,15 @@ impl Exports {
             return None;
         }
         state.seen.retain(|id, _| planned(id).is_some());
+        state.failed.retain(|id, _| planned(id).is_some());
+        state.again.retain(|id, _| id.as_ref().is_none_or(|id| planned(id).is_some()));
         let unwanted = Arc::new(AtomicBool::new(false));
-        let (id, job) = self.job(plan, &state, &unwanted)?;
-        state.running = Some(Running { id, unwanted });
+        let job = state.job(plan, &unwanted)?;
+        if let Job::Write(export, _) = &job {
+            state.served.insert(export.home.account().to_owned(), Instant::now());
+        }
+        state.running = Some(Running { id: job.task(), unwanted });
         Some(job)
-    }
-
-    fn job(
-        &self,
-        plan: &[ExportPlan],
-        state: &State,
-        unwanted: &Arc<AtomicBool>,
-    ) -> Option<(Option<ExportImageId>, Job)> {
-        let waits = state.again.is_some_and(|at| Instant::now() < at);
-        if !state.swept && !waits {
-            return Some((None, Job::Sweep(plan.iter().map(|export| export.id.clone()).collect())));
-        }
-        let is_gone = |export: &ExportPlan| state.seen.get(&export.id) == Some(&ExportPhase::Gone);
-        let gone = plan.iter().find(|export| export.cancelled && !is_gone(export) && !waits);
-        if let Some(export) = gone {
-            return Some((None, Job::Clear(export.clone())));
-        }
-        let new = plan.iter().find(|export| !export.cancelled && !state.seen.contains_key(&export.id))?;
-        Some((Some(new.id.clone()), Job::Write(new.clone(), unwanted.clone())))
     }
 
     pub fn seen(&self, plan: &[ExportPlan]) -> Vec<ExportSeen> {
@@ -161,52 +181,94 @@ impl Exports {
 
     /// Does what is to be done, by a thread of its own. `disk`: what is to be read.
     pub fn begin(self: &Arc<Self>, job: Job, disk: Result<Box<dyn Disk + Send>>) {
-        let this = self.clone();
+        let (this, task) = (self.clone(), job.task());
+        let of = task.clone();
         let work = move || {
+            let _turn = Turn(&this, of);
             be_modest();
             this.work(job, disk);
-            this.state().running = None;
-            this.changed.notify_one();
         };
         if let Err(e) = std::thread::Builder::new().name("export".into()).spawn(work) {
             tracing::error!(error = format!("{e:#}"), "there is no thread to export images; it is tried again");
             let mut state = self.state();
-            (state.running, state.again) = (None, Some(Instant::now() + AGAIN_AFTER));
+            state.running = None;
+            state.again.insert(task, Instant::now() + AGAIN_AFTER);
         }
     }
 
     fn work(&self, job: Job, disk: Result<Box<dyn Disk + Send>>) {
-        let (id, done) = match job {
-            Job::Sweep(wanted) => {
-                let wanted = |id: &str| wanted.iter().any(|wanted| wanted.as_str() == id);
-                let done = self.folder().and_then(|folder| place::sweep(folder, &self.host, wanted));
-                self.state().swept = done.is_ok();
-                (None, done.map(|()| ExportPhase::Gone))
-            }
-            Job::Clear(plan) => (Some(plan.id.clone()), self.clear(&plan).map(|()| ExportPhase::Gone)),
-            Job::Write(plan, unwanted) => {
-                let done = disk.and_then(|disk| self.write(&plan, disk, &unwanted));
-                let phase = match done {
-                    Ok(bytes) => ExportPhase::Kept { bytes },
-                    Err(e) => {
-                        if !unwanted.load(Ordering::Relaxed) {
-                            tracing::warn!(export = %plan.id, error = format!("{e:#}"), "an image could not be exported");
-                        }
-                        ExportPhase::Failed { why: told(&e) }
-                    }
-                };
-                (Some(plan.id), Ok(phase))
-            }
+        let task = job.task();
+        let done = match job {
+            Job::Sweep(wanted) => self.sweep(&wanted).map(|()| None),
+            Job::Clear(plan) => self.clear(&plan).map(|()| Some(self.cleared(&plan))),
+            Job::Write(plan, unwanted) => self.written(&plan, disk, &unwanted).map(Some),
         };
         let mut state = self.state();
-        match (id, done) {
-            (Some(id), Ok(phase)) => drop(state.seen.insert(id, phase)),
-            (None, Ok(_)) => {}
-            (_, Err(e)) => {
-                tracing::error!(error = format!("{e:#}"), "what is left of exports is removed later");
-                state.again = Some(Instant::now() + AGAIN_AFTER);
+        match done {
+            Ok(phase) => {
+                state.again.remove(&task);
+                match task.zip(phase) {
+                    Some((id, phase)) => {
+                        state.failed.remove(&id);
+                        state.seen.insert(id, phase);
+                    }
+                    None => state.swept = true,
+                }
+            }
+            Err(e) => {
+                let what = match &task {
+                    Some(id) => format!("what is left of {id} is removed later"),
+                    None => "the folder for exports is not as it should be; it is looked at again".into(),
+                };
+                tracing::error!(error = format!("{e:#}"), "{what}");
+                state.again.insert(task, Instant::now() + AGAIN_AFTER);
             }
         }
+    }
+
+    fn sweep(&self, wanted: &[ExportImageId]) -> Result<()> {
+        let folder = self.folder()?;
+        place::make(folder)?;
+        place::sweep(folder, &self.host, |id| wanted.iter().any(|wanted| wanted.as_str() == id))?;
+        if place::is_beside(folder, &self.data)? {
+            tracing::warn!(
+                folder = %folder.display(),
+                "the folder for exports takes the room of disks, and what is exported is counted nowhere: give it a file \
+                 system of its own"
+            );
+        }
+        Ok(())
+    }
+
+    /// What is to be told of one that nothing is left of.
+    fn cleared(&self, plan: &ExportPlan) -> ExportPhase {
+        if plan.cancelled {
+            return ExportPhase::Gone;
+        }
+        let why = self.state().failed.get(&plan.id).cloned();
+        ExportPhase::Failed { why: why.unwrap_or_else(|| FAILED.into()) }
+    }
+
+    /// An error: something of it may be left.
+    fn written(
+        &self,
+        plan: &ExportPlan,
+        disk: Result<Box<dyn Disk + Send>>,
+        unwanted: &AtomicBool,
+    ) -> Result<ExportPhase> {
+        // Also where this thread panics.
+        self.state().failed.insert(plan.id.clone(), FAILED.into());
+        let e = match disk.and_then(|disk| self.write(plan, disk, unwanted)) {
+            Ok(bytes) => return Ok(ExportPhase::Kept { bytes }),
+            Err(e) => e,
+        };
+        if !unwanted.load(Ordering::Relaxed) {
+            tracing::warn!(export = %plan.id, error = format!("{e:#}"), "an image could not be exported");
+        }
+        let why = told(&e);
+        self.state().failed.insert(plan.id.clone(), why.clone());
+        self.clear(plan)?;
+        Ok(ExportPhase::Failed { why })
     }
 
     /// Where there is no bucket any more, nothing is left in it.
@@ -218,7 +280,7 @@ impl Exports {
         }
     }
 
-    /// Returns how large the file is.
+    /// Returns how large the file is. On errors, what was written is left.
     fn write(&self, plan: &ExportPlan, mut disk: Box<dyn Disk + Send>, unwanted: &AtomicBool) -> Result<u64> {
         let place = Place::open(self.folder()?, &self.host, plan)?;
         if let Some(bytes) = place.kept()? {
@@ -238,13 +300,8 @@ impl Exports {
             }
             leaves_room(&file, 0)
         };
-        let written = format::write(&mut *disk, &wanted, &file, &mut goes_on).and_then(|()| place.finish(&file));
-        if let Err(e) = written {
-            if let Err(left) = place.abandon() {
-                tracing::error!(export = %plan.id, error = format!("{left:#}"), "what was written of an export is left");
-            }
-            return Err(e);
-        }
+        format::write(&mut *disk, &wanted, &file, &mut goes_on)?;
+        place.finish(&file)?;
         Ok(file.metadata()?.len())
     }
 
@@ -254,6 +311,28 @@ impl Exports {
         if self.state().seen.insert(plan.id.clone(), phase.clone()) != Some(phase) {
             self.changed.notify_one();
         }
+    }
+}
+
+impl State {
+    /// Those that go come first, then whose account was not served for longest; of each, which was asked for first.
+    fn job(&self, plan: &[ExportPlan], unwanted: &Arc<AtomicBool>) -> Option<Job> {
+        let now = Instant::now();
+        let waits = |task: Option<&ExportImageId>| self.again.get(&task.cloned()).is_some_and(|at| now < *at);
+        if !self.swept && !waits(None) {
+            return Some(Job::Sweep(plan.iter().map(|export| export.id.clone()).collect()));
+        }
+        let ready: Vec<_> = plan.iter().filter(|export| !waits(Some(&export.id))).collect();
+        let is_left = |export: &ExportPlan| match export.cancelled {
+            true => self.seen.get(&export.id) != Some(&ExportPhase::Gone),
+            false => self.failed.contains_key(&export.id),
+        };
+        if let Some(left) = ready.iter().find(|export| is_left(export)) {
+            return Some(Job::Clear((*left).clone()));
+        }
+        let new = ready.into_iter().filter(|export| !export.cancelled && !self.seen.contains_key(&export.id));
+        let next = new.min_by_key(|export| self.served.get(export.home.account()))?;
+        Some(Job::Write(next.clone(), unwanted.clone()))
     }
 }
 
@@ -269,7 +348,7 @@ fn told(e: &anyhow::Error) -> String {
     if full || kinds.any(|kind| matches!(kind, StorageFull | QuotaExceeded)) {
         return "ServerError: there is no room for the file".into();
     }
-    "ServerError: the image could not be exported".into()
+    FAILED.into()
 }
 
 #[cfg(test)]

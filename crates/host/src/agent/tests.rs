@@ -244,7 +244,7 @@ fn drivers(
     network: Arc<dyn Network>,
 ) -> Drivers {
     let contents = Contents::open(folder.join("contents"), Rules::default(), None).expect("opens");
-    let exports = Exports::open(HostId::new("host").expect("a name"), None).expect("opens");
+    let exports = Exports::new(HostId::new("host").expect("a name"), None, folder);
     Drivers { hypervisor, volumes, network, contents, exports }
 }
 

@@ -15,7 +15,7 @@ use awan_model::plan::ExportPlan;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::{NO_BUCKET, Told};
 
@@ -32,6 +32,11 @@ fn folder(of: impl AsFd, path: &str) -> nix::Result<File> {
     below(of, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty()).map(File::from)
 }
 
+/// There is nothing of ours under a name that is missing, or leads through something that is no folder or out of the bucket.
+fn is_absence(e: Errno) -> bool {
+    matches!(e, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV)
+}
+
 /// An account's bucket. `None`: it has none of this name.
 pub fn bucket(exports: &Path, account: &str, name: &str) -> Result<Option<File>> {
     // The operator may have named the folder through links.
@@ -45,7 +50,7 @@ pub fn bucket(exports: &Path, account: &str, name: &str) -> Result<Option<File>>
     }
     match folder(exports, account).and_then(|account| folder(account, name)) {
         Ok(bucket) => Ok(Some(bucket)),
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Ok(None),
+        Err(e) if is_absence(e) => Ok(None),
         Err(e) => Err(e).context("opening a bucket"),
     }
 }
@@ -78,8 +83,8 @@ impl Place {
     pub fn kept(&self) -> Result<Option<u64>> {
         let Some(folder) = self.folder(false)? else { return Ok(None) };
         match fstatat(&folder, self.name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(about) => Ok(Some(u64::try_from(about.st_size)?)),
-            Err(Errno::ENOENT) => Ok(None),
+            Ok(about) if about.st_mode & libc::S_IFMT == libc::S_IFREG => Ok(Some(u64::try_from(about.st_size)?)),
+            Ok(_) | Err(Errno::ENOENT) => Ok(None),
             Err(e) => Err(e).context("looking for an exported file"),
         }
     }
@@ -116,29 +121,25 @@ impl Place {
 
     /// Removes the file, whole or not.
     pub fn clear(&self) -> Result<()> {
-        self.abandon()?;
-        match self.folder(false)? {
-            Some(folder) => remove(&folder, &self.name),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes it as long as it is not whole.
-    pub fn abandon(&self) -> Result<()> {
-        remove(&self.bucket, &self.unfinished)
+        let unfinished = remove(&self.bucket, &self.unfinished);
+        let whole = self.folder(false).and_then(|folder| folder.map_or(Ok(()), |folder| remove(&folder, &self.name)));
+        unfinished.and(whole)
     }
 
     /// The last of the folders; `None`: one is not there, and is not to be made. Those that are made stay.
     fn folder(&self, make: bool) -> Result<Option<File>> {
         let mut at = self.bucket.try_clone()?;
         for name in &self.folders {
-            let made = make && is_made(&at, name)?;
+            if make {
+                make_folder(&at, name)?;
+            }
             at = match folder(&at, name) {
                 Ok(folder) => folder,
-                Err(Errno::ENOENT) if !make => return Ok(None),
+                Err(e) if !make && is_absence(e) => return Ok(None),
                 Err(e) => return Err(e).context("opening a folder in a bucket"),
             };
-            if made {
+            // One that is still this program's own may have been made by a life that ended then.
+            if make && at.metadata()?.uid() == geteuid().as_raw() {
                 self.give(&at)?;
             }
         }
@@ -146,14 +147,10 @@ impl Place {
     }
 }
 
-/// False: it is there already.
-fn is_made(folder: &File, name: &str) -> Result<bool> {
-    match mkdirat(folder, name, Mode::from_bits_truncate(0o750)) {
-        Ok(()) => {
-            folder.sync_all()?;
-            Ok(true)
-        }
-        Err(Errno::EEXIST) => Ok(false),
+fn make_folder(of: &File, name: &str) -> Result<()> {
+    match mkdirat(of, name, Mode::from_bits_truncate(0o750)) {
+        Ok(()) => Ok(of.sync_all()?),
+        Err(Errno::EEXIST) => Ok(()),
         Err(e) => Err(e).context("making a folder in a bucket"),
     }
 }
@@ -162,28 +159,38 @@ fn unfinished(host: &HostId, id: &str) -> String {
     format!(".{host}.{id}{UNFINISHED}")
 }
 
+/// Folders stay: none is an exported file.
 fn remove(folder: &File, name: &str) -> Result<()> {
     match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
         Err(e) => Err(e).context("removing an exported file"),
     }
 }
 
-/// Removes what earlier lives of this host left unfinished and nobody asks for any more.
+/// Removes what earlier lives of this host left unfinished and nobody asks for any more. What cannot be looked at keeps
+/// nothing else from going.
 pub fn sweep(exports: &Path, host: &HostId, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let start = format!(".{host}.");
+    let goes = |file: &str| {
+        let id = file.strip_prefix(&start).and_then(|rest| rest.strip_suffix(UNFINISHED));
+        id.is_some_and(|id| id.starts_with("export-ami-") && !wanted(id))
+    };
+    let mut swept = Ok(());
     for account in names(exports)? {
-        for name in names(&exports.join(&account))? {
-            let Some(bucket) = bucket(exports, &account, &name)? else { continue };
-            for file in names(&exports.join(&account).join(&name))? {
-                let id = file.strip_prefix(&start).and_then(|rest| rest.strip_suffix(UNFINISHED));
-                if id.is_some_and(|id| id.starts_with("export-ami-") && !wanted(id)) {
-                    remove(&bucket, &file)?;
-                }
+        let buckets = names(&exports.join(&account)).map_err(|e| swept = Err(e)).unwrap_or_default();
+        for name in buckets {
+            if let Err(e) = sweep_bucket(exports, &account, &name, goes) {
+                swept = Err(e);
             }
         }
     }
-    Ok(())
+    swept
+}
+
+fn sweep_bucket(exports: &Path, account: &str, name: &str, goes: impl Fn(&str) -> bool) -> Result<()> {
+    let Some(bucket) = bucket(exports, account, name)? else { return Ok(()) };
+    let files = names(&exports.join(account).join(name))?;
+    files.iter().filter(|file| goes(file)).try_for_each(|file| remove(&bucket, file))
 }
 
 /// What is in a folder; nothing, if it is none.
@@ -195,6 +202,12 @@ fn names(folder: &Path) -> Result<Vec<String>> {
         Err(e) => return Err(e).context("looking into the folder for exports"),
     };
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Whether both take the room of one file system.
+pub fn is_beside(exports: &Path, data: &Path) -> Result<bool> {
+    let device = |folder: &Path| folder.metadata().with_context(|| format!("looking at {}", folder.display()));
+    Ok(device(exports)?.dev() == device(data)?.dev())
 }
 
 /// Made by the operator, else by whoever starts a host: nobody else may look into it.

@@ -38,7 +38,7 @@ impl Folder {
 
     fn exports(&self, host: &str) -> Arc<Exports> {
         let host = HostId::new(host).expect("a name");
-        Exports::open(host, Some(self.0.path().join("exports"))).expect("opens")
+        Exports::new(host, Some(self.0.path().join("exports")), self.0.path())
     }
 
     fn bucket(&self) -> PathBuf {
@@ -75,6 +75,47 @@ async fn told(exports: &Arc<Exports>, plan: &ExportPlan, enough: impl Fn(&Export
         }
     };
     tokio::time::timeout(WITHIN, reached).await.expect("in time")
+}
+
+/// Does all that there is to do now; returns what was written or tried, in order.
+async fn rest(
+    exports: &Arc<Exports>,
+    plan: &[ExportPlan],
+    disk: impl Fn() -> Result<Box<dyn Disk + Send>>,
+) -> Vec<String> {
+    let (mut written, changed) = (Vec::new(), exports.changed());
+    let done = async {
+        loop {
+            match exports.next(plan) {
+                Some(job) => {
+                    if let Job::Write(plan, _) = &job {
+                        written.push(plan.id.to_string());
+                    }
+                    exports.begin(job, disk());
+                }
+                None if exports.state().running.is_none() => return,
+                None => {}
+            }
+            changed.notified().await;
+        }
+    };
+    tokio::time::timeout(WITHIN, done).await.expect("in time");
+    written
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as a host opens disks")]
+fn ones() -> Result<Box<dyn Disk + Send>> {
+    Ok(Box::new(Ones(None)))
+}
+
+/// The n-th of an account.
+fn nth(account: u8, n: u8) -> ExportPlan {
+    let id = format!("export-ami-{account}{n:016}").parse().expect("an id");
+    ExportPlan { home: Home::new(&account.to_string().repeat(12), "r"), id, ..plan("") }
+}
+
+fn phases(exports: &Arc<Exports>, plan: &[ExportPlan]) -> Vec<ExportPhase> {
+    exports.seen(plan).into_iter().map(|seen| seen.phase).collect()
 }
 
 fn is_over(phase: &ExportPhase) -> bool {
@@ -183,4 +224,142 @@ async fn no_name_leads_out_of_a_bucket() {
     assert!(!exports.has_bucket(&plan("").home, "theirs").expect("looks"), "another account's");
     assert_eq!(files(&outside), <[String; 0]>::default());
     assert_eq!(files(&folder.0.path().join("exports/222222222222")), <[String; 0]>::default());
+}
+
+#[tokio::test]
+async fn what_another_file_or_folder_is_in_the_way_of_is_not_there_and_goes() {
+    let folder = Folder::new();
+    let exports = folder.exports("host");
+    let first = nth(1, 1);
+    rest(&exports, std::slice::from_ref(&first), ones).await;
+    // As names: a file where its folder would be, and a folder where it would be.
+    let below = ExportPlan { prefix: format!("{}.raw/", first.id), cancelled: true, ..nth(1, 2) };
+    let above = ExportPlan { cancelled: true, ..nth(1, 3) };
+    std::fs::create_dir(folder.bucket().join(format!("{}.raw", above.id))).expect("makes");
+    let all = [first.clone(), below.clone(), above.clone()];
+    rest(&exports, &all, ones).await;
+    let kept = ExportPhase::Kept { bytes: 8 << 20 };
+    assert_eq!(phases(&exports, &all), [kept.clone(), ExportPhase::Gone, ExportPhase::Gone]);
+    // What is to be written there fails, and leaves nothing.
+    let all = [first.clone(), ExportPlan { cancelled: false, ..below }, ExportPlan { cancelled: false, ..above }];
+    let exports = folder.exports("host");
+    rest(&exports, &all, ones).await;
+    let failed = ExportPhase::Failed { why: FAILED.into() };
+    assert_eq!(phases(&exports, &all), [kept, failed.clone(), failed]);
+    assert_eq!(files(&folder.bucket()), [format!("{}.raw", first.id)]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_cleared_keeps_no_other_waiting_and_has_not_failed_until_it_is() {
+    let folder = Folder::new();
+    let exports = folder.exports("host");
+    // No file system looks such a name up.
+    let bucket = "b".repeat(300);
+    let stuck =
+        [false, true].map(|cancelled| ExportPlan { bucket: bucket.clone(), cancelled, ..nth(1, cancelled.into()) });
+    let cancelled = ExportPlan { cancelled: true, ..nth(1, 2) };
+    std::fs::write(folder.bucket().join(format!("{}.raw", cancelled.id)), "whole").expect("writes");
+    let mut all = [&stuck[..], &[cancelled, nth(1, 3)]].concat();
+    assert_eq!(rest(&exports, &all, ones).await, [&all[0], &all[3]].map(|plan| plan.id.to_string()));
+    assert_eq!(phases(&exports, &all), [ExportPhase::Gone, ExportPhase::Kept { bytes: 8 << 20 }]);
+    assert_eq!(rest(&exports, &all, ones).await, <[String; 0]>::default(), "not yet again");
+    exports.state().again.clear();
+    all[..2].iter_mut().for_each(|plan| plan.bucket = "b".into());
+    assert_eq!(rest(&exports, &all, ones).await, <[String; 0]>::default(), "it failed");
+    let failed = ExportPhase::Failed { why: FAILED.into() };
+    assert_eq!(phases(&exports, &all)[..2], [failed, ExportPhase::Gone]);
+}
+
+#[tokio::test]
+async fn what_failed_leaves_nothing_even_of_an_earlier_life() {
+    let folder = Folder::new();
+    let left = folder.bucket().join(format!(".host.{ID}.new"));
+    std::fs::write(&left, "half").expect("writes");
+    let (exports, asked) = (folder.exports("host"), [plan("")]);
+    rest(&exports, &asked, || Err(anyhow::anyhow!("its disk cannot be opened"))).await;
+    assert_eq!(phases(&exports, &asked), [ExportPhase::Failed { why: FAILED.into() }]);
+    assert_eq!(files(&folder.bucket()), <[String; 0]>::default());
+}
+
+struct Broken;
+
+impl Disk for Broken {
+    fn size(&self) -> u64 {
+        8 << 20
+    }
+
+    fn read(&mut self, _: u64, _: &mut [u8; PIECE]) -> Result<bool> {
+        panic!("as a fault would")
+    }
+}
+
+#[tokio::test]
+async fn a_fault_ends_its_own_task_and_no_other() {
+    let folder = Folder::new();
+    let (exports, all) = (folder.exports("host"), [nth(1, 1), nth(1, 2)]);
+    rest(&exports, &all[..1], || Ok(Box::new(Broken))).await;
+    rest(&exports, &all, ones).await;
+    let kept = ExportPhase::Kept { bytes: 8 << 20 };
+    assert_eq!(phases(&exports, &all[1..]), std::slice::from_ref(&kept));
+    exports.state().again.clear();
+    rest(&exports, &all, ones).await;
+    assert_eq!(phases(&exports, &all), [ExportPhase::Failed { why: FAILED.into() }, kept]);
+    assert_eq!(files(&folder.bucket()), [format!("{}.raw", all[1].id)]);
+}
+
+#[tokio::test]
+async fn accounts_take_turns_and_each_gets_what_it_asked_for_first() {
+    let folder = Folder::new();
+    let all = [nth(1, 2), nth(1, 1), nth(1, 3), nth(2, 2), nth(2, 1), nth(3, 1)];
+    let order = [&all[0], &all[3], &all[5], &all[1], &all[4], &all[2]].map(|plan| plan.id.to_string());
+    assert_eq!(rest(&folder.exports("host"), &all, ones).await, order);
+}
+
+#[tokio::test]
+async fn a_folder_is_made_when_it_is_needed_and_one_that_is_none_keeps_no_host_from_starting() {
+    let folder = Folder::new();
+    let path = folder.0.path();
+    let new = |name: &str| Exports::new(HostId::new("host").expect("a name"), Some(path.join(name)), path);
+    let exports = new("new/exports");
+    assert!(!path.join("new").exists());
+    rest(&exports, &[], ones).await;
+    assert!(path.join("new/exports").is_dir() && exports.state().swept);
+    std::fs::write(path.join("file"), "").expect("writes");
+    let exports = new("file/exports");
+    rest(&exports, &[], ones).await;
+    assert!(exports.takes() && !exports.state().swept);
+    exports.has_bucket(&plan("").home, "b").expect_err("cannot look");
+    assert!(place::is_beside(&path.join("new/exports"), path).expect("looks"));
+    assert!(!place::is_beside(Path::new("/proc"), path).expect("looks"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_swept_keeps_nothing_else_from_going() {
+    let folder = Folder::new();
+    let loops = folder.0.path().join("exports/000000000000");
+    std::os::unix::fs::symlink(&loops, &loops).expect("makes");
+    let left = folder.bucket().join(".host.export-ami-00000000000000002.new");
+    std::fs::write(&left, "half").expect("writes");
+    let exports = folder.exports("host");
+    rest(&exports, &[], ones).await;
+    assert!(!left.exists() && !exports.state().swept);
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn folders_that_an_ended_life_made_belong_to_the_owner_of_their_bucket_too() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let folder = Folder::new();
+    let bucket = folder.bucket();
+    std::os::unix::fs::chown(&bucket, Some(12_345), Some(54_321)).expect("gives");
+    std::fs::create_dir(bucket.join("left")).expect("makes");
+    let asked = plan("left/new/");
+    assert_eq!(told(&folder.exports("host"), &asked, is_over).await, ExportPhase::Kept { bytes: 8 << 20 });
+    for path in ["left", "left/new", &format!("left/new/{ID}.raw")] {
+        let about = bucket.join(path).metadata().expect("is there");
+        assert_eq!((about.uid(), about.gid()), (12_345, 54_321), "{path}");
+    }
 }

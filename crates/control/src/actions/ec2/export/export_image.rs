@@ -211,6 +211,7 @@ pub fn shown(tx: &mut Tx<Tenant>, task: &ExportTask) -> ec2::ExportImageTask {
 pub mod tests {
     use awan_model::export::ExportPhase;
     use awan_model::report::{Answer, Ask};
+    use awan_state::System;
 
     use crate::testing::Cloud;
 
@@ -296,6 +297,23 @@ pub mod tests {
         assert_eq!(cloud.contents(), 0, "nothing begins as it any more");
         told.abort();
         cloud.audit();
+    }
+
+    #[test]
+    fn hosts_hear_of_what_was_asked_for_first_before_all_else() {
+        let mut cloud = Cloud::new();
+        let told = cloud.answering(answers);
+        let mut asked = Vec::new();
+        let own = ["acme", "other", "third"].map(|account| (account, cloud.image_of(account).1));
+        for (account, copy) in own.iter().chain(&own) {
+            cloud.pass(1_000);
+            let made = cloud.tenant(account).call("ExportImage", &ask(copy, &[])).expect("begins");
+            asked.extend(Cloud::ids(&made, "exportImageTaskId"));
+        }
+        let plans = cloud.control.db.read(System, |tx| crate::plan::all(tx, 0));
+        let planned: Vec<_> = plans.values().flat_map(|plan| &plan.exports).map(|of| of.id.to_string()).collect();
+        assert_eq!(planned, asked);
+        told.abort();
     }
 
     #[test]
