@@ -1,15 +1,20 @@
 """Volumes of real guests: beside the bare QEMU command on a file of its own, and what snapshots cost.
 
-A guest's I/O passes its own cache (`io.rs`). Without KVM most of what it takes is the processor's emulation, in both.
+I/O is fio's, of guests and of the same files without a guest; how long single writes take while snapshots are taken tells
+`io.rs`. Both pass the guest's own cache. Without KVM most of what a guest's I/O takes is the processor's emulation.
 """
 
 import argparse
+import io as streams
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +37,8 @@ def main(words):
     options = parser.parse_args(words)
     if os.geteuid() != 0:
         sys.exit("bench disk runs real guests and needs root")
+    if not shutil.which("fio"):
+        sys.exit("bench disk needs fio: apt-get install fio")
     if os.environ.get("AWAN_ISOLATED") != "1":
         os.environ.setdefault("AWAN_TEST_IMAGES", str(launch.images()))
         again = [sys.executable, str(HERE / "bench.py"), "disk", *words]
@@ -55,7 +62,8 @@ def bench(work, options):
             bare = Bare(awan.data, cloud)
             served = multiprocessing.get_context("fork").Process(target=surroundings.serve, args=(cloud.public_key(),), daemon=True)
             served.start()
-            print(side_by_side(cloud, bare, io, options.rounds), flush=True)
+            for told in side_by_side(cloud, bare, io, options.rounds):
+                print(told + "\n", flush=True)
         print(snapshots(cloud, io, options), flush=True)
     finally:
         if served:
@@ -67,9 +75,12 @@ class Guest:
     def __init__(self, address, key, io):
         self.login = [*launch.SSH.split(), "-i", str(key), f"root@{address}"]
         launch.reached(address, key, time.monotonic())
-        # Its standard input is what it gets.
+        self.give(io.read_bytes(), "cat > /root/io && chmod 755 /root/io")
+
+    def give(self, data, command):
+        """A command whose standard input this is."""
         there = [word for word in self.login if word != "-n"]
-        subprocess.run([*there, "cat > /root/io && chmod 755 /root/io"], input=io.read_bytes(), check=True, timeout=60)
+        subprocess.run([*there, command], input=data, check=True, timeout=300)
 
     def run(self, command, seconds=300):
         done = subprocess.run([*self.login, command], capture_output=True, text=True, timeout=seconds)
@@ -85,6 +96,11 @@ class Guest:
         command = [*self.login, "/root/io " + " ".join(map(str, words))]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
+    def fio(self, path, *job):
+        """Needs `FIO`, in its folder: see `bundle`."""
+        there = f"{FIO}/loader --library-path {FIO} {FIO}/fio"
+        return measured(self.run(" ".join([there, *fio(path, *job)])))
+
     def disk(self, volume):
         find = f"grep -lx {volume.replace('-', '')} /sys/block/vd*/serial | cut -d / -f 4"
         end = time.monotonic() + 60
@@ -93,6 +109,46 @@ class Guest:
                 raise AssertionError(f"{volume} does not come")
             time.sleep(0.1)
         return f"/dev/{name}"
+
+
+FIO = "/root/fio"
+JOBS = {
+    "write": ["--rw=write", "--bs=1M", "--end_fsync=1"],
+    "random": ["--rw=randread", "--bs=4k", "--time_based", f"--runtime={SECONDS}"],
+    "read": ["--rw=read", "--bs=1M"],
+}
+
+
+def fio(path, *job):
+    return ["--name=bench", f"--size={FILE_MIB}M", "--thread", "--output-format=json", *path, *job]
+
+
+def measured(said):
+    """Operations per second, the µs that 99 of 100 take at most, MiB per second."""
+    (job,) = json.loads(said[said.index("{"):])["jobs"]
+    done = max(job["read"], job["write"], key=lambda side: side["total_ios"])
+    return done["iops"], done["clat_ns"]["percentile"]["99.000000"] / 1000, done["bw_bytes"] / (1 << 20)
+
+
+def three(run):
+    """Reads of 4 KiB per second, what 99 of 100 take, written, read."""
+    written = run("write")[2]
+    reads, p99, _ = run("random")
+    return reads, p99, written, run("read")[2]
+
+
+def bundle():
+    """This machine's fio and all that it is linked to, for a guest that has none of it."""
+    there = shutil.which("fio")
+    linked = subprocess.run(["ldd", there], capture_output=True, text=True, check=True).stdout
+    libraries = {Path(path) for path in re.findall(r"(/\S+) \(0x", linked)}
+    packed = streams.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as out:
+        out.add(there, "fio/fio")
+        for path in libraries:
+            name = "loader" if path.name.startswith("ld-linux") else path.name
+            out.add(path.resolve(), f"fio/{name}")
+    return packed.getvalue()
 
 
 class Bare(launch.Bare):
@@ -113,17 +169,60 @@ def side_by_side(cloud, bare, io, rounds):
     sides = {"Awan": [], "bare QEMU": []}
     try:
         guests = [Guest(cloud.address(instance), cloud.key, io), Guest(surroundings.GUEST, cloud.key, io)]
+        packed = bundle()
+        for guest in guests:
+            guest.give(packed, "tar -C /root -xf -")
+        path = ["--filename=/root/file", "--direct=1", "--ioengine=psync"]
         for n in range(rounds):
             for (name, results), guest in zip(sides.items(), guests):
-                write = guest.io("write", "/root/file", FILE_MIB)
-                reads, p99 = guest.io("random", "/root/file", FILE_MIB, SECONDS)
-                results.append((reads, p99, write, guest.io("read", "/root/file", FILE_MIB)))
+                results.append(three(lambda job: guest.fio(path, *JOBS[job])))
                 print(f"{n + 1}/{rounds} {name}: {results[-1]}", file=sys.stderr, flush=True)
     finally:
         process.kill()
         process.wait(10)
-        cloud.end(instance["InstanceId"])
-    head = "| a guest's root disk | random reads of 4 KiB, /s | 99 of 100 within, µs | written, MiB/s | read, MiB/s |"
+        stop(cloud.ec2, instance["InstanceId"])
+    yield table("a guest's root disk", sides)
+    below = str(bare.image / "disk.qcow2")
+    mine = [{"Name": "attachment.instance-id", "Values": [instance["InstanceId"]]}]
+    (volume,) = cloud.ec2.describe_volumes(Filters=mine)["Volumes"]
+    files = [bare.work / "volumes" / f"{volume['VolumeId']}.qcow2", bare.work / "disk.qcow2"]
+    sides = {name: [] for name in sides}
+    for n in range(rounds):
+        for (name, results), file in zip(sides.items(), files):
+            results.append(without_guest(file, below))
+            print(f"{n + 1}/{rounds} {name}, without a guest: {results[-1]}", file=sys.stderr, flush=True)
+    yield table("the same files, served by `qemu-nbd`", sides)
+    cloud.end(instance["InstanceId"])
+
+
+def stop(ec2, instance):
+    ec2.stop_instances(InstanceIds=[instance], Force=True)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+
+def without_guest(file, below):
+    """A disk that no machine has open, by the same part of QEMU."""
+    layer = lambda path, backing: {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": backing}
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"{folder}/nbd"
+        words = ["qemu-nbd", "--cache=writeback", "--aio=threads", "--persistent", "-k", socket]
+        served = subprocess.Popen([*words, "json:" + json.dumps(layer(file, layer(below, None)))])
+        try:
+            end = time.monotonic() + 10
+            while not Path(socket).exists():
+                if served.poll() is not None or time.monotonic() > end:
+                    raise AssertionError("qemu-nbd serves nothing")
+                time.sleep(0.01)
+            path = ["--ioengine=nbd", f"--uri=nbd+unix:///?socket={socket}"]
+            run = lambda job: subprocess.run(["fio", *fio(path, *JOBS[job])], capture_output=True, text=True, check=True, timeout=120)
+            return three(lambda job: measured(run(job).stdout))
+        finally:
+            served.kill()
+            served.wait(10)
+
+
+def table(of, sides):
+    head = f"| {of} | random reads of 4 KiB, /s | 99 of 100 within, µs | written, MiB/s | read, MiB/s |"
     lines = [head, "| --- | --- | --- | --- | --- |"]
     for name, results in sides.items():
         cells = " | ".join(f"{statistics.median(column):,.0f}" for column in zip(*results))

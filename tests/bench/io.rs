@@ -4,7 +4,6 @@
 //! ```text
 //!   io write PATH MIB            1 MiB at a time from the beginning, then flushed: MiB per second
 //!   io read PATH MIB             the same, read
-//!   io random PATH MIB SECONDS   4 KiB somewhere in the first MIB: reads per second, µs that 99 of 100 take at most
 //!   io flush PATH SECONDS        4 KiB written and flushed, again and again: µs that one took, the median and the longest
 //! ```
 
@@ -71,22 +70,6 @@ fn main() -> Result<()> {
                 file.read_exact_at(pages.of(MIB), (n * MIB) as u64)?;
             }
             format!("{:.3}", rate(number(3), began))
-        }
-        "random" => {
-            let (file, began) = (open(path, false)?, Instant::now());
-            let (mut times, mut dice) = (Vec::new(), 0x9e37_79b9_7f4a_7c15_u64);
-            while began.elapsed() < Duration::from_secs(number(4) as u64) {
-                // xorshift64: where is all that matters.
-                dice ^= dice << 13;
-                dice ^= dice >> 7;
-                dice ^= dice << 17;
-                let page = dice as usize % (number(3) * MIB / PAGE);
-                let one = Instant::now();
-                file.read_exact_at(pages.of(PAGE), (page * PAGE) as u64)?;
-                times.push(one.elapsed());
-            }
-            let each = times.len() as f64 / began.elapsed().as_secs_f64();
-            format!("[{each:.1}, {}]", within(&mut times, 99))
         }
         "flush" => {
             let (file, began, mut times) = (open(path, true)?, Instant::now(), Vec::new());
