@@ -77,8 +77,7 @@ fn usage(tx: &mut Tx<System>, home: &Home) -> SnapshotUsage {
     let elsewhere: BTreeSet<Home> = all.iter().map(|content| &content.home).filter(|of| *of != home).cloned().collect();
     let theirs: BTreeSet<ImageId> = elsewhere
         .iter()
-        .flat_map(|of| held(tx, of))
-        .filter(|content| content.home != *home)
+        .flat_map(|of| held(tx, of).into_iter().filter(|content| content.home == *of))
         .map(|content| content.id.clone())
         .collect();
     let own = all.iter().filter(|content| content.home == *home || !theirs.contains(&content.id));
@@ -120,6 +119,22 @@ mod tests {
         all.iter().map(|usage| usage.bytes).sum()
     }
 
+    fn of(cloud: &Cloud, account: &str) -> u64 {
+        let all = cloud.control.db.read(System, Tx::all::<SnapshotUsage>);
+        all.iter().filter(|usage| usage.home.account() == account).map(|usage| usage.bytes).sum()
+    }
+
+    /// What one tenant lets another copy.
+    fn let_copy(cloud: &mut Cloud, from: &'static str, snapshot: &str, to: &'static str) -> String {
+        let account = cloud.tenant(to).account();
+        let ask = [("SnapshotId", snapshot), ("Attribute", "createVolumePermission")];
+        let ask = [ask[0], ask[1], ("OperationType", "add"), ("UserId.1", account.as_str())];
+        cloud.tenant(from).call("ModifySnapshotAttribute", &ask).expect("shares");
+        let copy = [("SourceSnapshotId", snapshot), ("SourceRegion", "us-east-1")];
+        let copied = cloud.tenant(to).call("CopySnapshot", &copy).expect("copies");
+        Cloud::ids(&copied, "snapshotId").remove(0)
+    }
+
     #[test]
     fn what_snapshots_hold_is_counted_once_and_as_long_as_one_holds_it() {
         let mut cloud = Cloud::new();
@@ -155,16 +170,7 @@ mod tests {
         cloud.settle();
         assert_eq!(sum(&cloud), 1_000, "what went before is part of it");
         let other = cloud.tenant("other").account();
-        let ask = [("SnapshotId", shared.as_str()), ("Attribute", "createVolumePermission")];
-        let ask = [ask[0], ask[1], ("OperationType", "add"), ("UserId.1", other.as_str())];
-        cloud.tenant("acme").call("ModifySnapshotAttribute", &ask).expect("shares");
-        let copy = [("SourceSnapshotId", shared.as_str()), ("SourceRegion", "us-east-1")];
-        let copied = cloud.tenant("other").call("CopySnapshot", &copy).expect("copies");
-        let copied = Cloud::ids(&copied, "snapshotId").remove(0);
-        let of = |cloud: &Cloud, account: &str| {
-            let all = cloud.control.db.read(System, Tx::all::<SnapshotUsage>);
-            all.iter().filter(|usage| usage.home.account() == account).map(|usage| usage.bytes).sum::<u64>()
-        };
+        let copied = let_copy(&mut cloud, "acme", &shared, "other");
         assert_eq!((sum(&cloud), of(&cloud, &other)), (1_000, 0));
         cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &shared)]).expect("deletes");
         cloud.settle();
@@ -202,6 +208,31 @@ mod tests {
         cloud.pass(24 * 60 * 60 * 1000);
         cloud.settle();
         assert_eq!(sum(&cloud), 0);
+        cloud.audit();
+    }
+
+    #[test]
+    fn what_two_copied_of_a_third_and_of_each_other_costs_them_both_once_the_third_has_none() {
+        let mut cloud = Cloud::new();
+        let names = ["acme", "other", "third"];
+        let snapshots = names.map(|name| {
+            cloud.tenant(name).run();
+            let volumes = cloud.tenant(name).call("DescribeVolumes", &[]).expect("answers");
+            let volume = Cloud::ids(&volumes, "volumeId").remove(0);
+            let made = cloud.tenant(name).call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
+            Cloud::ids(&made, "snapshotId").remove(0)
+        });
+        cloud.settle();
+        for (from, to) in [(0, 1), (0, 2), (1, 2), (2, 1)] {
+            let_copy(&mut cloud, names[from], &snapshots[from], names[to]);
+        }
+        cloud.settle();
+        let accounts = names.map(|name| cloud.tenant(name).account());
+        let sums = |cloud: &Cloud| accounts.each_ref().map(|account| of(cloud, account));
+        assert_eq!(sums(&cloud), [1_000; 3], "what each has itself costs no other");
+        cloud.tenant("acme").call("DeleteSnapshot", &[("SnapshotId", &snapshots[0])]).expect("deletes");
+        cloud.settle();
+        assert_eq!(sums(&cloud), [0, 2_000, 2_000]);
         cloud.audit();
     }
 }
