@@ -5,6 +5,7 @@ I/O is fio's, of guests and of the same files without a guest; how long single w
 """
 
 import argparse
+import contextlib
 import io as streams
 import json
 import multiprocessing
@@ -27,11 +28,12 @@ FILE_MIB = 256
 # More than the host's disk can do, so that what is measured is not what the volume is allowed.
 UNLIMITED = {"VolumeType": "io2", "Iops": 64_000}
 SECONDS = 3
+READ_SECONDS = 2
 
 
 def main(words):
     parser = argparse.ArgumentParser(prog="bench disk")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--written-mib", type=int, default=2048, help="what the volume holds whose snapshots are taken")
     parser.add_argument("--only-snapshots", action="store_true")
     options = parser.parse_args(words)
@@ -114,7 +116,7 @@ class Guest:
 FIO = "/root/fio"
 JOBS = {
     "write": ["--rw=write", "--bs=1M", "--end_fsync=1"],
-    "random": ["--rw=randread", "--bs=4k", "--time_based", f"--runtime={SECONDS}"],
+    "random": ["--rw=randread", "--bs=4k", "--time_based", f"--runtime={READ_SECONDS}"],
     "read": ["--rw=read", "--bs=1M"],
 }
 
@@ -130,11 +132,18 @@ def measured(said):
     return done["iops"], done["clat_ns"]["percentile"]["99.000000"] / 1000, done["bw_bytes"] / (1 << 20)
 
 
-def three(run):
-    """Reads of 4 KiB per second, what 99 of 100 take, written, read."""
-    written = run("write")[2]
-    reads, p99, _ = run("random")
-    return reads, p99, written, run("read")[2]
+def rounds_of(runs, rounds):
+    """Reads of 4 KiB per second, what 99 of 100 take, written, read: of each side in each round. One side does a job right after
+    the other, and who begins changes, because what else the machine does changes from second to second."""
+    results = {name: [] for name in runs}
+    for n in range(rounds):
+        order = list(runs) if n % 2 == 0 else list(runs)[::-1]
+        told = {(name, job): runs[name](job) for job in JOBS for name in order}
+        for name, all in results.items():
+            reads, p99, _ = told[name, "random"]
+            all.append((reads, p99, told[name, "write"][2], told[name, "read"][2]))
+            print(f"{n + 1}/{rounds} {name}: {all[-1]}", file=sys.stderr, flush=True)
+    return results
 
 
 def bundle():
@@ -166,32 +175,26 @@ def side_by_side(cloud, bare, io, rounds):
     image = cloud.ec2.describe_images(ImageIds=[cloud.image])["Images"][0]
     root = {"DeviceName": image["RootDeviceName"], "Ebs": {"VolumeSize": 64, **UNLIMITED}}
     instance, process = cloud.launch(BlockDeviceMappings=[root]), bare.start()
-    sides = {"Awan": [], "bare QEMU": []}
+    names = ["Awan", "bare QEMU"]
     try:
         guests = [Guest(cloud.address(instance), cloud.key, io), Guest(surroundings.GUEST, cloud.key, io)]
         packed = bundle()
         for guest in guests:
             guest.give(packed, "tar -C /root -xf -")
         path = ["--filename=/root/file", "--direct=1", "--ioengine=psync"]
-        for n in range(rounds):
-            for (name, results), guest in zip(sides.items(), guests):
-                results.append(three(lambda job: guest.fio(path, *JOBS[job])))
-                print(f"{n + 1}/{rounds} {name}: {results[-1]}", file=sys.stderr, flush=True)
+        runs = {name: lambda job, guest=guest: guest.fio(path, *JOBS[job]) for name, guest in zip(names, guests)}
+        yield table("a guest's root disk", rounds_of(runs, rounds))
     finally:
         process.kill()
         process.wait(10)
         stop(cloud.ec2, instance["InstanceId"])
-    yield table("a guest's root disk", sides)
     below = str(bare.image / "disk.qcow2")
     mine = [{"Name": "attachment.instance-id", "Values": [instance["InstanceId"]]}]
     (volume,) = cloud.ec2.describe_volumes(Filters=mine)["Volumes"]
     files = [bare.work / "volumes" / f"{volume['VolumeId']}.qcow2", bare.work / "disk.qcow2"]
-    sides = {name: [] for name in sides}
-    for n in range(rounds):
-        for (name, results), file in zip(sides.items(), files):
-            results.append(without_guest(file, below))
-            print(f"{n + 1}/{rounds} {name}, without a guest: {results[-1]}", file=sys.stderr, flush=True)
-    yield table("the same files, served by `qemu-nbd`", sides)
+    with contextlib.ExitStack() as stack:
+        runs = {name: stack.enter_context(without_guest(file, below)) for name, file in zip(names, files)}
+        yield table("the same files, served by `qemu-nbd`", rounds_of(runs, rounds))
     cloud.end(instance["InstanceId"])
 
 
@@ -200,8 +203,9 @@ def stop(ec2, instance):
     ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
 
+@contextlib.contextmanager
 def without_guest(file, below):
-    """A disk that no machine has open, by the same part of QEMU."""
+    """What has fio do a job on a disk that no machine has open, by the same part of QEMU."""
     layer = lambda path, backing: {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": backing}
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/nbd"
@@ -215,7 +219,7 @@ def without_guest(file, below):
                 time.sleep(0.01)
             path = ["--ioengine=nbd", f"--uri=nbd+unix:///?socket={socket}"]
             run = lambda job: subprocess.run(["fio", *fio(path, *JOBS[job])], capture_output=True, text=True, check=True, timeout=120)
-            return three(lambda job: measured(run(job).stdout))
+            yield lambda job: measured(run(job).stdout)
         finally:
             served.kill()
             served.wait(10)
@@ -228,8 +232,10 @@ def table(of, sides):
         cells = " | ".join(f"{statistics.median(column):,.0f}" for column in zip(*results))
         lines.append(f"| {name}, median | {cells} |")
     pairs = [[ours / theirs for ours, theirs in zip(*pair)] for pair in zip(*sides.values())]
-    cells = " | ".join(f"{statistics.median(column):.2f}" for column in zip(*pairs))
-    return "\n".join([*lines, f"| Awan over bare, median of the rounds' ratios | {cells} |"])
+    ratios = {"median of the rounds' ratios": statistics.median, "least": min, "most": max}
+    for name, of in ratios.items():
+        lines.append(f"| Awan over bare, {name} | {' | '.join(f'{of(column):.2f}' for column in zip(*pairs))} |")
+    return "\n".join(lines)
 
 
 def milliseconds(began):
