@@ -36,7 +36,8 @@ def written(ebs, mine, blocks, size_gib=1, **more):
     return snapshot
 
 
-def test_a_disk_is_the_same_when_it_comes_back(awan, mine, ebs, tmp_path):
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_disk_is_the_same_when_it_comes_back(awan, mine, ebs, tmp_path, encrypted):
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
     disk = bytearray(40 * BLOCK + 12_345)
@@ -45,8 +46,17 @@ def test_a_disk_is_the_same_when_it_comes_back(awan, mine, ebs, tmp_path):
         disk[at : at + 4096] = dice.randbytes(4096)
     disk[-1] = 1
     (tmp_path / "disk").write_bytes(disk)
-    snapshot = upload(ebs, mine.ec2, tmp_path / "disk", Description="of a file", Tags=[{"Key": "a", "Value": "b"}])
+    held_by = lambda: {path.parent.name: path for path in (awan.data / "contents").glob("*/*/disk.qcow2")}
+    before = held_by()
+    more = {"Encrypted": True} if encrypted else {}
+    snapshot = upload(ebs, mine.ec2, tmp_path / "disk", Description="of a file", Tags=[{"Key": "a", "Value": "b"}], **more)
     (shown,) = mine.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    assert shown["Encrypted"] is encrypted
+    # Others' may come meanwhile.
+    files = [path.read_bytes() for id, path in held_by().items() if id not in before]
+    marks = [bytes(disk[n * BLOCK + at : n * BLOCK + at + 64]) for n in range(40) for at in range(0, BLOCK, 64)]
+    marks = [mark for mark in marks if mark.count(0) < 16][:50]
+    assert marks and all(any(mark in file for file in files) is not encrypted for mark in marks), f"seed {seed}"
     assert (shown["State"], shown["Progress"], shown["VolumeSize"], shown["Description"]) == ("completed", "100%", 1, "of a file")
     assert (shown["Tags"], shown["VolumeId"]) == ([{"Key": "a", "Value": "b"}], "vol-ffffffff")
     indexes = download(ebs, snapshot, tmp_path / "again")
@@ -212,7 +222,7 @@ def test_what_cannot_be_is_refused_with_a_reason(awan, mine, ebs):
     for asked, why in (
         ({"VolumeSize": 70_000}, "INVALID_VOLUME_SIZE"),
         ({"VolumeSize": 1, "Timeout": 5}, "INVALID_PARAMETER_VALUE"),
-        ({"VolumeSize": 1, "Encrypted": True}, "INVALID_PARAMETER_VALUE"),
+        ({"VolumeSize": 1, "Encrypted": True, "KmsKeyArn": "alias/mine"}, "INVALID_PARAMETER_VALUE"),
         ({"VolumeSize": 1, "ParentSnapshotId": "snap-1"}, "INVALID_SNAPSHOT_ID"),
         ({"VolumeSize": 1, "ParentSnapshotId": "snap-0123456789abcdef0"}, "SNAPSHOT_NOT_FOUND"),
     ):

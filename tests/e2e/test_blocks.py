@@ -57,12 +57,12 @@ def test_what_a_guest_wrote_is_what_its_blocks_hold(awan, tenant, tmp_path):
     awan.audit()
 
 
-def test_a_guest_boots_from_a_disk_that_was_written_in_blocks(awan, tenant, tmp_path):
+def test_a_guest_boots_from_a_disk_that_was_written_in_blocks_and_encrypted(awan, tenant, tmp_path):
     ebs = awan.client(tenant.keys, "ebs")
     (image,) = [i["ImageId"] for i in tenant.ec2.describe_images(Owners=["amazon"])["Images"]]
     source = awan.data / "images" / image / "disk.qcow2"
     subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", source, tmp_path / "raw"], check=True)
-    snapshot = upload(ebs, tenant.ec2, tmp_path / "raw")
+    snapshot = upload(ebs, tenant.ec2, tmp_path / "raw", Encrypted=True)
     root = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot}}
     made = tenant.ec2.register_image(
         Name="in blocks", Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/sda1", BlockDeviceMappings=[root]
@@ -74,6 +74,8 @@ def test_a_guest_boots_from_a_disk_that_was_written_in_blocks(awan, tenant, tmp_
     (volume,) = [a["Ebs"]["VolumeId"] for a in tenant.about(guest)["BlockDeviceMappings"]]
     later = tenant.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     completed(tenant, later)
+    (shown,) = tenant.ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert shown["Encrypted"]
     written = changed(ebs, snapshot, later)
     assert 0 < len(written) < GIB // BLOCK
     raw = (tmp_path / "raw").read_bytes()

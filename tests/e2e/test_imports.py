@@ -33,10 +33,10 @@ def converted(awan, tenant, tmp_path, kind, *options):
     return (tmp_path / "disk").read_bytes()
 
 
-def test_a_guest_boots_from_a_disk_that_was_imported_as_a_snapshot(awan, tenant, files, tmp_path):
+def test_a_guest_boots_from_a_disk_that_was_imported_as_an_encrypted_snapshot(awan, tenant, files, tmp_path):
     files.held["/tiny.qcow2"] = converted(awan, tenant, tmp_path, "qcow2", "-c")
     asked = {"Url": files.url + "tiny.qcow2", "Format": "qcow2"}
-    id = tenant.ec2.import_snapshot(DiskContainer=asked)["ImportTaskId"]
+    id = tenant.ec2.import_snapshot(DiskContainer=asked, Encrypted=True)["ImportTaskId"]
     tenant.ec2.get_waiter("snapshot_imported").wait(ImportTaskIds=[id], WaiterConfig={"Delay": 1, "MaxAttempts": 90})
     (task,) = tenant.ec2.describe_import_snapshot_tasks(ImportTaskIds=[id])["ImportSnapshotTasks"]
     root = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": task["SnapshotTaskDetail"]["SnapshotId"]}}
@@ -45,6 +45,8 @@ def test_a_guest_boots_from_a_disk_that_was_imported_as_a_snapshot(awan, tenant,
     )["ImageId"]
     (guest,) = tenant.launch(ImageId=image)
     tenant.wait("instance_running", guest)
+    (volume,) = tenant.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [guest]}])["Volumes"]
+    assert volume["Encrypted"]
     tenant.ssh(guest, "echo kept > /root/kept; sync", 120)
     awan.audit()
     tenant.terminate(guest)

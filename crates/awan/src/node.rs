@@ -55,7 +55,7 @@ pub async fn start(
         }
     };
     let (about, mut drivers) = match config.hypervisor {
-        Hypervisor::Simulated => simulated(config, &host)?,
+        Hypervisor::Simulated => simulated(config, &host, keys)?,
         Hypervisor::Real(wanted) => real(config, &host, wanted, keys, api).await?,
     };
     if let (Some(control), Hypervisor::Real(_)) = (images_from, config.hypervisor) {
@@ -74,7 +74,7 @@ pub async fn start(
 /// Room enough that only tests which want it run out.
 const SIMULATED: Capacity = Capacity { vcpus: 10_000_000, memory_mib: 100_000_000_000, disk_gib: 100_000_000_000 };
 
-fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
+fn simulated(config: &Config, host: &HostId, keys: MasterKeys) -> Result<(About, Drivers)> {
     let network = SimulatedNetwork::new();
     network.record_flows(config.data_dir.join(FLOW_LOGS).join(host.as_str()));
     let drivers = Drivers {
@@ -86,6 +86,7 @@ fn simulated(config: &Config, host: &HostId) -> Result<(About, Drivers)> {
             config.data_dir.join(CONTENTS).join(host.as_str()),
             config.import.clone(),
             Some(jail(config, nix::unistd::geteuid().is_root().then_some(NOBODY))?),
+            keys,
         )?,
         exports: Exports::new(host.clone(), config.export_dir.clone(), &config.data_dir),
     };
@@ -141,7 +142,7 @@ async fn real(
     let outside = config.rootless.as_ref().map(|inside| inside.outside.clone());
     let network = NetworkDriver::new(NetworkConfig { tag, uplink: config.uplink.clone(), outside }, services)?;
     network.record_flows(config.data_dir.join(FLOW_LOGS));
-    let volumes = FileVolumes::with_keys(config.data_dir.join("volumes"), images, keys)?;
+    let volumes = FileVolumes::with_keys(config.data_dir.join("volumes"), images, keys.clone())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let about = About {
         host: host.clone(),
@@ -154,7 +155,7 @@ async fn real(
         allegiance: Some(config.data_dir.join("follows")),
         launches: cores * 2,
     };
-    let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone(), Some(jail))?;
+    let contents = Contents::open(config.data_dir.join(CONTENTS), config.import.clone(), Some(jail), keys)?;
     let exports = Exports::new(host.clone(), config.export_dir.clone(), &config.data_dir);
     Ok((about, Drivers { hypervisor, volumes, network, contents, exports }))
 }

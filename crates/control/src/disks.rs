@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use awan_model::id::VolumeId;
 use awan_model::instance::{Detach, Instance, Placement};
-use awan_model::volume::{EbsDefaults, Volume, VolumeAttachment};
+use awan_model::volume::{Volume, VolumeAttachment};
 use awan_state::{Tenant, Tx};
-
-use crate::error::{Result, unsupported};
 
 /// The volumes of an instance, its root first.
 pub fn attached(tx: &mut Tx<Tenant>, instance: &Instance) -> Vec<Arc<Volume>> {
@@ -70,14 +68,4 @@ fn forget(tx: &mut Tx<Tenant>, instance: &Instance, volume: &VolumeId) {
 /// An instance that has its place may have a machine.
 pub fn may_have_machine(tx: &mut Tx<Tenant>, instance: &Instance) -> bool {
     tx.find::<Placement>(&instance.id).is_some()
-}
-
-/// Refuses to make a volume that would have to be encrypted: nothing encrypts yet.
-pub fn must_not_encrypt(tx: &mut Tx<Tenant>, asked: Option<bool>, parameter: &str) -> Result<()> {
-    let by_default = tx.find::<EbsDefaults>(&EbsDefaults::ID.to_owned()).is_some_and(|defaults| defaults.encrypt);
-    match (asked, by_default) {
-        (Some(true), _) => Err(unsupported(parameter)),
-        (_, true) => Err(unsupported("Encrypted, which this account's volumes are by default,")),
-        _ => Ok(()),
-    }
 }

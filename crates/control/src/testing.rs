@@ -288,14 +288,19 @@ impl Cloud {
     /// One that was, with these.
     pub fn written(&mut self, account: &str, size_gib: u32, indexes: &[u32]) -> String {
         let id = self.started(account, size_gib);
+        self.complete(account, &id, indexes);
+        id
+    }
+
+    /// Of such blocks.
+    pub fn complete(&mut self, account: &str, id: &str, indexes: &[u32]) {
         let told = self.with_blocks(indexes.to_vec());
         let count = indexes.len().to_string();
         let headers = [("x-amz-changedblockscount", count.as_str())];
-        let done = self.tenant(account).ebs("CompleteSnapshot", &[("snapshotId", &id)], &[], &headers, b"");
+        let done = self.tenant(account).ebs("CompleteSnapshot", &[("snapshotId", id)], &[], &headers, b"");
         done.expect("completes");
         told.abort();
         self.settle();
-        id
     }
 
     pub fn claim(&self, host: &str, identity: &str) -> bool {

@@ -21,18 +21,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use awan_model::id::ImageId;
 use awan_model::import::{self as model, Format, ImportPhase, Source};
-use awan_model::plan::ContentPlan;
+use awan_model::key::SealedKey;
+use awan_model::plan::{ContentPlan, SealedKeys};
 use awan_model::report::ContentSeen;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use self::fetch::Rules;
 use self::jail::Jail;
 use self::written::{Seen, Written};
+use crate::keys::{Key, MasterKeys};
+use crate::volume::chain::Keyed;
+use crate::volume::qcow2::virtual_size;
 
 pub const DISK: &str = "disk.qcow2";
 /// Beside it: what the disk is a child of, in the first line.
 pub const BELOW: &str = "below";
 const UNFINISHED: &str = "new";
+/// What becomes the unfinished one, where a disk is to be encrypted.
+const ENCRYPTED: &str = "encrypted";
 const SOURCE: &str = "source";
 /// How large the file was that a disk came in.
 const CAME: &str = "bytes";
@@ -51,6 +57,7 @@ pub struct Contents {
     rules: Rules,
     /// Where they are read; `None`: in this process.
     jail: Option<Jail>,
+    keys: MasterKeys,
     jobs: Mutex<BTreeMap<ImageId, Job>>,
     uploads: Mutex<BTreeMap<ImageId, Upload>>,
     putting: Semaphore,
@@ -73,6 +80,7 @@ struct Wanted {
     id: ImageId,
     url: String,
     format: Format,
+    key: Option<SealedKey>,
 }
 
 struct Job {
@@ -92,13 +100,13 @@ impl Drop for Job {
 }
 
 impl Contents {
-    pub fn open(folder: PathBuf, rules: Rules, jail: Option<Jail>) -> Result<Arc<Self>> {
+    pub fn open(folder: PathBuf, rules: Rules, jail: Option<Jail>, keys: MasterKeys) -> Result<Arc<Self>> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("making {}", folder.display()))?;
         let (fetching, converting) = (Semaphore::new(FETCHED_AT_ONCE), Semaphore::new(1));
         let (jobs, uploads, changed) = (Mutex::default(), Mutex::default(), Arc::default());
         let putting = Semaphore::new(PUT_AT_ONCE);
-        Ok(Arc::new(Self { folder, rules, jail, jobs, uploads, putting, fetching, converting, changed }))
+        Ok(Arc::new(Self { folder, rules, jail, keys, jobs, uploads, putting, fetching, converting, changed }))
     }
 
     /// Wakes the agent when a disk is further than it was.
@@ -131,8 +139,10 @@ impl Contents {
     /// The same, but what is to go stays until somebody has opened it.
     pub fn go_on(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
         for content in plan {
-            let (url, format) = match &content.source {
-                Source::Fetched { url, format } => (url, format),
+            let wanted = match &content.source {
+                Source::Fetched { url, format, key } => {
+                    Wanted { id: content.id.clone(), url: url.clone(), format: *format, key: key.clone() }
+                }
                 Source::Written(source) => {
                     self.take_on(content, source);
                     continue;
@@ -144,7 +154,7 @@ impl Contents {
                 job.room.send_if_modified(|room| std::mem::replace(room, content.size_gib) != content.size_gib);
                 continue;
             }
-            self.begin(content, url.clone(), *format)?;
+            self.begin(wanted, content.size_gib)?;
         }
         Ok(())
     }
@@ -165,9 +175,15 @@ impl Contents {
 
     /// Opens what a tenant writes, and makes a disk of it once it is whole. What fails is tried at the next turn again.
     fn take_on(self: &Arc<Self>, content: &ContentPlan, source: &model::Written) {
-        let folder = self.folder.join(content.id.as_str());
+        let (folder, key) = match self.keys.opens(source.key.as_ref()) {
+            Ok(key) => (self.folder.join(content.id.as_str()), key),
+            Err(e) => {
+                tracing::error!(content = %content.id, error = format!("{e:#}"), "nothing is written without its key");
+                return;
+            }
+        };
         let new = || Upload {
-            written: Arc::new(Written::new(folder, source.below.clone(), source.written_gib)),
+            written: Arc::new(Written::new(folder, source.below.clone(), source.written_gib, key)),
             busy: Arc::default(),
         };
         let Upload { written, busy } = self.uploads().entry(content.id.clone()).or_insert_with(new).clone();
@@ -210,13 +226,14 @@ impl Contents {
     }
 
     /// The files of what tenants wrote, and of what is below it as far as that lies here; the nearest first.
-    pub fn files(&self, id: &ImageId) -> Vec<PathBuf> {
+    pub fn files(&self, id: &ImageId, sealed: &SealedKeys) -> Result<Vec<Keyed>> {
         let (mut found, mut next) = (Vec::new(), Some(id.clone()));
-        while let Some(folder) = next.map(|id| self.folder.join(id.as_str())).filter(|f| f.join(DISK).exists()) {
-            found.push(folder.join(DISK));
+        while let Some(id) = next.filter(|id| self.folder.join(id.as_str()).join(DISK).exists()) {
+            let folder = self.folder.join(id.as_str());
+            found.push((folder.join(DISK), self.keys.opens(sealed.get(&id))?));
             next = std::fs::read_to_string(folder.join(BELOW)).ok().and_then(|id| id.parse().ok());
         }
-        found
+        Ok(found)
     }
 
     fn uploads(&self) -> MutexGuard<'_, BTreeMap<ImageId, Upload>> {
@@ -227,13 +244,13 @@ impl Contents {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(self: &Arc<Self>, content: &ContentPlan, url: String, format: Format) -> Result<()> {
-        let folder = self.folder.join(content.id.as_str());
-        let (room, granted) = watch::channel(content.size_gib);
+    fn begin(self: &Arc<Self>, wanted: Wanted, size_gib: u32) -> Result<()> {
+        let (id, folder) = (wanted.id.clone(), self.folder.join(wanted.id.as_str()));
+        let (room, granted) = watch::channel(size_gib);
         let unwanted = Arc::new(AtomicBool::new(false));
         if folder.join(DISK).exists() {
             let phase = kept(&folder)?;
-            self.jobs().insert(content.id.clone(), Job { phase, room, unwanted, task: None });
+            self.jobs().insert(id, Job { phase, room, unwanted, task: None });
             return Ok(());
         }
         match std::fs::remove_dir_all(&folder) {
@@ -243,10 +260,8 @@ impl Contents {
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let phase = ImportPhase::Fetching { percent: 0 };
         let job = Job { phase, room, unwanted: unwanted.clone(), task: None };
-        self.jobs().insert(content.id.clone(), job);
-        let (bringing, id) = (self.clone(), content.id.clone());
-        let wanted = Wanted { id: id.clone(), url, format };
-        let task = tokio::spawn(bringing.bring(wanted, folder, granted, unwanted)).abort_handle();
+        self.jobs().insert(id.clone(), job);
+        let task = tokio::spawn(self.clone().bring(wanted, folder, granted, unwanted)).abort_handle();
         if let Some(job) = self.jobs().get_mut(&id) {
             job.task = Some(task);
         }
@@ -274,8 +289,9 @@ impl Contents {
             Ok(phase) => phase,
             Err(e) => {
                 tracing::warn!(content = %content.id, error = format!("{e:#}"), "a disk could not be imported");
-                let _ = std::fs::remove_file(folder.join(SOURCE));
-                let _ = std::fs::remove_file(folder.join(UNFINISHED));
+                for name in [SOURCE, UNFINISHED, ENCRYPTED] {
+                    let _ = std::fs::remove_file(folder.join(name));
+                }
                 ImportPhase::Failed { why: told(&e) }
             }
         };
@@ -292,6 +308,10 @@ impl Contents {
         let fetched = |percent: u8| {
             self.note(&content.id, unwanted, ImportPhase::Fetching { percent: percent / STEP * STEP });
         };
+        let key = self.keys.opens(content.key.as_ref()).map_err(|e| {
+            tracing::error!(content = %content.id, error = format!("{e:#}"), "a disk cannot be encrypted");
+            std::io::Error::other("no key")
+        })?;
         let turn = self.fetching.acquire().await?;
         let source = fetch::fetch(&content.url, &self.rules, &folder.join(SOURCE), fetched).await?;
         drop(turn);
@@ -305,13 +325,16 @@ impl Contents {
         let (this, id, unwanted) = (self.clone(), content.id.clone(), unwanted.clone());
         let place = folder.to_owned();
         let deadline = Instant::now() + CONVERTED_WITHIN;
+        // What is written twice is half done the first time.
+        let whole = size.saturating_mul(if key.is_some() { 2 } else { 1 });
         let goes_on = move |done: u64| {
-            let percent = u8::try_from(done.saturating_mul(100) / size).unwrap_or(100) / STEP * STEP;
+            let percent = u8::try_from(done.saturating_mul(100) / whole).unwrap_or(100) / STEP * STEP;
             this.note(&id, &unwanted, ImportPhase::Converting { percent });
             ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
             ensure!(Instant::now() < deadline, "it took too long");
             fetch::has_room(&place, 0)
         };
+        let goes_on_again = goes_on.clone();
         let (unfinished, size) = (folder.join(UNFINISHED), u64::from(size_gib) * GIB);
         if let Some(jail) = &self.jail {
             jail.rewrite(source, format, size, &unfinished, goes_on).await?;
@@ -319,7 +342,14 @@ impl Contents {
             blocking(move || rewrite(source, format, size, &unfinished, goes_on)).await?;
         }
         let folder = folder.to_owned();
-        blocking(move || named(&folder, size, bytes)).await?;
+        blocking(move || {
+            must_be_whole(&folder, size)?;
+            if let Some(key) = key {
+                encrypt(&folder, &key, size, |done| goes_on_again(size + done))?;
+            }
+            named(&folder, bytes)
+        })
+        .await?;
         Ok(ImportPhase::Kept { size_gib, bytes })
     }
 
@@ -345,15 +375,37 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.context("the work ended early")?
 }
 
-/// What was written becomes the disk, if it is one that names nothing else.
-fn named(folder: &Path, size: u64, bytes: u64) -> Result<()> {
-    let unfinished = folder.join(UNFINISHED);
-    let disk = disk::open(File::open(&unfinished)?, Format::Qcow2, DISK_MAX)?;
+/// What was written is a disk that names nothing else.
+fn must_be_whole(folder: &Path, size: u64) -> Result<()> {
+    let disk = disk::open(File::open(folder.join(UNFINISHED))?, Format::Qcow2, DISK_MAX)?;
     ensure!(disk.size() == size, "it is not what was to be written");
+    Ok(())
+}
+
+/// Here and not where disks from elsewhere are read: who gets the better of that has no key.
+fn encrypt(folder: &Path, key: &Key, size: u64, goes_on: impl FnMut(u64) -> Result<()>) -> Result<()> {
+    // It has been understood, and its room is needed.
+    remove(&folder.join(SOURCE))?;
+    let (plain, encrypted) = (folder.join(UNFINISHED), folder.join(ENCRYPTED));
+    let mut disk = disk::open(File::open(&plain)?, Format::Qcow2, DISK_MAX)?;
+    let mut out = BufWriter::new(File::create(&encrypted)?);
+    write::write(&mut *disk, size, Some(&key.luks()?), &mut out, goes_on)?;
+    out.flush()?;
+    out.get_ref().sync_all()?;
+    Ok(std::fs::rename(encrypted, plain)?)
+}
+
+/// What was written becomes the disk.
+fn named(folder: &Path, bytes: u64) -> Result<()> {
     std::fs::write(folder.join(CAME), bytes.to_string())?;
-    std::fs::rename(unfinished, folder.join(DISK))?;
+    std::fs::rename(folder.join(UNFINISHED), folder.join(DISK))?;
     sync(folder)?;
-    match std::fs::remove_file(folder.join(SOURCE)) {
+    remove(&folder.join(SOURCE))
+}
+
+/// What may have gone.
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
         _ => Ok(()),
     }
@@ -391,7 +443,7 @@ fn kept(folder: &Path) -> Result<ImportPhase> {
     // The life that named it may have ended before this.
     sync(folder)?;
     let _ = std::fs::remove_file(folder.join(SOURCE));
-    let size = disk::open(File::open(folder.join(DISK))?, Format::Qcow2, DISK_MAX)?.size();
+    let size = virtual_size(&folder.join(DISK))?;
     ensure!(size % GIB == 0, "{} is not what was made here", folder.display());
     let bytes = std::fs::read_to_string(folder.join(CAME)).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     Ok(ImportPhase::Kept { size_gib: u32::try_from(size / GIB)?, bytes })

@@ -73,6 +73,11 @@ impl MasterKeys {
         self.keys.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// `None`: it is not encrypted.
+    pub fn opens(&self, sealed: Option<&SealedKey>) -> Result<Option<Key>> {
+        sealed.map(|sealed| self.key(sealed)).transpose()
+    }
+
     pub fn key(&self, sealed: &SealedKey) -> Result<Key> {
         let SealedKey { master, of, seed } = sealed;
         let Some((_, key)) = self.keys.iter().find(|(name, _)| name == master) else {

@@ -43,6 +43,9 @@ pub struct ImportedDisk {
     pub content: ImageId,
     /// What it becomes.
     pub snapshot: SnapshotId,
+    /// `None`: it is not to be encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SealedKey>,
 }
 
 /// What is made of the disks once all of them are there.
@@ -150,6 +153,8 @@ pub enum Source {
     Fetched {
         url: String,
         format: Format,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<SealedKey>,
     },
     Taken(Taken),
     Written(Written),
@@ -178,6 +183,8 @@ pub struct Written {
     /// How many blocks there are of it, once it is whole. No more are taken then.
     #[serde(default)]
     pub blocks: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SealedKey>,
 }
 
 /// What a volume held at one moment, as far as it differs from what it began as. The volume goes on as a child of it.
@@ -256,7 +263,8 @@ impl Source {
         match self {
             Self::Taken(taken) => taken.key.as_ref(),
             Self::Copied(copied) => Some(&copied.key),
-            Self::Fetched { .. } | Self::Written(_) => None,
+            Self::Fetched { key, .. } => key.as_ref(),
+            Self::Written(written) => written.key.as_ref(),
         }
     }
 
@@ -330,5 +338,10 @@ record!(ContentReport, "content-report", ImageId, Host, "InternalError", "Nobody
 impl ImportTask {
     pub fn is_active(&self) -> bool {
         self.outcome.is_none()
+    }
+
+    /// Of its disks, all are or none is.
+    pub fn is_encrypted(&self) -> bool {
+        self.disks.iter().any(|disk| disk.key.is_some())
     }
 }

@@ -25,7 +25,7 @@ use crate::network_acl;
 use crate::volume::Limits;
 
 /// Counts incompatible changes of [`HostPlan`] and [`crate::report::Report`].
-pub const PROTOCOL: u32 = 10;
+pub const PROTOCOL: u32 = 11;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {

@@ -213,7 +213,7 @@ fn lay(tx: &mut Tx<System>, task: &ImportTask, disk: &ImportedDisk) -> bool {
         None => tx.act_for_tenant(&task.home, schedule::roomiest),
     };
     let Some(host) = host else { return false };
-    let source = Source::Fetched { url: disk.url.clone(), format: disk.format };
+    let source = Source::Fetched { url: disk.url.clone(), format: disk.format, key: disk.key.clone() };
     let (home, id, merging) = (task.home.clone(), disk.content.clone(), Merging::default());
     tx.put(Content { home, id, host, size_gib: 0, bytes: None, merging, source });
     true
@@ -267,7 +267,7 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
         description: said.unwrap_or_else(|| format!("Created by AWS-VMImport service for {}", task.id)),
         bytes: Bytes::Image(disk.content.clone()),
         phase: Phase::Completed,
-        encrypted: false,
+        encrypted: disk.key.is_some(),
         copy_of: None,
         public: false,
         blocked: false,
@@ -281,15 +281,17 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
 /// The first disk is the root.
 fn image(tx: &mut Tx<Tenant>, task: &ImportTask, asked: &ImportedImage, done: &[(u32, u64)]) -> Image {
     let (root, others) = task.disks.split_first().expect("a task has a disk");
+    let options = |disk: &ImportedDisk| DeviceOptions { encrypted: disk.key.is_some(), ..DeviceOptions::default() };
     let device = |(n, disk): (usize, &ImportedDisk)| Device {
         name: disk.device.clone().unwrap_or_else(|| format!("/dev/sd{}", char::from(b'f' + n as u8))),
         snapshot: Some(disk.snapshot.clone()),
         size_gib: done.get(n + 1).map_or(1, |(size_gib, _)| *size_gib),
-        options: DeviceOptions::default(),
+        options: options(disk),
     };
     let details = Details {
         bytes: Some(Bytes::Image(root.content.clone())),
         devices: others.iter().enumerate().map(device).collect(),
+        root: options(root),
         boot_mode: asked.boot_mode.clone(),
         ..Details::default()
     };

@@ -66,8 +66,10 @@ pub fn opened<T>(
     loop {
         let files = drivers.volumes.files(id, sealed);
         // Where volumes have no bytes, what tenants wrote has.
-        let written = || drivers.contents.files(id).into_iter().map(|path| (path, None)).collect();
-        let files = files.map(|files| if files.is_empty() { written() } else { files });
+        let files = match files {
+            Ok(files) if files.is_empty() => drivers.contents.files(id, sealed),
+            files => files,
+        };
         match files.and_then(&open) {
             Err(e) if tries < OPENED_AGAIN && !e.is::<Closed>() => tries += 1,
             opened => return opened,

@@ -18,6 +18,7 @@ use crate::hypervisor::simulated::SimulatedHypervisor;
 use crate::hypervisor::testing::{plan, vm};
 use crate::import::Contents;
 use crate::import::fetch::Rules;
+use crate::keys::MasterKeys;
 use crate::link::{Peer, pair};
 use crate::network::testing::vpc_plan;
 use crate::volume::simulated::SimulatedVolumes;
@@ -243,7 +244,8 @@ fn drivers(
     volumes: Arc<dyn Volumes>,
     network: Arc<dyn Network>,
 ) -> Drivers {
-    let contents = Contents::open(folder.join("contents"), Rules::default(), None).expect("opens");
+    let contents =
+        Contents::open(folder.join("contents"), Rules::default(), None, MasterKeys::default()).expect("opens");
     let exports = Exports::new(HostId::new("host").expect("a name"), None, folder);
     Drivers { hypervisor, volumes, network, contents, exports }
 }

@@ -25,14 +25,18 @@ impl Place {
     }
 
     fn open(&self) -> Arc<Contents> {
+        self.open_with(MasterKeys::default())
+    }
+
+    fn open_with(&self, keys: MasterKeys) -> Arc<Contents> {
         let rules = Rules { permitted: Vec::new(), folder: Some(self.folder.path().join("files")), bytes_max: 1 << 30 };
-        Contents::open(self.folder.path().join("contents"), rules, None).expect("opens")
+        Contents::open(self.folder.path().join("contents"), rules, None, keys).expect("opens")
     }
 }
 
 fn plan(url: &str, format: Format, size_gib: u32) -> ContentPlan {
     let id = "ami-00000000000000001".parse().expect("an id");
-    let source = Source::Fetched { url: url.into(), format };
+    let source = Source::Fetched { url: url.into(), format, key: None };
     ContentPlan { home: Home::new("1", "r"), id, source, kept: false, size_gib, merge: None }
 }
 
@@ -98,4 +102,38 @@ async fn what_was_cut_short_begins_again_and_what_is_wrong_says_so() {
     contents.follow(&[]).expect("follows");
     let raw = plan(&url, Format::Raw, 1);
     until(&contents, &raw, |phase| matches!(phase, ImportPhase::Kept { size_gib: 1, bytes: 20..30 })).await;
+}
+
+#[tokio::test]
+async fn what_is_to_be_encrypted_is_kept_so_and_says_nothing_of_this_machine_where_it_cannot_be() {
+    let place = Place::new();
+    let text = b"what only its owner may read, and who has the key";
+    let url = place.file("a", text);
+    let file = place.folder.path().join("master.key");
+    let keys = MasterKeys::read_or_make(&file).expect("a key");
+    let sealed = SealedKey { master: keys.names().remove(0), of: "ami-1".into(), seed: [7; 32] };
+    let mut asked = plan(&url, Format::Raw, 1);
+    asked.source = Source::Fetched { url, format: Format::Raw, key: Some(sealed.clone()) };
+    let kept = ImportPhase::Kept { size_gib: 1, bytes: text.len() as u64 };
+    let contents = place.open_with(keys.clone());
+    assert_eq!(until(&contents, &asked, |phase| matches!(phase, ImportPhase::Kept { .. })).await, kept);
+    let folder = place.folder.path().join("contents").join(asked.id.as_str());
+    let mut there: Vec<_> = std::fs::read_dir(&folder).expect("lists").map(|e| e.expect("lists").path()).collect();
+    there.sort();
+    assert_eq!(there, [folder.join(CAME), folder.join(DISK)]);
+    let bytes = std::fs::read(folder.join(DISK)).expect("reads");
+    assert!(!bytes.windows(text.len()).any(|window| window == text));
+    let files = |keys: MasterKeys| {
+        place.open_with(keys).files(&asked.id, &SealedKeys::from([(asked.id.clone(), sealed.clone())]))
+    };
+    let mut opened = crate::blocks::Opened::open(files(keys.clone()).expect("has its key")).expect("opens");
+    assert!(opened.read(0).expect("reads").starts_with(text));
+    // Who lost the master key has it still, and cannot read it.
+    let lost = place.open();
+    assert_eq!(until(&lost, &asked, |_| true).await, kept);
+    assert!(files(MasterKeys::default()).is_err());
+    lost.follow(&[]).expect("follows");
+    let told = until(&lost, &asked, |phase| matches!(phase, ImportPhase::Failed { .. })).await;
+    assert_eq!(told, ImportPhase::Failed { why: "ServerError: the disk could not be kept".into() });
+    assert_eq!(std::fs::read_dir(&folder).expect("lists").count(), 0, "nothing is left of the attempt");
 }

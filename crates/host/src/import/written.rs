@@ -3,7 +3,8 @@
 //! Blocks go, each in the next place, into a file that has the form of a disk but for its tables, and a second file says
 //! which block lies where, one line for each that was put. A block that is put again goes to another place, so that what
 //! it held is there until what it holds now is. When all is written, the tables are written behind the blocks, the header
-//! before them, and the file gets its name. Nothing is copied.
+//! before them, and the file gets its name. Nothing is copied. Where it is encrypted, the header of LUKS is before the first
+//! place; the sums of blocks in lines are encrypted by the same key, so that nobody can tell from them what was put.
 //!
 //! **Invariants.** A block that was put is there after a power failure: its bytes are synced before its line is written,
 //! and that is synced before anybody hears of it. A place is used again only once a line that is synced says that its block
@@ -11,8 +12,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,9 @@ use sha2::{Digest as _, Sha256};
 use super::{BELOW, DISK, GIB};
 use crate::import::fetch::has_room;
 use crate::import::write::{self, CLUSTER, ENTRIES, OWN};
+use crate::keys::Key;
 use crate::volume::files;
+use crate::volume::luks::{self, LENGTH, SECTOR, Xts};
 
 /// Where blocks are put.
 const WRITTEN: &str = "written";
@@ -40,19 +43,25 @@ const CLUSTERS: u64 = BLOCK as u64 / CLUSTER;
 const PUT_MAX: u64 = 16;
 /// In a table: it holds zeros, whatever is below.
 const ZEROS: u64 = 1;
+/// Bytes: where the header of LUKS is.
+const LUKS_AT: u64 = CLUSTER;
+/// What lines hold is encrypted as if each were a sector from here on, where no file has any.
+const LINES_AT: u64 = 1 << 55;
 
 /// What one tenant writes.
 pub struct Written {
     folder: PathBuf,
     below: Option<ImageId>,
     size_gib: u32,
+    /// `None`: it is not encrypted.
+    key: Option<Key>,
     state: Mutex<State>,
 }
 
 enum State {
     /// Not looked at yet.
     New,
-    Open(Open),
+    Open(Box<Open>),
     Kept {
         bytes: u64,
     },
@@ -73,6 +82,7 @@ pub enum Seen {
 struct Open {
     written: File,
     lines: File,
+    xts: Option<Xts>,
     /// How many lines there are.
     count: u64,
     blocks: BTreeMap<u32, Placed>,
@@ -92,14 +102,14 @@ struct Placed {
     turn: u64,
 }
 
-/// Its first byte.
-fn at(place: u32) -> u64 {
-    CLUSTER + u64::from(place) * BLOCK as u64
+/// What comes before the first place, in clusters.
+fn ahead(is_encrypted: bool) -> u64 {
+    if is_encrypted { (LUKS_AT + LENGTH).div_ceil(CLUSTER) } else { 1 }
 }
 
 impl Written {
-    pub fn new(folder: PathBuf, below: Option<ImageId>, size_gib: u32) -> Self {
-        Self { folder, below, size_gib, state: Mutex::new(State::New) }
+    pub fn new(folder: PathBuf, below: Option<ImageId>, size_gib: u32, key: Option<Key>) -> Self {
+        Self { folder, below, size_gib, key, state: Mutex::new(State::New) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -142,7 +152,7 @@ impl Written {
                 self.begin()?;
             }
             self.sync()?;
-            State::Open(self.load()?)
+            State::Open(Box::new(self.load()?))
         };
         Ok(())
     }
@@ -158,7 +168,12 @@ impl Written {
         if let Some(below) = &self.below {
             files::write(&self.folder.join(BELOW), |out| Ok(out.write_all(below.as_str().as_bytes())?))?;
         }
-        files::write(&self.folder.join(WRITTEN), |_| Ok(()))?;
+        let luks = self.key.as_ref().map(Key::luks).transpose()?;
+        files::write(&self.folder.join(WRITTEN), |out| {
+            let Some(luks) = luks else { return Ok(()) };
+            out.seek(SeekFrom::Start(LUKS_AT))?;
+            Ok(out.write_all(&luks.header)?)
+        })?;
         files::sync_folder(&self.folder)?;
         // Where this is, all that it is about is.
         files::write(&self.folder.join(LINES), |out| Ok(out.write_all(MAGIC)?))
@@ -171,6 +186,7 @@ impl Written {
             opened.with_context(|| format!("opening {}", path.display()))
         };
         let (written, mut lines) = (open(WRITTEN)?, open(LINES)?);
+        let xts = self.key.as_ref().map(|key| unlocked(&written, key)).transpose()?;
         let (mut blocks, mut count, mut line) = (BTreeMap::new(), 0, [0; LINE]);
         let (mut used, mut reader) = (Vec::new(), std::io::BufReader::new(&mut lines));
         // The last may have been cut short, and then nobody has heard of it.
@@ -179,7 +195,8 @@ impl Written {
                 count = 1;
                 continue;
             }
-            let Some((block, placed)) = parsed(&line).filter(|(block, _)| u64::from(*block) < self.blocks_max()) else {
+            let found = parsed(&line, count, xts.as_ref());
+            let Some((block, placed)) = found.filter(|(block, _)| u64::from(*block) < self.blocks_max()) else {
                 break;
             };
             blocks.insert(block, placed);
@@ -190,7 +207,7 @@ impl Written {
         let places = used.iter().filter(|place| **place != NOWHERE).map(|place| place + 1).max().unwrap_or(0);
         let in_use: std::collections::BTreeSet<u32> = blocks.values().map(|placed: &Placed| placed.place).collect();
         let free = (0..places).filter(|place| !in_use.contains(place)).collect();
-        Ok(Open { written, lines, count, blocks, free, places, turns: 0 })
+        Ok(Open { written, lines, xts, count, blocks, free, places, turns: 0 })
     }
 
     /// Returns once no power failure takes it.
@@ -201,19 +218,26 @@ impl Written {
         if !is_zero {
             has_room(&path, BLOCK as u64)?;
         }
-        let (place, turn, written) = {
+        let (place, turn, written, at, xts) = {
             let mut state = self.lock();
             let open = state.open()?;
             if open.count > self.blocks_max() * PUT_MAX {
                 return Err(std::io::Error::from(std::io::ErrorKind::QuotaExceeded).into());
             }
             open.turns += 1;
-            (if is_zero { NOWHERE } else { open.place() }, open.turns, open.written.try_clone()?)
+            let place = if is_zero { NOWHERE } else { open.place() };
+            (place, open.turns, open.written.try_clone()?, open.at(place), open.xts.clone())
         };
+        let sealed = xts.filter(|_| !is_zero).map(|xts| {
+            let mut sealed = bytes.to_vec();
+            xts.encrypt(at / SECTOR as u64, &mut sealed);
+            sealed
+        });
         let stored = if is_zero {
             Ok(())
         } else {
-            files::write_at(&path, &written, bytes, at(place)).and_then(|()| files::sync(&path, &written))
+            let bytes = sealed.as_deref().unwrap_or(bytes);
+            files::write_at(&path, &written, bytes, at).and_then(|()| files::sync(&path, &written))
         };
         let mut state = self.lock();
         let open = state.open()?;
@@ -225,7 +249,8 @@ impl Written {
         }
         let placed = Placed { place, sha256, turn };
         let path = self.folder.join(LINES);
-        files::write_at(&path, &open.lines, &line(block, placed), open.count * LINE as u64)?;
+        let line = line(block, placed, open.count, open.xts.as_ref());
+        files::write_at(&path, &open.lines, &line, open.count * LINE as u64)?;
         files::sync(&path, &open.lines)?;
         open.count += 1;
         let before = open.blocks.insert(block, placed).map(|before| before.place);
@@ -274,6 +299,11 @@ impl State {
 }
 
 impl Open {
+    /// Its first byte.
+    fn at(&self, place: u32) -> u64 {
+        ahead(self.xts.is_some()) * CLUSTER + u64::from(place) * BLOCK as u64
+    }
+
     fn place(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.places += 1;
@@ -282,27 +312,46 @@ impl Open {
     }
 }
 
-fn line(block: u32, Placed { place, sha256, turn: _ }: Placed) -> [u8; LINE] {
+fn unlocked(written: &File, key: &Key) -> Result<Xts> {
+    luks::open(key.passphrase().as_bytes(), |at, length| {
+        let mut read = vec![0; length];
+        written.read_exact_at(&mut read, LUKS_AT + at)?;
+        Ok(read)
+    })
+}
+
+/// The line of a number.
+fn line(block: u32, Placed { place, sha256, turn: _ }: Placed, number: u64, xts: Option<&Xts>) -> [u8; LINE] {
     let mut line = [0; LINE];
     line[..4].copy_from_slice(&block.to_be_bytes());
     line[4..8].copy_from_slice(&place.to_be_bytes());
-    line[8..40].copy_from_slice(&sha256);
+    line[8..40].copy_from_slice(&hidden(sha256, number, xts));
     let own = Sha256::digest(&line[..40]);
     line[40..].copy_from_slice(&own[..LINE - 40]);
     line
 }
 
-fn parsed(text: &[u8; LINE]) -> Option<(u32, Placed)> {
-    let number = |at: usize| text[at..at + 4].try_into().map(u32::from_be_bytes).ok();
-    let placed = Placed { place: number(4)?, sha256: text[8..40].try_into().ok()?, turn: 0 };
-    let block = number(0)?;
-    (line(block, placed) == *text).then_some((block, placed))
+/// What hides the sum in the line of a number, or shows it again: bytes that nobody has without the key.
+fn hidden(mut sum: [u8; 32], number: u64, xts: Option<&Xts>) -> [u8; 32] {
+    if let Some(xts) = xts {
+        let mut sector = [0; SECTOR];
+        xts.encrypt(LINES_AT + number, &mut sector);
+        sum.iter_mut().zip(sector).for_each(|(byte, with)| *byte ^= with);
+    }
+    sum
+}
+
+fn parsed(text: &[u8; LINE], number: u64, xts: Option<&Xts>) -> Option<(u32, Placed)> {
+    let of = |at: usize| text[at..at + 4].try_into().map(u32::from_be_bytes).ok();
+    let sha256 = hidden(text[8..40].try_into().ok()?, number, xts);
+    let (block, placed) = (of(0)?, Placed { place: of(4)?, sha256, turn: 0 });
+    (line(block, placed, number, xts) == *text).then_some((block, placed))
 }
 
 /// Writes what names the blocks behind them, and returns what is to be written before them.
 fn tables(open: &Open, size: u64, path: &Path) -> Result<Vec<u8>> {
     let count = size.div_ceil(CLUSTER * ENTRIES as u64);
-    let mut end = 1 + u64::from(open.places) * CLUSTERS;
+    let mut end = ahead(open.xts.is_some()) + u64::from(open.places) * CLUSTERS;
     let mut l1 = vec![0_u64; usize::try_from(count)?];
     let mut header = Vec::new();
     files::write_from(path, &open.written, end * CLUSTER, |out| {
@@ -314,7 +363,7 @@ fn tables(open: &Open, size: u64, path: &Path) -> Result<Vec<u8>> {
             while let Some((block, placed)) = blocks.next_if(|(block, _)| of_it(**block)) {
                 let from = usize::try_from(u64::from(*block) * CLUSTERS % ENTRIES as u64)?;
                 for (n, entry) in l2[from..from + usize::try_from(CLUSTERS)?].iter_mut().enumerate() {
-                    let there = |place| (at(place) + n as u64 * CLUSTER) | OWN;
+                    let there = |place| (open.at(place) + n as u64 * CLUSTER) | OWN;
                     *entry = if placed.place == NOWHERE { ZEROS } else { there(placed.place) };
                 }
             }
@@ -330,7 +379,7 @@ fn tables(open: &Open, size: u64, path: &Path) -> Result<Vec<u8>> {
         end += clusters;
         // A place that is not used any more is counted too, which harms nobody.
         let (counts, all) = write::count(out, end)?;
-        header = write::header(size, (count, l1_at), (counts, all), None);
+        header = write::header(size, (count, l1_at), (counts, all), open.xts.as_ref().map(|_| LUKS_AT));
         Ok(())
     })?;
     Ok(header)

@@ -120,7 +120,7 @@ fn folder() -> tempfile::TempDir {
 fn open(folder: &Path, keys: &MasterKeys) -> Result<(Arc<FileVolumes>, Arc<Contents>)> {
     let rules = Rules { permitted: Vec::new(), folder: Some(folder.join("files")), bytes_max: GIB };
     let volumes = FileVolumes::with_keys(folder.join("volumes"), folder.join("images"), keys.clone())?;
-    Ok((volumes, Contents::open(folder.join(CONTENTS), rules, None)?))
+    Ok((volumes, Contents::open(folder.join(CONTENTS), rules, None, keys.clone())?))
 }
 
 impl<'c> World<'c> {
@@ -142,7 +142,7 @@ impl<'c> World<'c> {
         let mut disk = crate::import::disk::open(std::io::Cursor::new(text), Format::Raw, GIB).expect("opens");
         let mut out = std::fs::File::create(at.join(DISK)).expect("makes");
         write::write(&mut *disk, GIB, None, &mut out, |_| Ok(())).expect("writes");
-        let source = Source::Fetched { url: String::new(), format: Format::Raw };
+        let source = Source::Fetched { url: String::new(), format: Format::Raw, key: None };
         let began = Content { source, bytes: Some(bytes), told: true, wanted: true };
         let (volumes, contents) = (BTreeMap::new(), BTreeMap::from([(image, began)]));
         Self {

@@ -191,12 +191,8 @@ impl FileVolumes {
 
     /// These files, and what opens them.
     fn keyed(&self, chain: Vec<(ImageId, PathBuf)>, sealed: &SealedKeys) -> Result<Vec<Keyed>> {
-        let one = |(id, path)| Ok((path, sealed.get(&id).map(|key| self.keys.key(key)).transpose()?));
+        let one = |(id, path)| Ok((path, self.keys.opens(sealed.get(&id))?));
         chain.into_iter().map(one).collect()
-    }
-
-    fn key(&self, taken: &Taken) -> Result<Option<Key>> {
-        taken.key.as_ref().map(|key| self.keys.key(key)).transpose()
     }
 
     /// No machine writes to what is kept: it has not begun, or has gone on in the file of the next generation.
@@ -226,7 +222,7 @@ impl FileVolumes {
             files::rename(&old, &disk)?;
         } else {
             // Nothing was written to it since the last snapshot, or ever. What is below must not end behind its end.
-            create(&disk, least.max(u64::from(taken.volume_gib) * GIB), self.key(taken)?.as_ref())?;
+            create(&disk, least.max(u64::from(taken.volume_gib) * GIB), self.keys.opens(taken.key.as_ref())?.as_ref())?;
             if old.exists() {
                 files::remove(&old)?;
             }
@@ -244,7 +240,7 @@ impl FileVolumes {
         let _turn = busy.lock().await;
         let old = self.path(&taken.volume, taken.generation.saturating_sub(1));
         let new = self.path(&taken.volume, taken.generation);
-        let (least, key) = (virtual_size(&old)?, self.key(taken)?);
+        let (least, key) = (virtual_size(&old)?, self.keys.opens(taken.key.as_ref())?);
         if !has_begun(&new, least)? {
             create(&new, least, key.as_ref())?;
         }
@@ -302,7 +298,7 @@ fn is_written(file: &File) -> Result<bool> {
 }
 
 /// From the header of a file that this program made: bytes 24 to 31, big endian (QEMU: docs/interop/qcow2.txt).
-fn virtual_size(path: &Path) -> Result<u64> {
+pub fn virtual_size(path: &Path) -> Result<u64> {
     use std::io::Read as _;
     let mut header = [0; 80];
     let mut file = std::fs::File::open(path)?;

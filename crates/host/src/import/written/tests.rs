@@ -7,12 +7,17 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::blocks::Opened;
+use crate::volume::chain::tests::keys;
 use crate::volume::files::crash;
 
 const ID: &str = "ami-00000000000000001";
 
 fn open(folder: &Path) -> Written {
-    let written = Written::new(folder.join("contents").join(ID), None, 1);
+    open_with(folder, None)
+}
+
+fn open_with(folder: &Path, key: Option<&Key>) -> Written {
+    let written = Written::new(folder.join("contents").join(ID), None, 1, key.cloned());
     written.open(false).expect("opens");
     written
 }
@@ -33,8 +38,8 @@ fn sum(blocks: &BTreeMap<u32, u8>) -> (u64, [u8; 32]) {
 }
 
 /// What a disk holds, of blocks that hold the same byte throughout.
-fn read(disk: &Path) -> BTreeMap<u32, u8> {
-    let mut opened = Opened::open(vec![(disk.to_owned(), None)]).expect("opens");
+fn read(disk: &Path, key: Option<&Key>) -> BTreeMap<u32, u8> {
+    let mut opened = Opened::open(vec![(disk.to_owned(), key.cloned())]).expect("opens");
     let all = opened.held(0, usize::MAX).expect("lists");
     assert_eq!(all.next, None);
     let mut one = |index: u32| {
@@ -65,12 +70,12 @@ fn what_is_put_is_the_disk_that_comes_of_it() {
     assert!(matches!(written.seen(), Seen::Kept { size_gib: 1, bytes } if bytes > 4 * BLOCK as u64));
     assert!(put(&written, 0, 1).is_err(), "it is whole");
     let held = expected.into_iter().filter(|(_, byte)| *byte != 0).collect();
-    assert_eq!(read(&disk(folder.path())), held);
+    assert_eq!(read(&disk(folder.path()), None), held);
     assert_eq!(std::fs::read_dir(disk(folder.path()).parent().expect("a folder")).expect("lists").count(), 1);
     // The next life finds it so, and one that has lost it makes no other.
     assert!(matches!(open(folder.path()).seen(), Seen::Kept { .. }));
     std::fs::remove_file(disk(folder.path())).expect("removes");
-    let lost = Written::new(folder.path().join("contents").join(ID), None, 1);
+    let lost = Written::new(folder.path().join("contents").join(ID), None, 1, None);
     lost.open(true).expect("looks");
     assert!(matches!(lost.seen(), Seen::Lost { .. }));
 }
@@ -111,6 +116,41 @@ fn who_was_slow_undoes_nothing_that_was_acknowledged_since() {
 }
 
 #[test]
+fn what_is_encrypted_is_nowhere_and_is_read_by_its_key_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("contents")).expect("makes");
+    let keys = keys(folder.path());
+    let (key, other) = (keys(1), keys(2));
+    let written = open_with(folder.path(), Some(&key));
+    // In ciphertext nobody finds what it repeats, or its sum.
+    let needles: Vec<Vec<u8>> =
+        [1, 2, 3].iter().flat_map(|b| [vec![*b; 64], Sha256::digest(block(*b)).to_vec()]).collect();
+    let holds_any = || {
+        let there = std::fs::read_dir(folder.path().join("contents").join(ID)).expect("lists");
+        there
+            .map(|entry| std::fs::read(entry.expect("lists").path()).expect("reads"))
+            .any(|bytes| needles.iter().any(|needle| bytes.windows(needle.len()).any(|window| window == needle)))
+    };
+    for (index, byte) in [(2047, 1), (0, 2), (7, 3), (7, 0), (0, 3)] {
+        put(&written, index, byte).expect("puts");
+        assert!(!holds_any(), "after {index}, {byte}");
+    }
+    drop(written);
+    // Only its key goes on, and no other has lost anything by trying.
+    let closed = Written::new(folder.path().join("contents").join(ID), None, 1, Some(other));
+    assert!(closed.open(false).is_err() && closed.seen() == Seen::New);
+    let written = open_with(folder.path(), Some(&key));
+    let expected = BTreeMap::from([(0, 3), (7, 0), (2047, 1)]);
+    assert_eq!(written.sum().expect("counts"), sum(&expected));
+    written.seal(3).expect("seals");
+    assert!(!holds_any() && matches!(written.seen(), Seen::Kept { size_gib: 1, .. }));
+    assert_eq!(read(&disk(folder.path()), Some(&key)), BTreeMap::from([(0, 3), (2047, 1)]));
+    for key in [None, Some(keys(2))] {
+        assert!(Opened::open(vec![(disk(folder.path()), key)]).is_err());
+    }
+}
+
+#[test]
 fn less_than_was_acknowledged_becomes_no_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("contents")).expect("makes");
@@ -128,46 +168,46 @@ fn qemu_reads_the_same_and_finds_nothing_wrong() {
         eprintln!("skipped: there is no qemu-img");
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("contents")).expect("makes");
-    let written = open(folder.path());
-    for (index, byte) in [(3, 9), (1500, 8), (5, 0)] {
-        put(&written, index, byte).expect("puts");
+    for encrypted in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("contents")).expect("makes");
+        let key = encrypted.then(|| keys(folder.path())(1));
+        let written = open_with(folder.path(), key.as_ref());
+        for (index, byte) in [(3, 9), (1500, 8), (5, 0)] {
+            put(&written, index, byte).expect("puts");
+        }
+        written.seal(3).expect("seals");
+        let (disk, secret) = (disk(folder.path()), folder.path().join("secret"));
+        std::fs::write(&secret, key.map(|key| key.passphrase()).unwrap_or_default()).expect("writes");
+        let object = format!("secret,id=key,file={}", secret.display());
+        let opened = format!("driver=qcow2,file.driver=file,file.filename={}", disk.display());
+        let opened = if encrypted { format!("{opened},encrypt.format=luks,encrypt.key-secret=key") } else { opened };
+        let run = |program: &str, words: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            let done = command.args(words).args(["--object", &object, "--image-opts", &opened]).output().expect("runs");
+            (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
+        };
+        let (fine, said) = run("qemu-img", &["check"]);
+        assert!(fine, "{said}");
+        let reads = ["read -P 9 1536k 512k", "read -P 8 750M 512k", "read -P 0 2560k 512k"];
+        let reads: Vec<_> = ["-r"].into_iter().chain(reads.into_iter().flat_map(|read| ["-c", read])).collect();
+        let (_, said) = run("qemu-io", &reads);
+        assert!(said.matches("read 524288/524288").count() == 3 && !said.contains("failed"), "{said}");
     }
-    written.seal(3).expect("seals");
-    let disk = disk(folder.path());
-    let check =
-        std::process::Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(&disk).output().expect("runs");
-    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
-    let mut command = std::process::Command::new("qemu-io");
-    command.args([
-        "-r",
-        "-f",
-        "qcow2",
-        "-c",
-        "read -P 9 1536k 512k",
-        "-c",
-        "read -P 8 750M 512k",
-        "-c",
-        "read -P 0 2560k 512k",
-    ]);
-    let said = command.arg(&disk).output().expect("runs");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.matches("read 524288/524288").count() == 3 && !said.contains("failed"), "{said}");
 }
 
 const PUTS: [(u32, u8); 5] = [(1, 1), (2, 2), (1, 3), (9, 0), (2, 4)];
 
 /// Puts all of them and makes a disk of it, on a host that ends after so many steps. Returns what was acknowledged, and what
 /// was not and may be there; `None`: nothing ended it.
-fn cut_short(folder: &Path, steps: u32) -> Option<[BTreeMap<u32, u8>; 2]> {
+fn cut_short(folder: &Path, key: Option<&Key>, steps: u32) -> Option<[BTreeMap<u32, u8>; 2]> {
     for name in ["contents", "past"] {
         std::fs::create_dir(folder.join(name)).expect("makes");
     }
     crash::begin(folder.join("past"));
     crash::after_steps(steps);
     let (mut known, mut tried) = (BTreeMap::new(), None);
-    let first = Written::new(folder.join("contents").join(ID), None, 1);
+    let first = Written::new(folder.join("contents").join(ID), None, 1, key.cloned());
     let done = first.open(false).and_then(|()| {
         for (index, byte) in PUTS {
             tried = Some((index, byte));
@@ -189,16 +229,20 @@ fn cut_short(folder: &Path, steps: u32) -> Option<[BTreeMap<u32, u8>; 2]> {
 /// Ended before each step, with and without power, and made a disk of, at once or after all was put again.
 #[test]
 fn nothing_that_was_acknowledged_is_lost_wherever_it_is_cut_short() {
+    let master = tempfile::tempdir().expect("a folder");
+    let key = keys(master.path())(1);
     for steps in 0.. {
-        for (again, all) in [(false, false), (false, true), (true, false), (true, true)] {
+        let variants = [(false, false), (false, true), (true, false), (true, true)].into_iter();
+        for ((again, all), key) in variants.map(|variant| (variant, None)).chain([((steps % 2 == 0, true), Some(&key))])
+        {
             let folder = tempfile::tempdir().expect("a folder");
-            let Some([known, either]) = cut_short(folder.path(), steps) else {
+            let Some([known, either]) = cut_short(folder.path(), key, steps) else {
                 assert!(steps > 15, "{steps}");
                 return;
             };
             crash::cut_power(|owed| if all { owed } else { owed / 2 });
-            let place = format!("before step {steps}, {again} {all}: {known:?} {either:?}");
-            let next = open(folder.path());
+            let place = format!("before step {steps}, {again} {all} {}: {known:?} {either:?}", key.is_some());
+            let next = open_with(folder.path(), key);
             let mut held = known.clone();
             if matches!(next.seen(), Seen::Open) {
                 let now = next.sum().expect("counts");
@@ -213,7 +257,7 @@ fn nothing_that_was_acknowledged_is_lost_wherever_it_is_cut_short() {
                 next.seal(held.len() as u64).expect("seals");
             }
             held.retain(|_, byte| *byte != 0);
-            assert_eq!(read(&disk(folder.path())), held, "{place}");
+            assert_eq!(read(&disk(folder.path()), key), held, "{place}");
         }
     }
 }
@@ -253,5 +297,5 @@ fn any_order_of_it_is_what_a_table_says() {
     }
     written.seal(known.len() as u64).unwrap_or_else(|e| panic!("{e:#}; {}", place()));
     known.retain(|_, byte| *byte != 0);
-    assert_eq!(read(&disk(folder.path())), known, "{}", place());
+    assert_eq!(read(&disk(folder.path()), None), known, "{}", place());
 }

@@ -134,7 +134,10 @@ impl World<'_> {
         self.dice.fill_bytes(&mut text);
         let (id, path) = (ImageId::made(format!("ami-{n:017x}")), self.folder.path().join("files").join(n.to_string()));
         std::fs::write(&path, &text).expect("writes");
-        let source = Source::Fetched { url: format!("file://{}", path.display()), format: Format::Raw };
+        let encrypted = self.dice.random_bool(0.3);
+        let master = self.keys.names().remove(0);
+        let key = encrypted.then(|| SealedKey { master, of: id.to_string(), seed: self.dice.random() });
+        let source = Source::Fetched { url: format!("file://{}", path.display()), format: Format::Raw, key };
         let mut bytes = Memory::of(GIB);
         bytes.write(0, &text);
         self.contents.insert(id.clone(), Content { source, bytes: Some(bytes), told: false, wanted: true });

@@ -8,8 +8,8 @@ use awan_wire::{ebs, ec2};
 
 use crate::actions::ec2::instance::view::time;
 use crate::actions::ec2::snapshot::create_snapshot::{described, new, room_for};
-use crate::ebs::{BLOCK_SIZE, readable, write_on};
-use crate::error::{Code, Error, Result, invalid, refuse, refuse_if};
+use crate::ebs::{BLOCK_SIZE, Readable, readable, write_on};
+use crate::error::{Code, Error, Result, invalid, refuse};
 use crate::token::Use;
 use crate::{bytes, keys, schedule, tagging};
 
@@ -33,9 +33,6 @@ pub fn start_snapshot(tx: &mut Tx<Tenant>, req: ebs::StartSnapshotRequest) -> Re
         kms_key_arn,
         timeout,
     } = req;
-    refuse_if(kms_key_arn.is_some(), "KmsKeyArn")?;
-    // By default of the account too.
-    refuse_if(keys::wanted(tx, encrypted, None, false)?, "Encrypted")?;
     let size_gib = u32::try_from(volume_size.unwrap_or_default()).ok().filter(|size| (1..=SIZE_MAX).contains(size));
     let size_gib = size_gib.ok_or_else(|| {
         refuse(Code::BlockVolumeSizeInvalid, format!("The size of a volume is between 1 and {SIZE_MAX} GiB."))
@@ -62,15 +59,18 @@ pub fn start_snapshot(tx: &mut Tx<Tenant>, req: ebs::StartSnapshotRequest) -> Re
     }
     let description = described(description)?;
     let parent = parent_snapshot_id.map(|id| id.parse::<SnapshotId>()).transpose()?;
-    let (host, below) = place(tx, parent.as_ref(), size_gib)?;
+    let found = parent.as_ref().map(|id| readable(tx, id)).transpose()?;
+    let encrypted = is_encrypted(tx, found.as_ref(), encrypted, kms_key_arn.as_deref())?;
+    let (host, below) = place(tx, found, size_gib)?;
     let content = ImageId::made(tx.new_id(ImageId::PREFIX));
+    let key = if encrypted { Some(keys::new(tx, &content)?) } else { None };
     let blank = new(tx, size_gib, description, Bytes::Image(content.clone()));
     let (touched, client_token) = (tx.now(), client_token.filter(|token| !token.is_empty()));
     let timeout_min = u32::try_from(timeout_min).unwrap_or_default();
     let upload = Upload { parent, client_token, timeout_min, touched, progress: None, sealed: false };
-    let snapshot = Snapshot { phase: Phase::Pending, upload: Some(upload), ..blank };
+    let snapshot = Snapshot { phase: Phase::Pending, upload: Some(upload), encrypted, ..blank };
     tx.put(snapshot.clone());
-    write_on(tx, content, host, Written { written_gib: size_gib, below, blocks: None });
+    write_on(tx, content, host, Written { written_gib: size_gib, below, blocks: None, key });
     tagging::add(tx, snapshot.id.as_str(), &tags)?;
     if let Some(token) = token {
         token.keep(tx, vec![snapshot.id.to_string()]);
@@ -78,12 +78,31 @@ pub fn start_snapshot(tx: &mut Tx<Tenant>, req: ebs::StartSnapshotRequest) -> Re
     Ok(view(&snapshot, tags))
 }
 
+/// Whether its blocks are to be encrypted. A child is as its parent, or is not made. Source: "Encryption outcomes for EBS
+/// direct APIs", EBS User Guide.
+fn is_encrypted(
+    tx: &mut Tx<Tenant>,
+    parent: Option<&Readable>,
+    asked: Option<bool>,
+    key: Option<&str>,
+) -> Result<bool> {
+    let Some(parent) = parent.map(|parent| parent.snapshot.encrypted) else {
+        return keys::wanted(tx, asked, key, false);
+    };
+    if asked.is_some() || key.is_some() {
+        return Err(invalid("Encrypted and KmsKeyArn cannot be specified together with ParentSnapshotId."));
+    }
+    let encrypted = keys::wanted(tx, None, None, parent)?;
+    if encrypted && !parent {
+        let message = "This account's snapshots are encrypted by default, and the parent is not. Copy it first.";
+        return Err(invalid(message));
+    }
+    Ok(encrypted)
+}
+
 /// Where its blocks are to lie: where those of its parent do, or where there is the most room.
-fn place(tx: &mut Tx<Tenant>, parent: Option<&SnapshotId>, size_gib: u32) -> Result<(HostId, Option<ImageId>)> {
+fn place(tx: &mut Tx<Tenant>, found: Option<Readable>, size_gib: u32) -> Result<(HostId, Option<ImageId>)> {
     let no_room = || refuse(Code::InsufficientVolumeCapacity, "There is not enough room for a snapshot of this size.");
-    let found = parent.map(|id| readable(tx, id)).transpose()?;
-    // What is a child of it would be encrypted too.
-    refuse_if(found.as_ref().is_some_and(|found| found.snapshot.encrypted), "Encrypted")?;
     if let Some(found) = &found
         && size_gib < found.snapshot.size_gib
     {
@@ -117,14 +136,17 @@ fn view(snapshot: &Snapshot, tags: Vec<ec2::Tag>) -> ebs::StartSnapshotResponse 
         block_size: Some(BLOCK_SIZE),
         tags: tags.into_iter().map(|ec2::Tag { key, value }| ebs::Tag { key, value }).collect(),
         parent_snapshot_id: parent.map(ToString::to_string),
-        kms_key_arn: None,
-        sse_type: Some("none".into()),
+        kms_key_arn: keys::shown(&snapshot.home, snapshot.encrypted),
+        sse_type: Some(if snapshot.encrypted { "sse-kms" } else { "none" }.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use awan_state::System;
+    use std::collections::BTreeSet;
+
+    use awan_model::import::Content;
+    use awan_state::{System, Tx};
     use serde_json::Value;
 
     use crate::testing::Cloud;
@@ -136,19 +158,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_or_would_be_encrypted_is_not_written_in_blocks() {
+    fn what_is_encrypted_is_written_with_a_key_of_its_own_and_a_child_is_as_its_parent() {
         let mut cloud = Cloud::new();
-        let ask = [("AvailabilityZone", "us-east-1a"), ("Size", "1"), ("Encrypted", "true")];
-        let volume = Cloud::ids(&cloud.tenant("acme").call("CreateVolume", &ask).expect("makes"), "volumeId").remove(0);
-        let made = cloud.tenant("acme").call("CreateSnapshot", &[("VolumeId", &volume)]).expect("makes");
-        let parent = format!(r#"{{"VolumeSize":1,"ParentSnapshotId":"{}"}}"#, Cloud::ids(&made, "snapshotId")[0]);
-        for body in [parent.as_str(), r#"{"VolumeSize":1,"Encrypted":true}"#] {
-            let refusal = start(&mut cloud, "acme", body).expect_err("is not written");
-            assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        let encrypted = |made: &Value| made["SseType"] == "sse-kms" && made["KmsKeyArn"].is_string();
+        let plain = cloud.written("acme", 1, &[]);
+        let parent = start(&mut cloud, "acme", r#"{"VolumeSize":1,"Encrypted":true}"#).expect("starts");
+        assert!(encrypted(&parent), "{parent}");
+        let parent = parent["SnapshotId"].as_str().expect("an id").to_owned();
+        cloud.complete("acme", &parent, &[]);
+        let child = |of: &str, more: &str| format!(r#"{{"VolumeSize":1,"ParentSnapshotId":"{of}"{more}}}"#);
+        let made = start(&mut cloud, "acme", &child(&parent, "")).expect("starts");
+        assert!(encrypted(&made), "{made}");
+        let made = start(&mut cloud, "acme", &child(&plain, "")).expect("starts");
+        assert!(!encrypted(&made) && made["SseType"] == "none", "{made}");
+        for more in [r#","Encrypted":true"#, r#","Encrypted":false"#, r#","KmsKeyArn":"alias/aws/ebs""#] {
+            for of in [&plain, &parent] {
+                let refusal = start(&mut cloud, "acme", &child(of, more)).expect_err(more);
+                assert!(refusal.starts_with("InvalidParameterValue"), "{refusal}");
+            }
         }
         cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
-        let refusal = start(&mut cloud, "acme", r#"{"VolumeSize":1}"#).expect_err("would be encrypted");
-        assert!(refusal.starts_with("UnsupportedOperation"), "{refusal}");
+        let refusal = start(&mut cloud, "acme", &child(&plain, "")).expect_err("is plain");
+        assert!(refusal.starts_with("InvalidParameterValue"), "{refusal}");
+        for asked in [child(&parent, ""), r#"{"VolumeSize":1}"#.into()] {
+            let made = start(&mut cloud, "acme", &asked).expect("starts");
+            assert!(encrypted(&made), "{made}");
+        }
+        let contents = cloud.control.db.read(System, Tx::all::<Content>);
+        let keys: BTreeSet<_> = contents.iter().filter_map(|content| content.key().map(|key| key.seed)).collect();
+        assert_eq!((keys.len(), contents.len()), (4, 6), "each has its own");
         cloud.audit();
     }
 
@@ -229,8 +267,8 @@ mod tests {
             (r#"{"VolumeSize":0}"#, "INVALID_VOLUME_SIZE"),
             (r#"{"VolumeSize":65537}"#, "INVALID_VOLUME_SIZE"),
             (r#"{"VolumeSize":1,"Timeout":9}"#, "InvalidParameterValue"),
-            (r#"{"VolumeSize":1,"Encrypted":true}"#, "UnsupportedOperation"),
-            (r#"{"VolumeSize":1,"KmsKeyArn":"arn:aws:kms:us-east-1:1:key/1"}"#, "UnsupportedOperation"),
+            (r#"{"VolumeSize":1,"KmsKeyArn":"alias/aws/ebs"}"#, "InvalidParameterDependency"),
+            (r#"{"VolumeSize":1,"Encrypted":true,"KmsKeyArn":"k"}"#, "InvalidParameterValue"),
             (r#"{"VolumeSize":60000,"ParentSnapshotId":"snap-1"}"#, "InvalidSnapshotID.Malformed"),
         ] {
             let refused = start(&mut cloud, "acme", body).expect_err(body);

@@ -14,7 +14,7 @@ use crate::actions::ec2::image::register_image::one_of;
 use crate::actions::ec2::snapshot::create_snapshot::{described, room_for};
 use crate::error::{Error, Result, invalid, invalid_value, missing, refuse_if};
 use crate::token::Use;
-use crate::{imports, tagging};
+use crate::{imports, keys, tagging};
 
 /// As many as have names, from `/dev/sdf` on.
 const DISKS_MAX: usize = 20;
@@ -58,7 +58,7 @@ fn begin(tx: &mut Tx<Tenant>, req: ec2::ImportImageRequest) -> Result<Arc<Import
         boot_mode,
     } = req;
     task::client_told(client_data)?;
-    task::refuse_encryption(tx, encrypted, kms_key_id.is_some())?;
+    let encrypted = keys::wanted(tx, encrypted, kms_key_id.as_deref(), false)?;
     refuse_if(architecture.as_deref().is_some_and(|a| a == "i386" || a == "arm64"), "Architecture")?;
     one_of(architecture.as_deref(), &["x86_64"], "Architecture")?;
     // EC2: unused.
@@ -76,7 +76,7 @@ fn begin(tx: &mut Tx<Tenant>, req: ec2::ImportImageRequest) -> Result<Arc<Import
         return Err(invalid(format!("At most {DISKS_MAX} disks can be imported at once")));
     }
     let count = disk_containers.len();
-    let disks = disks(tx, disk_containers)?;
+    let disks = disks(tx, disk_containers, encrypted)?;
     let tags = tagging::specified(&tag_specifications, "import-image-task", &["import-image-task"])?;
     task::room(tx)?;
     room_for(tx, count)?;
@@ -97,7 +97,7 @@ fn begin(tx: &mut Tx<Tenant>, req: ec2::ImportImageRequest) -> Result<Arc<Import
     Ok(task)
 }
 
-fn disks(tx: &mut Tx<Tenant>, asked: Vec<ec2::ImageDiskContainer>) -> Result<Vec<ImportedDisk>> {
+fn disks(tx: &mut Tx<Tenant>, asked: Vec<ec2::ImageDiskContainer>, encrypted: bool) -> Result<Vec<ImportedDisk>> {
     let (mut disks, mut devices) = (Vec::new(), BTreeSet::new());
     for (n, container) in asked.into_iter().enumerate() {
         let ec2::ImageDiskContainer { description, device_name, format, snapshot_id, url, user_bucket } = container;
@@ -112,7 +112,8 @@ fn disks(tx: &mut Tx<Tenant>, asked: Vec<ec2::ImageDiskContainer>) -> Result<Vec
             return Err(invalid("Two disks have the same device name"));
         }
         let (description, bucket) = (described(description)?, user_bucket.is_some());
-        disks.push(task::disk(tx, Asked { description, device: device_name, format, url, bucket }, &parameter)?);
+        let asked = Asked { encrypted, description, device: device_name, format, url, bucket };
+        disks.push(task::disk(tx, asked, &parameter)?);
     }
     Ok(disks)
 }
@@ -124,8 +125,9 @@ fn answer(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::ImportImageResult {
     ec2::ImportImageResult {
         architecture,
         description,
-        encrypted: Some(false),
+        encrypted: Some(task.is_encrypted()),
         image_id,
+        kms_key_id: keys::shown(&task.home, task.is_encrypted()),
         import_task_id: Some(task.id.clone()),
         license_type: Some("BYOL".into()),
         platform,
@@ -148,7 +150,8 @@ pub fn shown(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::ImportImageTask {
     ec2::ImportImageTask {
         architecture: Some("x86_64".into()),
         description: task::said(&task.description),
-        encrypted: Some(false),
+        encrypted: Some(task.is_encrypted()),
+        kms_key_id: keys::shown(&task.home, task.is_encrypted()),
         image_id: image.filter(|_| done).map(|image| image.image.to_string()),
         import_task_id: Some(task.id.clone()),
         license_type: Some("BYOL".into()),
@@ -200,6 +203,7 @@ mod tests {
         cloud.join("other", "*", 1);
         let second = [("DiskContainer.2.Url", "http://x/data"), ("DiskContainer.2.Format", "raw")];
         let second = [&second[..], &[("ClientToken", "a"), ("DiskContainer.1.DeviceName", "/dev/xvda")]].concat();
+        let second = [&second[..], &[("Encrypted", "true")]].concat();
         let made = cloud.tenant("acme").call("ImportImage", &ask(&second)).expect("begins");
         let id = Cloud::ids(&made, "importTaskId").remove(0);
         assert!(id.starts_with("import-ami-") && Cloud::ids(&made, "imageId").is_empty(), "{made}");
@@ -220,6 +224,11 @@ mod tests {
         let ids = cloud.tenant("acme").run_with(&[("ImageId", &image)]).expect("launches");
         cloud.settle();
         assert_eq!((cloud.state("acme", &ids[0]).as_str(), cloud.contents()), ("running", 2));
+        let volumes = cloud.tenant("acme").call("DescribeVolumes", &[]).expect("answers");
+        assert_eq!(
+            (Cloud::ids(&shown, "encrypted"), Cloud::ids(&volumes, "encrypted")),
+            (vec!["true".into()], vec!["true".to_owned(); 2])
+        );
         let refusal =
             cloud.tenant("other").call("DescribeImportImageTasks", &[("ImportTaskId.1", &id)]).expect_err("foreign");
         assert_eq!(refusal, format!("InvalidConversionTaskId.NotFound: The import task ID '{id}' does not exist"));
@@ -255,7 +264,7 @@ mod tests {
             ("DiskContainer.1.DeviceName", "sda", "InvalidParameterValue"),
             ("DiskContainer.1.Url", "s3://x/y", "UnsupportedOperation"),
             ("DiskContainer.1.Format", "OVA", "UnsupportedOperation"),
-            ("Encrypted", "true", "UnsupportedOperation"),
+            ("KmsKeyId", "alias/aws/ebs", "InvalidParameterDependency"),
         ] {
             let refusal = cloud.tenant("acme").call("ImportImage", &ask(&[(key, value)])).expect_err(value);
             assert!(refusal.starts_with(code), "{key}={value}: {refusal}");

@@ -8,9 +8,8 @@ use awan_wire::ec2;
 use super::task::{self, Asked};
 use crate::actions::ec2::snapshot::create_snapshot::{described, room_for};
 use crate::error::{Error, Result, missing};
-use crate::imports;
-use crate::tagging;
 use crate::token::Use;
+use crate::{imports, keys, tagging};
 
 pub fn import_snapshot(tx: &mut Tx<Tenant>, req: ec2::ImportSnapshotRequest) -> Result<ec2::ImportSnapshotResult> {
     let others = ec2::ImportSnapshotRequest { client_token: None, dry_run: None, ..req.clone() };
@@ -52,10 +51,11 @@ fn begin(tx: &mut Tx<Tenant>, req: ec2::ImportSnapshotRequest) -> Result<std::sy
         tag_specifications,
     } = req;
     task::client_told(client_data)?;
-    task::refuse_encryption(tx, encrypted, kms_key_id.is_some())?;
+    let encrypted = keys::wanted(tx, encrypted, kms_key_id.as_deref(), false)?;
     let ec2::SnapshotDiskContainer { description: of_disk, format, url, user_bucket } =
         disk_container.ok_or_else(|| missing("DiskContainer"))?;
-    let asked = Asked { description: described(of_disk)?, device: None, format, url, bucket: user_bucket.is_some() };
+    let (description_of_disk, bucket) = (described(of_disk)?, user_bucket.is_some());
+    let asked = Asked { encrypted, description: description_of_disk, device: None, format, url, bucket };
     let disk = task::disk(tx, asked, "DiskContainer")?;
     let tags = tagging::specified(&tag_specifications, "import-snapshot-task", &["import-snapshot-task"])?;
     task::room(tx)?;
@@ -81,9 +81,9 @@ pub fn detail(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::SnapshotTaskDetail
     ec2::SnapshotTaskDetail {
         description: disk.and_then(|disk| task::said(&disk.description)),
         disk_image_size: task::bytes(task, 0),
-        encrypted: Some(false),
+        encrypted: Some(task.is_encrypted()),
         format: disk.map(|disk| disk.format.as_str().to_owned()),
-        kms_key_id: None,
+        kms_key_id: keys::shown(&task.home, task.is_encrypted()),
         progress: task::text(progress.percent),
         snapshot_id: disk.and_then(|disk| task::snapshot_id(task, disk)),
         status: Some(progress.status.to_owned()),
@@ -95,7 +95,10 @@ pub fn detail(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::SnapshotTaskDetail
 
 #[cfg(test)]
 mod tests {
-    use awan_model::import::ImportPhase;
+    use std::collections::BTreeSet;
+
+    use awan_model::import::{Content, ImportPhase};
+    use awan_state::{System, Tx};
 
     use crate::testing::Cloud;
 
@@ -154,6 +157,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_encrypted_is_so_in_all_that_comes_of_it() {
+        let mut cloud = Cloud::new();
+        let begin = |cloud: &mut Cloud, more: &[(&str, &str)]| {
+            let made = cloud.tenant("acme").call("ImportSnapshot", &ask(more)).expect("begins");
+            cloud.settle();
+            let id = Cloud::ids(&made, "importTaskId").remove(0);
+            let shown = cloud.tenant("acme").call("DescribeImportSnapshotTasks", &[("ImportTaskId.1", &id)]);
+            let shown = shown.expect("answers");
+            let key = Cloud::ids(&shown, "kmsKeyId");
+            (Cloud::ids(&shown, "encrypted").remove(0), key.len(), Cloud::ids(&shown, "snapshotId").remove(0))
+        };
+        let (encrypted, keys, plain) = begin(&mut cloud, &[]);
+        assert_eq!((encrypted.as_str(), keys), ("false", 0));
+        let given = [("Encrypted", "true"), ("KmsKeyId", "alias/aws/ebs")];
+        let (encrypted, keys, first) = begin(&mut cloud, &given);
+        assert_eq!((encrypted.as_str(), keys), ("true", 1));
+        cloud.tenant("acme").call("EnableEbsEncryptionByDefault", &[]).expect("enables");
+        let (encrypted, keys, second) = begin(&mut cloud, &[]);
+        assert_eq!((encrypted.as_str(), keys), ("true", 1));
+        cloud.tenant("acme").call("DisableEbsEncryptionByDefault", &[]).expect("disables");
+        for (snapshot, expected) in [(&plain, "false"), (&first, "true"), (&second, "true")] {
+            let shown = cloud.tenant("acme").call("DescribeSnapshots", &[("SnapshotId.1", snapshot)]).expect("answers");
+            assert_eq!(Cloud::ids(&shown, "encrypted"), [expected]);
+            let ask = [("AvailabilityZone", "us-east-1a"), ("SnapshotId", snapshot.as_str())];
+            let made = cloud.tenant("acme").call("CreateVolume", &ask).expect("makes");
+            assert_eq!(Cloud::ids(&made, "encrypted"), [expected]);
+        }
+        let contents = cloud.control.db.read(System, Tx::all::<Content>);
+        let seeds: BTreeSet<_> = contents.iter().filter_map(|content| content.key().map(|key| key.seed)).collect();
+        assert_eq!((contents.len(), seeds.len()), (3, 2), "each has its own");
+        cloud.audit();
+    }
+
+    #[test]
     fn what_fails_or_is_too_large_says_so_and_is_forgotten_by_its_host() {
         for (phase, why) in [
             (ImportPhase::Failed { why: "ClientError: no".into() }, "ClientError: no"),
@@ -208,8 +245,7 @@ mod tests {
             ("DiskContainer.Format", "", "MissingParameter"),
             ("DiskContainer.Format", "OVA", "UnsupportedOperation"),
             ("DiskContainer.Format", "luks", "InvalidParameterValue"),
-            ("Encrypted", "true", "UnsupportedOperation"),
-            ("KmsKeyId", "k", "UnsupportedOperation"),
+            ("KmsKeyId", "alias/aws/ebs", "InvalidParameterDependency"),
             ("TagSpecification.1.ResourceType", "snapshot", "InvalidParameterValue"),
         ] {
             let refusal = cloud.tenant("acme").call("ImportSnapshot", &ask(&[(key, value)])).expect_err(value);

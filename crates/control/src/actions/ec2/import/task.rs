@@ -9,6 +9,7 @@ use awan_wire::ec2;
 
 use crate::error::{Code, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::imports::{self, Progress};
+use crate::keys;
 
 /// EC2's quota of tasks at once.
 const ACTIVE_MAX: usize = 20;
@@ -18,6 +19,7 @@ const URL_MAX: usize = 2_048;
 
 /// One disk of a request.
 pub struct Asked {
+    pub encrypted: bool,
     pub description: String,
     pub device: Option<String>,
     pub format: Option<String>,
@@ -27,7 +29,7 @@ pub struct Asked {
 
 /// Takes a disk in; it is called `parameter` in what is told about it.
 pub fn disk(tx: &mut Tx<Tenant>, asked: Asked, parameter: &str) -> Result<ImportedDisk> {
-    let Asked { description, device, format, url, bucket } = asked;
+    let Asked { encrypted, description, device, format, url, bucket } = asked;
     refuse_if(bucket, &format!("{parameter}.UserBucket"))?;
     let url = url.filter(|url| !url.is_empty()).ok_or_else(|| missing(&format!("{parameter}.Url")))?;
     let format = format.filter(|f| !f.is_empty()).ok_or_else(|| missing(&format!("{parameter}.Format")))?;
@@ -36,7 +38,8 @@ pub fn disk(tx: &mut Tx<Tenant>, asked: Asked, parameter: &str) -> Result<Import
     let known = known.ok_or_else(|| invalid_value(brief(&format), &format!("{parameter}.Format")))?;
     let (content, snapshot) =
         (ImageId::made(tx.new_id(ImageId::PREFIX)), SnapshotId::made(tx.new_id(SnapshotId::PREFIX)));
-    Ok(ImportedDisk { description, device, url: checked(url, parameter)?, format: known, content, snapshot })
+    let (url, key) = (checked(url, parameter)?, if encrypted { Some(keys::new(tx, &content)?) } else { None });
+    Ok(ImportedDisk { description, device, url, format: known, content, snapshot, key })
 }
 
 fn brief(text: &str) -> String {
@@ -67,12 +70,6 @@ pub fn room(tx: &mut Tx<Tenant>) -> Result<()> {
 pub fn put(tx: &mut Tx<Tenant>, task: ImportTask) -> Arc<ImportTask> {
     tx.put(task.clone());
     Arc::new(task)
-}
-
-/// What EC2 takes and nothing here follows.
-pub fn refuse_encryption(tx: &mut Tx<Tenant>, encrypted: Option<bool>, key: bool) -> Result<()> {
-    refuse_if(key, "KmsKeyId")?;
-    crate::disks::must_not_encrypt(tx, encrypted, "Encrypted")
 }
 
 pub fn states(filter: &str, progress: &Progress) -> Vec<String> {
