@@ -41,10 +41,17 @@ pub fn note(tx: &mut Tx<System>) {
         return;
     }
     // What nobody there holds any more costs those who still do.
-    let others = tx.all::<SnapshotUsage>();
-    let others = others.iter().filter(|usage| !usage.elsewhere.is_disjoint(&homes)).map(|usage| usage.home.clone());
-    let all: BTreeSet<_> = others.chain(homes.iter().cloned()).collect();
-    for home in all {
+    let usages = tx.all::<SnapshotUsage>();
+    loop {
+        let is_next =
+            |usage: &&Arc<SnapshotUsage>| !homes.contains(&usage.home) && !usage.elsewhere.is_disjoint(&homes);
+        let others: Vec<_> = usages.iter().filter(is_next).map(|usage| usage.home.clone()).collect();
+        if others.is_empty() {
+            break;
+        }
+        homes.extend(others);
+    }
+    for home in homes {
         write(tx, &home);
     }
 }
