@@ -9,7 +9,7 @@ use awan_model::export::ExportPhase;
 use awan_model::host::{Capacity, HostRecord};
 use awan_model::id::{HostId, InstanceId, InterfaceId, VolumeId};
 use awan_model::image::Boot;
-use awan_model::import::{ImportPhase, Merged};
+use awan_model::import::{ImportPhase, Merged, Source};
 use awan_model::instance::{DiskSeen, Exit, Health, Instance, InterfaceSeen, Phase, Placement, VmReport, state};
 use awan_model::interface::Mac;
 use awan_model::log_group::{Gathered, LogEvent, StreamSeen};
@@ -81,6 +81,8 @@ fn macs<'p>(plans: impl Iterator<Item = &'p HostPlan>) -> HashMap<InterfaceId, M
 fn content(plan: &ContentPlan, unmerged: Option<&Merged>) -> ContentSeen {
     let phase = match plan.size_gib {
         0 => ImportPhase::Waiting { size_gib: 1 },
+        // Of which it may have had more room.
+        _ if matches!(plan.source, Source::Fetched { .. }) => ImportPhase::Kept { size_gib: 1, bytes: 1_000 },
         size_gib => ImportPhase::Kept { size_gib, bytes: 1_000 },
     };
     let merged = plan.merge.clone().map(|merge| unmerged.cloned().unwrap_or(Merged::Onto { below: merge.below }));

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use awan_model::id::ImageId;
 use awan_model::import::{self as model, Format, ImportPhase, Source};
 use awan_model::key::SealedKey;
@@ -28,7 +28,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::fetch::Rules;
 use self::jail::Jail;
-use self::written::{Seen, Written};
+use self::written::{Seen, Unlock, Written};
 use crate::keys::{Key, MasterKeys};
 use crate::volume::chain::Keyed;
 use crate::volume::qcow2::virtual_size;
@@ -49,6 +49,8 @@ const CONVERTED_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 /// Progress is told in steps of so many percent.
 const STEP: u8 = 5;
 const FETCHED_AT_ONCE: usize = 8;
+/// What somebody wrote and cannot be opened is tried again then.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Blocks that are written at once.
 const PUT_AT_ONCE: usize = 16;
 
@@ -71,8 +73,9 @@ pub struct Contents {
 #[derive(Clone)]
 struct Upload {
     written: Arc<Written>,
-    /// Somebody looks at it, or makes a disk of it.
+    /// Somebody looks at it, or makes a disk of it, or it could not be done just now.
     busy: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// A disk from elsewhere.
@@ -129,15 +132,18 @@ impl Contents {
         let wanted: HashSet<&ImageId> = plan.iter().map(|content| &content.id).collect();
         self.jobs().retain(|id, _| wanted.contains(id));
         self.uploads().retain(|id, _| wanted.contains(id));
+        let mut removed = Ok(());
         for id in self.present()?.iter().filter(|id| !wanted.contains(id)) {
             let folder = self.folder.join(id.as_str());
-            std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+            let gone = std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()));
+            removed = removed.and(gone);
         }
-        self.go_on(plan)
+        self.go_on(plan).and(removed)
     }
 
     /// The same, but what is to go stays until somebody has opened it.
     pub fn go_on(self: &Arc<Self>, plan: &[ContentPlan]) -> Result<()> {
+        let mut done = Ok(());
         for content in plan {
             let wanted = match &content.source {
                 Source::Fetched { url, format, key } => {
@@ -154,9 +160,10 @@ impl Contents {
                 job.room.send_if_modified(|room| std::mem::replace(room, content.size_gib) != content.size_gib);
                 continue;
             }
-            self.begin(wanted, content.size_gib)?;
+            // What cannot begin keeps no other from it.
+            done = done.and(self.begin(wanted, content.size_gib));
         }
-        Ok(())
+        done
     }
 
     pub fn seen(&self, plan: &[ContentPlan]) -> Vec<ContentSeen> {
@@ -175,18 +182,15 @@ impl Contents {
 
     /// Opens what a tenant writes, and makes a disk of it once it is whole. What fails is tried at the next turn again.
     fn take_on(self: &Arc<Self>, content: &ContentPlan, source: &model::Written) {
-        let (folder, key) = match self.keys.opens(source.key.as_ref()) {
-            Ok(key) => (self.folder.join(content.id.as_str()), key),
-            Err(e) => {
-                tracing::error!(content = %content.id, error = format!("{e:#}"), "nothing is written without its key");
-                return;
-            }
-        };
+        let folder = self.folder.join(content.id.as_str());
+        let (keys, sealed) = (self.keys.clone(), source.key.clone());
+        let key: Unlock = Box::new(move || keys.opens(sealed.as_ref()));
         let new = || Upload {
             written: Arc::new(Written::new(folder, source.below.clone(), source.written_gib, key)),
             busy: Arc::default(),
+            trouble: Arc::default(),
         };
-        let Upload { written, busy } = self.uploads().entry(content.id.clone()).or_insert_with(new).clone();
+        let Upload { written, busy, trouble } = self.uploads().entry(content.id.clone()).or_insert_with(new).clone();
         let is_due = match written.seen() {
             Seen::New => true,
             Seen::Open => source.blocks.is_some(),
@@ -196,10 +200,13 @@ impl Contents {
             return;
         }
         let (this, id, kept, blocks) = (self.clone(), content.id.clone(), content.kept, source.blocks);
-        tokio::task::spawn_blocking(move || {
-            let done = written.open(kept).and_then(|()| blocks.map_or(Ok(()), |blocks| written.seal(blocks)));
-            if let Err(e) = done {
-                tracing::error!(content = %id, error = format!("{e:#}"), "what was written is tried again");
+        tokio::spawn(async move {
+            let work = move || written.open(kept).and_then(|()| blocks.map_or(Ok(()), |blocks| written.seal(blocks)));
+            let done = blocking(work).await.map_err(|e| format!("{e:#}"));
+            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = done.clone().err();
+            if let Err(error) = done {
+                tracing::error!(content = %id, error, "what was written is tried again");
+                tokio::time::sleep(TRIED_AGAIN_AFTER).await;
             }
             busy.store(false, Ordering::Relaxed);
             this.changed.notify_one();
@@ -208,21 +215,27 @@ impl Contents {
 
     /// Keeps a block. False: nothing is known of what it is a part of.
     pub async fn put(&self, id: &ImageId, index: u32, bytes: Vec<u8>, sha256: [u8; 32]) -> Result<bool> {
-        let Some(written) = self.upload(id) else { return Ok(false) };
+        let Some(written) = self.upload(id)? else { return Ok(false) };
         let _turn = self.putting.acquire().await?;
         blocking(move || written.put(index, &bytes, sha256)).await.map(|()| true)
     }
 
     /// How many blocks were put, and the SHA-256 of theirs.
     pub async fn put_so_far(&self, id: &ImageId) -> Result<Option<(u64, [u8; 32])>> {
-        let Some(written) = self.upload(id) else { return Ok(None) };
+        let Some(written) = self.upload(id)? else { return Ok(None) };
         blocking(move || written.sum()).await.map(Some)
     }
 
-    /// That can be written to, as far as is known.
-    fn upload(&self, id: &ImageId) -> Option<Arc<Written>> {
-        let written = self.uploads().get(id)?.written.clone();
-        (written.seen() != Seen::New).then_some(written)
+    /// That can be written to, as far as is known; an error where it is known why it cannot.
+    fn upload(&self, id: &ImageId) -> Result<Option<Arc<Written>>> {
+        let Some(Upload { written, trouble, .. }) = self.uploads().get(id).cloned() else { return Ok(None) };
+        if written.seen() != Seen::New {
+            return Ok(Some(written));
+        }
+        match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => bail!("{why}"),
+            None => Ok(None),
+        }
     }
 
     /// The files of what tenants wrote, and of what is below it as far as that lies here; the nearest first.
@@ -308,10 +321,13 @@ impl Contents {
         let fetched = |percent: u8| {
             self.note(&content.id, unwanted, ImportPhase::Fetching { percent: percent / STEP * STEP });
         };
-        let key = self.keys.opens(content.key.as_ref()).map_err(|e| {
-            tracing::error!(content = %content.id, error = format!("{e:#}"), "a disk cannot be encrypted");
-            std::io::Error::other("no key")
-        })?;
+        let key = || {
+            self.keys.opens(content.key.as_ref()).map_err(|e| {
+                tracing::error!(content = %content.id, error = format!("{e:#}"), "a disk cannot be encrypted");
+                std::io::Error::other("no key")
+            })
+        };
+        key()?;
         let turn = self.fetching.acquire().await?;
         let source = fetch::fetch(&content.url, &self.rules, &folder.join(SOURCE), fetched).await?;
         drop(turn);
@@ -324,28 +340,32 @@ impl Contents {
         let _turn = self.converting.acquire().await?;
         let (this, id, unwanted) = (self.clone(), content.id.clone(), unwanted.clone());
         let place = folder.to_owned();
-        let deadline = Instant::now() + CONVERTED_WITHIN;
-        // What is written twice is half done the first time.
-        let whole = size.saturating_mul(if key.is_some() { 2 } else { 1 });
-        let goes_on = move |done: u64| {
-            let percent = u8::try_from(done.saturating_mul(100) / whole).unwrap_or(100) / STEP * STEP;
-            this.note(&id, &unwanted, ImportPhase::Converting { percent });
-            ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
-            ensure!(Instant::now() < deadline, "it took too long");
-            fetch::has_room(&place, 0)
+        // What is encrypted is written twice, and half done the first time.
+        let passes = if content.key.is_some() { 2 } else { 1 };
+        let progress = move |pass: u64| {
+            let (this, id, unwanted, place) = (this.clone(), id.clone(), unwanted.clone(), place.clone());
+            let deadline = Instant::now() + CONVERTED_WITHIN;
+            move |done: u64| {
+                let percent = (pass * 100 + done.saturating_mul(100) / size).min(passes * 100) / passes;
+                let percent = u8::try_from(percent).unwrap_or(100) / STEP * STEP;
+                this.note(&id, &unwanted, ImportPhase::Converting { percent });
+                ensure!(!unwanted.load(Ordering::Relaxed), "it is not wanted any more");
+                ensure!(Instant::now() < deadline, "it took too long");
+                fetch::has_room(&place, 0)
+            }
         };
-        let goes_on_again = goes_on.clone();
+        let goes_on = progress(0);
         let (unfinished, size) = (folder.join(UNFINISHED), u64::from(size_gib) * GIB);
         if let Some(jail) = &self.jail {
             jail.rewrite(source, format, size, &unfinished, goes_on).await?;
         } else {
             blocking(move || rewrite(source, format, size, &unfinished, goes_on)).await?;
         }
-        let folder = folder.to_owned();
+        let (folder, key) = (folder.to_owned(), key()?);
         blocking(move || {
             must_be_whole(&folder, size)?;
             if let Some(key) = key {
-                encrypt(&folder, &key, size, |done| goes_on_again(size + done))?;
+                encrypt(&folder, &key, size, progress(1))?;
             }
             named(&folder, bytes)
         })

@@ -43,9 +43,9 @@ pub struct ImportedDisk {
     pub content: ImageId,
     /// What it becomes.
     pub snapshot: SnapshotId,
-    /// `None`: it is not to be encrypted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<SealedKey>,
+    /// With a key that only its content has, so that it goes with that.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// What is made of the disks once all of them are there.
@@ -342,6 +342,6 @@ impl ImportTask {
 
     /// Of its disks, all are or none is.
     pub fn is_encrypted(&self) -> bool {
-        self.disks.iter().any(|disk| disk.key.is_some())
+        self.disks.iter().any(|disk| disk.encrypted)
     }
 }

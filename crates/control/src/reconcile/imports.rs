@@ -15,7 +15,7 @@ use awan_model::snapshot::{Bytes, Phase, Snapshot};
 use awan_state::{Db, Record as _, Ref, System, Tenant, Tx};
 
 use crate::error::{Error, Result};
-use crate::{imports, merging, recycle_bin, schedule};
+use crate::{imports, keys, merging, recycle_bin, schedule};
 
 /// EC2's largest snapshot of a disk that was imported.
 const SIZE_GIB_MAX: u32 = 16_384;
@@ -213,7 +213,16 @@ fn lay(tx: &mut Tx<System>, task: &ImportTask, disk: &ImportedDisk) -> bool {
         None => tx.act_for_tenant(&task.home, schedule::roomiest),
     };
     let Some(host) = host else { return false };
-    let source = Source::Fetched { url: disk.url.clone(), format: disk.format, key: disk.key.clone() };
+    let key = if disk.encrypted {
+        let Ok(key) = tx.act_for_tenant(&task.home, |tx| keys::new(tx, &disk.content)) else {
+            let why = "ServerError: the disk cannot be encrypted".into();
+            return end(tx, task, |at| Outcome::Failed { at, why });
+        };
+        Some(key)
+    } else {
+        None
+    };
+    let source = Source::Fetched { url: disk.url.clone(), format: disk.format, key };
     let (home, id, merging) = (task.home.clone(), disk.content.clone(), Merging::default());
     tx.put(Content { home, id, host, size_gib: 0, bytes: None, merging, source });
     true
@@ -221,8 +230,10 @@ fn lay(tx: &mut Tx<System>, task: &ImportTask, disk: &ImportedDisk) -> bool {
 
 fn room(tx: &mut Tx<System>, content: &Content, size_gib: u32) -> bool {
     let left = tx.act_for_tenant(&content.home, |tx| schedule::disk_gib_left(tx, &content.host));
-    if size_gib <= SIZE_GIB_MAX && u64::from(size_gib) <= left {
-        tx.put(Content { size_gib, ..content.clone() });
+    // What is encrypted is there twice, until it is.
+    let needed = size_gib.saturating_mul(if content.key().is_some() { 2 } else { 1 });
+    if size_gib <= SIZE_GIB_MAX && u64::from(needed) <= left {
+        tx.put(Content { size_gib: needed, ..content.clone() });
         return true;
     }
     let tasks = tx.all_in::<ImportTask>(&content.home);
@@ -243,6 +254,11 @@ fn complete(tx: &mut Tx<System>, task: &ImportTask, done: &[(u32, u64)]) -> bool
     let bytes = done.iter().map(|(_, bytes)| *bytes).collect();
     if !end(tx, task, |at| Outcome::Completed { at, bytes }) {
         return false;
+    }
+    for (disk, (size_gib, _)) in task.disks.iter().zip(done) {
+        if let Some(content) = tx.find_in::<Content>(&task.home, &disk.content).filter(|c| c.size_gib != *size_gib) {
+            tx.put(Content { size_gib: *size_gib, ..(*content).clone() });
+        }
     }
     tx.act_for_tenant(&task.home, |tx| {
         for (disk, (size_gib, _)) in task.disks.iter().zip(done) {
@@ -267,7 +283,7 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
         description: said.unwrap_or_else(|| format!("Created by AWS-VMImport service for {}", task.id)),
         bytes: Bytes::Image(disk.content.clone()),
         phase: Phase::Completed,
-        encrypted: disk.key.is_some(),
+        encrypted: disk.encrypted,
         copy_of: None,
         public: false,
         blocked: false,
@@ -281,7 +297,7 @@ fn snapshot(tx: &mut Tx<Tenant>, task: &ImportTask, disk: &ImportedDisk, size_gi
 /// The first disk is the root.
 fn image(tx: &mut Tx<Tenant>, task: &ImportTask, asked: &ImportedImage, done: &[(u32, u64)]) -> Image {
     let (root, others) = task.disks.split_first().expect("a task has a disk");
-    let options = |disk: &ImportedDisk| DeviceOptions { encrypted: disk.key.is_some(), ..DeviceOptions::default() };
+    let options = |disk: &ImportedDisk| DeviceOptions { encrypted: disk.encrypted, ..DeviceOptions::default() };
     let device = |(n, disk): (usize, &ImportedDisk)| Device {
         name: disk.device.clone().unwrap_or_else(|| format!("/dev/sd{}", char::from(b'f' + n as u8))),
         snapshot: Some(disk.snapshot.clone()),

@@ -53,10 +53,12 @@ pub struct Written {
     folder: PathBuf,
     below: Option<ImageId>,
     size_gib: u32,
-    /// `None`: it is not encrypted.
-    key: Option<Key>,
+    key: Unlock,
     state: Mutex<State>,
 }
+
+/// What opens it, made anew where a file is opened; `None`: it is not encrypted.
+pub type Unlock = Box<dyn Fn() -> Result<Option<Key>> + Send + Sync>;
 
 enum State {
     /// Not looked at yet.
@@ -108,7 +110,7 @@ fn ahead(is_encrypted: bool) -> u64 {
 }
 
 impl Written {
-    pub fn new(folder: PathBuf, below: Option<ImageId>, size_gib: u32, key: Option<Key>) -> Self {
+    pub fn new(folder: PathBuf, below: Option<ImageId>, size_gib: u32, key: Unlock) -> Self {
         Self { folder, below, size_gib, key, state: Mutex::new(State::New) }
     }
 
@@ -168,7 +170,7 @@ impl Written {
         if let Some(below) = &self.below {
             files::write(&self.folder.join(BELOW), |out| Ok(out.write_all(below.as_str().as_bytes())?))?;
         }
-        let luks = self.key.as_ref().map(Key::luks).transpose()?;
+        let luks = (self.key)()?.map(|key| key.luks()).transpose()?;
         files::write(&self.folder.join(WRITTEN), |out| {
             let Some(luks) = luks else { return Ok(()) };
             out.seek(SeekFrom::Start(LUKS_AT))?;
@@ -186,7 +188,7 @@ impl Written {
             opened.with_context(|| format!("opening {}", path.display()))
         };
         let (written, mut lines) = (open(WRITTEN)?, open(LINES)?);
-        let xts = self.key.as_ref().map(|key| unlocked(&written, key)).transpose()?;
+        let xts = (self.key)()?.map(|key| unlocked(&written, &key)).transpose()?;
         let (mut blocks, mut count, mut line) = (BTreeMap::new(), 0, [0; LINE]);
         let (mut used, mut reader) = (Vec::new(), std::io::BufReader::new(&mut lines));
         // The last may have been cut short, and then nobody has heard of it.
@@ -325,25 +327,24 @@ fn line(block: u32, Placed { place, sha256, turn: _ }: Placed, number: u64, xts:
     let mut line = [0; LINE];
     line[..4].copy_from_slice(&block.to_be_bytes());
     line[4..8].copy_from_slice(&place.to_be_bytes());
-    line[8..40].copy_from_slice(&hidden(sha256, number, xts));
+    line[8..40].copy_from_slice(&hidden(sha256, |sum| xts.map(|xts| xts.encrypt(LINES_AT + number, sum))));
     let own = Sha256::digest(&line[..40]);
     line[40..].copy_from_slice(&own[..LINE - 40]);
     line
 }
 
-/// What hides the sum in the line of a number, or shows it again: bytes that nobody has without the key.
-fn hidden(mut sum: [u8; 32], number: u64, xts: Option<&Xts>) -> [u8; 32] {
-    if let Some(xts) = xts {
-        let mut sector = [0; SECTOR];
-        xts.encrypt(LINES_AT + number, &mut sector);
-        sum.iter_mut().zip(sector).for_each(|(byte, with)| *byte ^= with);
-    }
-    sum
+/// A sum as the first part of a sector; what is behind it has no part in how it is encrypted.
+fn hidden(sum: [u8; 32], with: impl FnOnce(&mut [u8]) -> Option<()>) -> [u8; 32] {
+    let mut sector = [0; SECTOR];
+    sector[..32].copy_from_slice(&sum);
+    with(&mut sector);
+    sector[..32].try_into().unwrap_or(sum)
 }
 
 fn parsed(text: &[u8; LINE], number: u64, xts: Option<&Xts>) -> Option<(u32, Placed)> {
     let of = |at: usize| text[at..at + 4].try_into().map(u32::from_be_bytes).ok();
-    let sha256 = hidden(text[8..40].try_into().ok()?, number, xts);
+    let stored = text[8..40].try_into().ok()?;
+    let sha256 = hidden(stored, |sum| xts.map(|xts| xts.decrypt(LINES_AT + number, sum)));
     let (block, placed) = (of(0)?, Placed { place: of(4)?, sha256, turn: 0 });
     (line(block, placed, number, xts) == *text).then_some((block, placed))
 }

@@ -12,12 +12,17 @@ use crate::volume::files::crash;
 
 const ID: &str = "ami-00000000000000001";
 
+fn unlock(key: Option<&Key>) -> Unlock {
+    let key = key.cloned();
+    Box::new(move || Ok(key.clone()))
+}
+
 fn open(folder: &Path) -> Written {
     open_with(folder, None)
 }
 
 fn open_with(folder: &Path, key: Option<&Key>) -> Written {
-    let written = Written::new(folder.join("contents").join(ID), None, 1, key.cloned());
+    let written = Written::new(folder.join("contents").join(ID), None, 1, unlock(key));
     written.open(false).expect("opens");
     written
 }
@@ -75,7 +80,7 @@ fn what_is_put_is_the_disk_that_comes_of_it() {
     // The next life finds it so, and one that has lost it makes no other.
     assert!(matches!(open(folder.path()).seen(), Seen::Kept { .. }));
     std::fs::remove_file(disk(folder.path())).expect("removes");
-    let lost = Written::new(folder.path().join("contents").join(ID), None, 1, None);
+    let lost = Written::new(folder.path().join("contents").join(ID), None, 1, unlock(None));
     lost.open(true).expect("looks");
     assert!(matches!(lost.seen(), Seen::Lost { .. }));
 }
@@ -137,7 +142,7 @@ fn what_is_encrypted_is_nowhere_and_is_read_by_its_key_only() {
     }
     drop(written);
     // Only its key goes on, and no other has lost anything by trying.
-    let closed = Written::new(folder.path().join("contents").join(ID), None, 1, Some(other));
+    let closed = Written::new(folder.path().join("contents").join(ID), None, 1, unlock(Some(&other)));
     assert!(closed.open(false).is_err() && closed.seen() == Seen::New);
     let written = open_with(folder.path(), Some(&key));
     let expected = BTreeMap::from([(0, 3), (7, 0), (2047, 1)]);
@@ -207,7 +212,7 @@ fn cut_short(folder: &Path, key: Option<&Key>, steps: u32) -> Option<[BTreeMap<u
     crash::begin(folder.join("past"));
     crash::after_steps(steps);
     let (mut known, mut tried) = (BTreeMap::new(), None);
-    let first = Written::new(folder.join("contents").join(ID), None, 1, key.cloned());
+    let first = Written::new(folder.join("contents").join(ID), None, 1, unlock(key));
     let done = first.open(false).and_then(|()| {
         for (index, byte) in PUTS {
             tried = Some((index, byte));

@@ -87,6 +87,10 @@ fn is_encrypted(
     key: Option<&str>,
 ) -> Result<bool> {
     let Some(parent) = parent.map(|parent| parent.snapshot.encrypted) else {
+        let encrypted = keys::wanted(tx, asked, None, false)?;
+        if key.is_some() && !encrypted {
+            return Err(invalid("KmsKeyArn requires Encrypted."));
+        }
         return keys::wanted(tx, asked, key, false);
     };
     if asked.is_some() || key.is_some() {
@@ -267,7 +271,7 @@ mod tests {
             (r#"{"VolumeSize":0}"#, "INVALID_VOLUME_SIZE"),
             (r#"{"VolumeSize":65537}"#, "INVALID_VOLUME_SIZE"),
             (r#"{"VolumeSize":1,"Timeout":9}"#, "InvalidParameterValue"),
-            (r#"{"VolumeSize":1,"KmsKeyArn":"alias/aws/ebs"}"#, "InvalidParameterDependency"),
+            (r#"{"VolumeSize":1,"KmsKeyArn":"alias/aws/ebs"}"#, "InvalidParameterValue"),
             (r#"{"VolumeSize":1,"Encrypted":true,"KmsKeyArn":"k"}"#, "InvalidParameterValue"),
             (r#"{"VolumeSize":60000,"ParentSnapshotId":"snap-1"}"#, "InvalidSnapshotID.Malformed"),
         ] {

@@ -97,7 +97,7 @@ pub fn detail(tx: &mut Tx<Tenant>, task: &ImportTask) -> ec2::SnapshotTaskDetail
 mod tests {
     use std::collections::BTreeSet;
 
-    use awan_model::import::{Content, ImportPhase};
+    use awan_model::import::{Content, ImportPhase, ImportTask};
     use awan_state::{System, Tx};
 
     use crate::testing::Cloud;
@@ -187,6 +187,21 @@ mod tests {
         let contents = cloud.control.db.read(System, Tx::all::<Content>);
         let seeds: BTreeSet<_> = contents.iter().filter_map(|content| content.key().map(|key| key.seed)).collect();
         assert_eq!((contents.len(), seeds.len()), (3, 2), "each has its own");
+        cloud.audit();
+        // What is encrypted is there twice meanwhile.
+        let sizes = |cloud: &Cloud| {
+            let contents = cloud.control.db.read(System, Tx::all::<Content>);
+            contents.iter().map(|content| content.size_gib).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(sizes(&cloud), BTreeSet::from([1]));
+        cloud.tenant("acme").call("ImportSnapshot", &ask(&given)).expect("begins");
+        cloud.report_content(&ImportPhase::Waiting { size_gib: 5 });
+        assert_eq!(sizes(&cloud), BTreeSet::from([1, 10]));
+        cloud.settle();
+        assert_eq!(sizes(&cloud), BTreeSet::from([1]));
+        // A task remembers no key.
+        let tasks = cloud.control.db.read(System, Tx::all::<ImportTask>);
+        assert!(tasks.iter().all(|task| !serde_json::to_string(&**task).expect("is JSON").contains("seed")));
         cloud.audit();
     }
 

@@ -9,7 +9,6 @@ use awan_wire::ec2;
 
 use crate::error::{Code, Result, invalid, invalid_value, missing, refuse, refuse_if};
 use crate::imports::{self, Progress};
-use crate::keys;
 
 /// EC2's quota of tasks at once.
 const ACTIVE_MAX: usize = 20;
@@ -38,8 +37,7 @@ pub fn disk(tx: &mut Tx<Tenant>, asked: Asked, parameter: &str) -> Result<Import
     let known = known.ok_or_else(|| invalid_value(brief(&format), &format!("{parameter}.Format")))?;
     let (content, snapshot) =
         (ImageId::made(tx.new_id(ImageId::PREFIX)), SnapshotId::made(tx.new_id(SnapshotId::PREFIX)));
-    let (url, key) = (checked(url, parameter)?, if encrypted { Some(keys::new(tx, &content)?) } else { None });
-    Ok(ImportedDisk { description, device, url, format: known, content, snapshot, key })
+    Ok(ImportedDisk { description, device, url: checked(url, parameter)?, format: known, content, snapshot, encrypted })
 }
 
 fn brief(text: &str) -> String {
