@@ -174,7 +174,8 @@ if build >"$out/build" 2>&1; then
   isolated 1500 'real clients' "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider -n 2 --dist worksteal tests/conformance
   isolated 900 'other tools' "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider tests/clients
   export PYTHONPATH="$root/tests:$root/tests/conformance"
-  isolated 2400 'Terraform' "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider -n 2 --dist worksteal tests/terraform
+  # Terraform's provider waits most of the time: it asks every ten seconds whether something is as it should be.
+  isolated 2400 'Terraform' "$venv/bin/python" -m pytest -q -rsfE -p no:cacheprovider -n 4 --dist worksteal tests/terraform
   if [ -n "$guests" ]; then
     id=ami-$(sed -n 's/.*"sha256": "\(.\{17\}\).*/\1/p' "$image/manifest.json")
     mv "$image" "$out/images/$id"
