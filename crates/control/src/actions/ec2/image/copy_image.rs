@@ -93,7 +93,8 @@ fn copied_image(
 ) -> Result<Image> {
     let id = new_id(tx);
     let wanted: BTreeSet<_> = source.snapshots().cloned().collect();
-    room_for(tx, wanted.len())?;
+    // One for each device, though two may be of the same.
+    room_for(tx, source.snapshots().count())?;
     // An image's snapshots come with it: who may launch it may copy it.
     let all = wanted.iter().map(|old| sharing::of_image::<Snapshot>(tx, old)).collect::<Result<Vec<_>>>()?;
     let snapshot = |tx: &mut Tx<Tenant>, old: &SnapshotId| -> Result<Snapshot> {
