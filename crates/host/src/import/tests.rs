@@ -137,3 +137,18 @@ async fn what_is_to_be_encrypted_is_kept_so_and_says_nothing_of_this_machine_whe
     assert_eq!(told, ImportPhase::Failed { why: "ServerError: the disk could not be kept".into() });
     assert_eq!(std::fs::read_dir(&folder).expect("lists").count(), 0, "nothing is left of the attempt");
 }
+
+#[tokio::test]
+async fn one_that_cannot_begin_keeps_no_other_from_it() {
+    let place = Place::new();
+    let url = place.file("a", &[7; 1_000]);
+    let broken = plan(&url, Format::Raw, 1);
+    let folder = place.folder.path().join("contents").join(broken.id.as_str());
+    std::fs::create_dir_all(&folder).expect("makes");
+    std::fs::write(folder.join(DISK), "no disk").expect("writes");
+    let fine = ContentPlan { id: "ami-00000000000000002".parse().expect("an id"), ..broken.clone() };
+    let (contents, both) = (place.open(), [broken, fine.clone()]);
+    assert!(contents.follow(&both).is_err(), "it is told");
+    let begun: Vec<_> = contents.seen(&both).into_iter().map(|seen| seen.id).collect();
+    assert_eq!(begun, [fine.id]);
+}
